@@ -1,0 +1,1 @@
+"""bnbench: a reproducible benchmark of what batch normalisation really does."""

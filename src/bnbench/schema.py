@@ -1,0 +1,215 @@
+"""What may stand in `params.yaml`: names, types, ranges. Each field's description is its documentation.
+
+Combinations of values (a batch larger than its training set, say) are checked on resolved runs in `params`.
+"""
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Work = Literal["A", "B", "C", "D", "E"]
+Tier = Literal["quick", "small", "full"]
+
+
+class Strict(BaseModel):
+    """Unknown keys are refused, types are not converted, values cannot change."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Constant(Strict):
+    """The learning rate stays what it is."""
+
+    kind: Literal["constant"]
+
+
+class Step(Strict):
+    """The learning rate is multiplied by `factor[i]` from epoch `from_epoch[i]` on (epochs count from 1)."""
+
+    kind: Literal["step"]
+    from_epoch: Annotated[list[Count], Field(min_length=1)]
+    factor: Annotated[list[Positive], Field(min_length=1)]
+
+
+class Plateau(Strict):
+    """The learning rate shrinks by `factor` after an epoch whose training loss exceeds all of the last `window`."""
+
+    kind: Literal["plateau"]
+    factor: Annotated[float, Field(gt=0, lt=1)]
+    window: Count
+
+
+Schedule = Annotated[Constant | Step | Plateau, Field(discriminator="kind")]
+
+
+class Run(Strict):
+    """One training, fully resolved: the values that decide its result, and so its run id."""
+
+    dataset: Annotated[Name, Field(description="a key of `datasets`")]
+    train_images: Annotated[Count | None, Field(description="train on the first n of the split; null: on all")]
+    preprocessing: Annotated[
+        Literal["unit", "zscore"],
+        Field(description="unit: pixels / 255; zscore: minus mean, over deviation of the training images, per channel"),
+    ]
+    model: Annotated[str, Field(description="the field's shorthand: 784-100-10, 32C5-P2-64C7-P2-10D, ...")]
+    norm: Annotated[Literal["none", "batch"], Field(description="normalisation of each hidden layer")]
+    order: Annotated[Literal["pre", "post"], Field(description="norm before (pre) or after (post) the activation")]
+    norm_epsilon: Annotated[Positive, Field(description="added to the variance")]
+    norm_keep: Annotated[
+        Fraction, Field(description="weight of the old moving average (PyTorch's momentum is 1 - norm_keep)")
+    ]
+    activation: Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh"]
+    slope: Annotated[NotNegative, Field(description="leaky_relu's slope below zero; prelu's first one")]
+    init: Annotated[
+        Literal["he", "glorot", "normal"],
+        Field(description="Gaussian weights; variance 2/fan_in, 2/(fan_in + fan_out) or 1"),
+    ]
+    dropout: Annotated[Fraction, Field(description="share of a hidden dense layer's units dropped in training")]
+    loss: Annotated[Literal["mean", "sum"], Field(description="cross-entropy over a batch: its mean or its sum")]
+    optimizer: Literal["sgd", "adam"]
+    learning_rate: Positive
+    momentum: Annotated[Fraction, Field(description="sgd")]
+    beta1: Annotated[Fraction, Field(description="adam: keep of the gradient's moving average")]
+    beta2: Annotated[Fraction, Field(description="adam: keep of the squared gradient's moving average")]
+    adam_epsilon: Positive
+    weight_decay: Annotated[NotNegative, Field(description="L2 penalty, added to the gradient of the weights")]
+    schedule: Schedule
+    batch_size: Annotated[Count, Field(description="images a step; the rest of an epoch that fills no batch is left out")]
+    epochs: Count
+    evaluate_every: Annotated[
+        Literal["epoch"] | Count, Field(description="a row of history per epoch, or per so many steps")
+    ]
+    keep_weights: Annotated[
+        Literal["last", "best"], Field(description="weights tested and kept: the last, or of best validation accuracy")
+    ]
+    diverged_above: Annotated[
+        Positive, Field(description="a run has diverged when its loss exceeds so many times that of chance")
+    ]
+    precision: Annotated[Literal["exact"], Field(description="exact: fp32 throughout")]
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="decides weights, data order and dropout, nothing else")]
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{value!r} stands twice")
+    return values
+
+
+def _optional(name: str, doc: str, wrap: bool) -> type[Strict]:
+    """A model with Run's fields, none required; `wrap`: a list of values for each, as an axis of a grid."""
+    fields: dict[str, Any] = {}
+    for key, info in Run.model_fields.items():
+        kind: Any = Annotated[info.annotation, *info.metadata, Field(discriminator=info.discriminator)]
+        if wrap:
+            kind = Annotated[list[kind], Field(min_length=1), AfterValidator(_distinct)]
+        fields[key] = (kind, Field(default=None, description=info.description))
+    return create_model(name, __base__=Strict, __doc__=doc, **fields)
+
+
+if TYPE_CHECKING:
+
+    class Settings(Strict):
+        """Some of a run's settings."""
+
+    class Axes(Strict):
+        """Lists of values, a list for each setting that varies."""
+
+else:
+    Settings = _optional("Settings", "Some of a run's settings.", wrap=False)
+    Axes = _optional("Axes", "Lists of values, a list for each setting that varies.", wrap=True)
+
+
+class Grid(Strict):
+    """Which runs a study makes: (zip or around) x product, without exclude, with include."""
+
+    product: Annotated[Axes | None, Field(description="every combination")] = None
+    zip: Annotated[Axes | None, Field(description="first with first, second with second, ...")] = None
+    around: Annotated[
+        Axes | None,
+        Field(description="the base itself, then each value alone: one setting at a time"),
+    ] = None
+    exclude: Annotated[list[Settings], Field(description="drop the runs that have all of an item's values")] = []
+    include: Annotated[list[Axes], Field(description="further runs: a product each, around the base")] = []
+
+
+class Figure(Strict):
+    """One figure of a study, drawn from the tables."""
+
+    kind: Annotated[Literal["curves", "sweep"], Field(description="curves: over training; sweep: over a setting")]
+    title: Annotated[str, Field(min_length=1)]
+    y: Annotated[
+        Literal["train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy"],
+        Field(description="what is drawn"),
+    ]
+    x: Annotated[str | None, Field(description="sweep: the setting on the x axis")] = None
+    hue: Annotated[str | None, Field(description="the setting shown by colour")] = None
+    col: Annotated[str | None, Field(description="the setting shown by columns of panels")] = None
+    row: Annotated[str | None, Field(description="the setting shown by rows of panels")] = None
+    where: Annotated[Settings, Field(description="draw only the runs with these values")] = Settings()
+
+
+class Variant(Strict):
+    """What a tier changes in a study. Mappings are merged; a list replaces the list of that name."""
+
+    base: Settings = Settings()
+    grid: Grid = Grid()
+
+
+class Study(Strict):
+    """A question, a base configuration, a grid, figures."""
+
+    title: Annotated[str, Field(min_length=1)]
+    question: Annotated[str, Field(min_length=1)]
+    work: Annotated[Work, Field(description="the published work that it repeats")]
+    base: Settings = Settings()
+    grid: Grid
+    tiers: Annotated[dict[Tier, Variant], Field(description="what each tier changes")] = {}
+    figures: dict[Name, Figure] = {}
+
+
+class TierSettings(Strict):
+    """How big the studies are run."""
+
+    about: Annotated[str, Field(min_length=1)]
+    base: Annotated[Settings, Field(description="settings of every study in this tier")] = Settings()
+
+
+class Split(Strict):
+    """How a data set is divided. Depends on `seed` alone, never on a run's seed."""
+
+    valid: Annotated[Count, Field(description="images held out for validation, stratified by class")]
+    test: Annotated[
+        Literal["official"] | Count, Field(description="the published test set, or so many images, stratified")
+    ]
+    seed: Annotated[int, Field(ge=0)]
+
+
+Checksum = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
+
+
+class Dataset(Strict):
+    """A data set: where it comes from, what it must be, how it is split."""
+
+    title: Annotated[str, Field(min_length=1)]
+    format: Annotated[Literal["digits", "idx"], Field(description="digits: comes with scikit-learn; idx: as MNIST")]
+    licence: Annotated[str, Field(min_length=1, description="under which terms the data are published")]
+    mirrors: Annotated[list[str], Field(description="https://, http:// or file:// addresses, or folders; in order")] = []
+    files: Annotated[dict[str, Checksum], Field(description="file name: md5:... or sha256:...")] = {}
+    split: Split
+
+
+class Params(Strict):
+    """The whole of `params.yaml`."""
+
+    tier: Annotated[Tier, Field(description="how big the studies are run")]
+    tiers: dict[Tier, TierSettings]
+    datasets: dict[Name, Dataset]
+    training: Annotated[Run, Field(description="defaults of every run; a study's base and grid override them")]
+    studies: Annotated[dict[Name, Study], Field(min_length=1)]
+
