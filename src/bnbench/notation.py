@@ -1,0 +1,125 @@
+"""Models in the field's own shorthand, parsed into layers: `784-100-10`, `32C5-P2-10D`, `64K-4C3B-256D-10D`."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+
+class NotationError(ValueError):
+    """A model that cannot be read; the message marks the place in the string."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv:
+    """`kernels` square kernels of `size`, stride 1, "same" padding."""
+
+    kernels: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Maximum over squares of `size`, moved by `size`; a rest at the edge is left out."""
+
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """A fully connected layer of `units`."""
+
+    units: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drop:
+    """Dropout with probability `rate`."""
+
+    rate: float
+
+
+Layer = Conv | Pool | Dense | Drop
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+@dataclass(frozen=True)
+class Model:
+    """A parsed model: its layers, the last one the output, and the input width it names (dense nets)."""
+
+    layers: tuple[Layer, ...]
+    inputs: int | None
+
+
+def _blocks(match: re.Match[str], width: int) -> list[Layer]:
+    """`nCmB` after `wK`: n conv layers of 3x3, then a 2x2 pool, m times, the kernels doubling."""
+    convs, blocks = int(match[1]), int(match[2])
+    layers: list[Layer] = []
+    for block in range(blocks):
+        layers += [Conv(kernels=width * 2**block, size=3)] * convs + [Pool(size=2)]
+    return layers
+
+
+# token -> the layers it stands for; `width` is the number before the last K
+TOKENS: dict[str, Callable[[re.Match[str], int], list[Layer]]] = {
+    r"(\d+)C(\d+)": lambda m, _: [Conv(kernels=int(m[1]), size=int(m[2]))],
+    r"P(\d+)": lambda m, _: [Pool(size=int(m[1]))],
+    r"(\d+)D?": lambda m, _: [Dense(units=int(m[1]))],
+    r"Dropout(0?\.\d+)": lambda m, _: [Drop(rate=float(m[1]))],
+    r"(\d+)C(\d+)B": _blocks,
+}
+
+
+@cache
+def parse(text: str) -> Model:
+    """Read a model's shorthand.
+
+    Raises:
+        NotationError: an unknown token, a zero, `nCmB` without `wK`, or no dense layer at the end.
+    """
+    layers: list[Layer] = []
+    width = position = 0
+    first = re.fullmatch(r"(\d+)", text.split("-", 1)[0])
+    for index, token in enumerate(text.split("-")):
+        if match := re.fullmatch(r"(\d+)K", token):
+            width = int(match[1])
+        elif not (index == 0 and first):
+            layers += _layers(text, token, position, width)
+        position += len(token) + 1
+    if not layers or not isinstance(layers[-1], Dense):
+        raise _marked(text, len(text), "a model ends with a dense layer, as in `-10D` or `-10`")
+    return Model(tuple(layers), int(first[1]) if first else None)
+
+
+def _layers(text: str, token: str, position: int, width: int) -> list[Layer]:
+    for pattern, build in TOKENS.items():
+        if match := re.fullmatch(pattern, token):
+            if any(int(number) == 0 for number in re.findall(r"(?<![\d.])\d+(?!\.)", token)):
+                raise _marked(text, position, "a size of 0")
+            if build is _blocks and not width:
+                raise _marked(text, position, "blocks need a number of kernels before them, as in `64K-4C3B`")
+            return build(match, width)
+    known = "784 (width), 32C5 (kernels C size), P2 (pool), 256D (dense), Dropout0.5, 64K-4C3B (blocks)"
+    raise _marked(text, position, f"{token!r} is no layer; known are {known}")
+
+
+def _marked(text: str, position: int, problem: str) -> NotationError:
+    return NotationError(f"{problem}\n    {text}\n    {' ' * position}^ here")
+
+
+def check_input(text: str, shape: Shape) -> None:
+    """Check that a model fits images of `shape`.
+
+    Raises:
+        NotationError: another input width than the images', or pools that leave nothing.
+    """
+    model = parse(text)
+    channels, height, width = shape
+    pixels = channels * height * width
+    if model.inputs is not None and model.inputs != pixels:
+        raise _marked(text, 0, f"images of {channels}x{height}x{width} have {pixels} inputs, not {model.inputs}")
+    for layer in model.layers:
+        if isinstance(layer, Pool):
+            height, width = height // layer.size, width // layer.size
+            if not height or not width:
+                raise _marked(text, 0, f"its pools leave nothing of an image of {shape[1]}x{shape[2]}")
