@@ -84,6 +84,7 @@ class Run(Strict):
     evaluate_every: Annotated[
         Literal["epoch"] | Count, Field(description="a row of history per epoch, or per so many steps")
     ]
+    evaluate_test: Annotated[bool, Field(description="history has the test set too; else it is seen once, at the end")]
     keep_weights: Annotated[
         Literal["last", "best"], Field(description="weights tested and kept: the last, or of best validation accuracy")
     ]
@@ -199,9 +200,17 @@ class Dataset(Strict):
     title: Annotated[str, Field(min_length=1)]
     format: Annotated[Literal["digits", "idx"], Field(description="digits: comes with scikit-learn; idx: as MNIST")]
     licence: Annotated[str, Field(min_length=1, description="under which terms the data are published")]
+    shape: Annotated[tuple[Count, Count, Count], Field(strict=False, description="channels, height, width")]
+    classes: Annotated[int, Field(ge=2)]
+    images: Annotated[Count, Field(description="images before the split, the published test set not counted")]
     mirrors: Annotated[list[str], Field(description="https://, http:// or file:// addresses, or folders; in order")] = []
     files: Annotated[dict[str, Checksum], Field(description="file name: md5:... or sha256:...")] = {}
     split: Split
+
+    @property
+    def train_images(self) -> int:
+        """Images of the training part."""
+        return self.images - self.split.valid - (self.split.test if isinstance(self.split.test, int) else 0)
 
 
 class Params(Strict):
