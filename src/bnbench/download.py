@@ -58,7 +58,7 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
     if not files:
         return  # the data come with a library
     with explained(out):
-        _make_folder(out)
+        out.mkdir(parents=True, exist_ok=True)
         with _alone(out):
             _tidy(name, out, files)
             for wanted in files:
@@ -99,13 +99,6 @@ def _checked(mirror: str, where: str) -> str:
 
 def _is_local(base: str) -> bool:
     return "://" not in base or base.startswith("file://")
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise UserError(f"{out}: a file lies where a folder is needed; move it away") from None
 
 
 @contextlib.contextmanager
