@@ -26,8 +26,9 @@ class ResolvedStudy:
 
 @dataclass(frozen=True)
 class Resolved:
-    """All that `params.yaml` asks for in one tier."""
+    """All that `params.yaml` asks for in one tier; `values` is the file as it was read."""
 
+    values: dict[str, Any]
     tier: Tier
     about: str
     datasets: dict[str, Dataset]
@@ -52,7 +53,7 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
     if params.tier not in params.tiers:
         raise UserError(f"{document.where(('tiers',))}: tier {params.tier!r} has no entry here; add one")
     studies = [_study(document, params, name) for name in params.studies]
-    return Resolved(params.tier, params.tiers[params.tier].about, params.datasets, studies)
+    return Resolved(document.values, params.tier, params.tiers[params.tier].about, params.datasets, studies)
 
 
 def check(document: Document) -> Params:

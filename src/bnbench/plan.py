@@ -172,15 +172,20 @@ class Workflow:
         self.root = root
         self.work = root / ".bnbench"
 
-    @property
-    def raw(self) -> dict[str, str]:
-        """Data set -> its downloaded folder; only those that need a download."""
-        datasets = self.plan.resolved.datasets.items()
-        return {name: f"data/raw/{name}-{digest(dataset.files)}" for name, dataset in datasets if dataset.files}
+    def raw(self, dataset: str) -> str | None:
+        """The folder that a data set is downloaded to, if it needs a download."""
+        files = self.plan.resolved.datasets[dataset].files
+        return f"data/raw/{dataset}-{digest(files)}" if files else None
 
-    def raw_of(self, wildcards: Any) -> list[str]:
-        """The downloaded folder that a data set is prepared from, if it needs one."""
-        return [self.raw[wildcards.dataset]] if wildcards.dataset in self.raw else []
+    def downloaded(self, wildcards: Any) -> list[str]:
+        """The mark of a finished download that a data set is prepared from."""
+        raw = self.raw(wildcards.dataset)
+        return [f"{raw}.done"] if raw else []
+
+    def raw_flag(self, wildcards: Any) -> str:
+        """The flag that names the downloaded folder."""
+        raw = self.raw(wildcards.dataset)
+        return f"--raw {raw}" if raw else ""
 
     @property
     def prepared(self) -> list[str]:

@@ -1,10 +1,10 @@
 rule prepare:
     input:
-        raw=ancient(flow.raw_of),
+        ancient(flow.downloaded),
     output:
         directory("data/prepared/{dataset}-{key}"),
     params:
-        raw=lambda wildcards, input: f"--raw {input.raw}" if input.raw else "",
+        raw=flow.raw_flag,
     log:
         "logs/prepare/{dataset}-{key}.log",
     shell:
