@@ -38,7 +38,8 @@ def schema(arguments: Arguments) -> None:
     """Write the JSON schema of params.yaml, for editors and for Snakemake."""
     from bnbench.schema import Params
 
-    write_json(arguments.out, Params.model_json_schema())
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    write_json(arguments.out, dialect | Params.model_json_schema())
 
 
 def download(arguments: Arguments) -> None:
@@ -55,7 +56,7 @@ def prepare(arguments: Arguments) -> None:
     from bnbench.prepare import prepare as make
 
     manifest = make(arguments.dataset, dataset(arguments.params, arguments.dataset), arguments.raw, arguments.out)
-    counts = ", ".join(f"{part['images']} {name}" for name, part in manifest["parts"].items())
+    counts = ", ".join(f"{part['n']} {name}" for name, part in manifest["parts"].items())
     print(f"{manifest['name']}: {counts} images of {'x'.join(map(str, manifest['shape']))} in {arguments.out}")
 
 

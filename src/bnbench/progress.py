@@ -6,6 +6,7 @@ import time
 from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,7 +14,10 @@ from rich.progress import Progress as Bar
 
 LINE_SECONDS = 15.0  # between two lines where there is no terminal
 
-Counts = SynchronizedArray[float]  # work done in estimated seconds, images trained on
+if TYPE_CHECKING:
+    Counts = SynchronizedArray[float]
+else:
+    Counts = SynchronizedArray  # work done in estimated seconds, images trained on
 
 
 class Progress:
