@@ -64,7 +64,7 @@ def train(arguments: Arguments) -> None:
     """Train a job's runs into the run store."""
     from bnbench import jobs
 
-    place = jobs.Place(arguments.out, arguments.timings, arguments.work, arguments.device)
+    place = jobs.Place(arguments.out, arguments.timings, arguments.work, arguments.device, arguments.checkpoint_seconds)
     counts = jobs.train_job(arguments.job, place, arguments.workers, arguments.log)
     print(jobs.summary(counts), file=sys.stderr)
 
@@ -120,6 +120,7 @@ def parser() -> argparse.ArgumentParser:
         ("--timings", {**file, "help": "the folder of wall times"}),
         ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
         ("--device", {"default": "cpu", "help": "cpu, cuda or cuda:N (%(default)s)"}),
+        ("--checkpoint-seconds", {"type": float, "default": 30.0, "help": "at most so much work is lost (%(default)s)"}),
         ("--log", {"type": Path, "help": "a line per pack goes there"}),
         workers,
     )

@@ -33,10 +33,11 @@ class Images:
 
 @dataclass
 class Pack:
-    """Runs in training. `names` are their run ids, row by row; `run` holds the settings that they share."""
+    """Runs in training: their ids and settings, row by row. `run` stands for what they share: all settings but two."""
 
     names: list[str]
     runs: list[Run]
+    run: Run
     network: Network
     data: dict[str, Images]
     fingerprint: str
@@ -44,11 +45,6 @@ class Pack:
     step: int = 0
     history: list[list[Row]] = field(default_factory=list)
     orders: Tensor | None = None
-
-    @property
-    def run(self) -> Run:
-        """Any of the runs: all but seed and learning rate is the same."""
-        return self.runs[0]
 
     @property
     def seeds(self) -> list[int]:
@@ -102,10 +98,10 @@ def train(pack: Pack, watch: Callable[[Pack], None], done: Callable[[Outcome], N
     pack.bind()
     while pack.names and pack.step < pack.steps:
         train_step(pack)
-        if pack.step % pack.epoch_steps == 0:
-            _end_epoch(pack)
         if pack.step % pack.interval == 0 or pack.step == pack.steps:
             _end_interval(pack, done)
+        if pack.step % pack.epoch_steps == 0:
+            _end_epoch(pack)
         watch(pack)
     finish(pack, done)
 
@@ -117,7 +113,7 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
     values, moving = network.start([run.seed for run in runs])
     arrays = {"values": values, "moving": moving, "grads": torch.zeros_like(values)}
     arrays |= optimizers.memory(run, values) | schedules.memory(run.schedule, len(runs))
-    pack = Pack(list(names), list(runs), network, tensors(data, run, device), data.fingerprint, arrays, history=[[] for _ in runs])
+    pack = Pack(list(names), list(runs), run, network, tensors(data, run, device), data.fingerprint, arrays, history=[[] for _ in runs])
     arrays |= {
         "rate": torch.tensor([run.learning_rate for run in runs], dtype=torch.float64),
         "losses": torch.zeros(len(runs), pack.interval),
