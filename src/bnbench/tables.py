@@ -51,15 +51,26 @@ def schedule_text(schedule: dict[str, Any]) -> str:
     return f"{schedule['kind']}({options})" if options else str(schedule["kind"])
 
 
+def arrow(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
+    """The columns `types` of `frame`, typed; a missing number is null."""
+    table = pa.Table.from_pandas(
+        frame[list(types)], schema=pa.schema(list(types.items())), preserve_index=False
+    )
+    return table.replace_schema_metadata(None)
+
+
 def write(frame: pd.DataFrame, folder: Path, name: str, types: dict[str, pa.DataType]) -> None:
     """Write the columns `types` of `frame` as parquet and CSV named `name` in `folder`, both atomically."""
-    schema = pa.schema(list(types.items()))
-    table = pa.Table.from_pandas(frame[list(types)], schema=schema, preserve_index=False)
-    table = table.replace_schema_metadata(None)
+    table = arrow(frame, types)
     with atomic(folder / f"{name}.parquet") as path:
         pq.write_table(table, path)
-    with atomic(folder / f"{name}.csv") as path:
-        pacsv.write_csv(_no_formulas(table), path)
+    write_csv(table, folder / f"{name}.csv")
+
+
+def write_csv(table: pa.Table, path: Path) -> None:
+    """Write `table` as CSV, atomically."""
+    with atomic(path) as temporary:
+        pacsv.write_csv(_no_formulas(table), temporary)
 
 
 def _no_formulas(table: pa.Table) -> pa.Table:
