@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,3 +201,9 @@ def test_a_study_where_nothing_is_ok(tmp_path: Path) -> None:
     assert summary[["n", "n_diverged"]].to_numpy().tolist() == [[0, 2]]
     assert summary.test_accuracy_mean.isna().all()
     assert read_json(tmp_path / "metrics.json")["studies"]["E1"]["test_accuracy"] == {"none": None}
+
+
+def test_tables_and_report_load_no_training_and_no_drawing() -> None:
+    code = "import sys, bnbench.collect, bnbench.report; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "snakemake", "dvc", "seaborn", "matplotlib"} & set(done.stdout.split())

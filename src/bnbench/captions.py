@@ -73,8 +73,9 @@ def _failed(points: pd.DataFrame, options: Figure) -> str:
     for name, verb in (("n_diverged", "diverged"), ("n_other", "failed (crashed, or out of memory)")):
         count = int(cells[name].sum())
         if count:
-            said.append(f"{count} of {total} runs {verb} and {'is' if count == 1 else 'are'} in no mean")
-            said[-1] += _by_hue(cells, options, name) + "."
+            share = f"{labels.number(count)} of {labels.number(total)} runs {verb}"
+            be = "is" if count == 1 else "are"
+            said.append(f"{share} and {be} in no mean{_by_hue(cells, options, name)}.")
     return " ".join(said) or f"None of the {total} runs diverged or failed."
 
 

@@ -123,7 +123,7 @@ def part_labels(drawing: Drawing, categories: bool) -> None:
     """Keep the labels of x ticks apart: names are turned, numbers left out, the round ones last."""
     drawing.draw_without_rendering()
     for ax in drawing.axes:
-        texts = [text for text in ax.get_xticklabels() if text.get_visible() and text.get_text()]
+        texts = tick_labels(ax)
         if not overlap(texts):
             continue
         if categories:
@@ -133,6 +133,13 @@ def part_labels(drawing: Drawing, categories: bool) -> None:
         else:
             _thin(texts)
     drawing.draw_without_rendering()
+
+
+def tick_labels(ax: Axes) -> list[Text]:
+    """The labels of x ticks that are seen: those of ticks outside the limits are not drawn."""
+    low, high = sorted(ax.get_xlim())
+    found = [tick.label1 for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
+    return [text for text in found if text.get_visible() and text.get_text()]
 
 
 def overlap(texts: Sequence[Text], gap: float = 3.0) -> bool:

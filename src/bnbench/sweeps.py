@@ -147,7 +147,9 @@ def _legend(
         count, total = int(first["n_diverged"] + first["n_other"]), int(first["n"])
         word = "failed" if frame["n_other"].any() else "diverged"
         handles.append(Line2D([], [], color="#555555", marker="x", ms=4, linestyle=""))
-        names = [*names, f"{count}/{count + total}: {count} of {count + total} runs {word}"]
+        shares = ["all"] if (failed["n"] == 0).any() else []
+        shares += [f"{count}/{count + total}"] if total else []
+        names = [*names, f"{' or '.join(shares)} of the runs {word}"]
         if (failed["n"] > 0).any():
             handles.append(Line2D([], [], color="#555555", marker="o", mfc="white", ms=4, linestyle=""))
             names = [*names, "mean of the others"]
