@@ -166,7 +166,10 @@ def test_many_panels_and_values_fit_a_page() -> None:
 @pytest.mark.parametrize("places", [("x",), ("hue", "col", "row")])
 def test_any_setting_in_any_place(name: str, places: tuple[str, ...]) -> None:
     column = "max_epochs" if name == "epochs" else name
-    values: list[Any] = ["long name of a value", "$x_1$ <b>"]
+    values: list[Any] = [
+        "a long name of a value, longer than a figure is wide, as titles of data sets may be",
+        "$x_1$",
+    ]
     if str(CONFIG_TYPES[column]) != "string":
         values = [float("nan"), 100] if name == "train_images" else [0.25, 3]
     wanted = options(

@@ -18,6 +18,7 @@ from bnbench.schema import Figure
 from bnbench.tables import RENAMED
 
 CHARACTER = 0.62 * NORMAL  # mean width of a character in points
+BOLD_CHARACTER = 0.7 * NORMAL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,12 +94,14 @@ def size(rows: int, columns: int) -> tuple[float, float]:
 def name_panels(panels: list[Panel], axes: Sequence[Axes], notes: Sequence[str]) -> None:
     """Write each panel's title with its note below, wrapped to its width, and the headings of blocks."""
     columns = 1 + max(panel.place[1] for panel in panels)
-    characters = int(72 * size(1, columns)[0] / columns / CHARACTER) - 2
+    width = size(1, columns)[0]
+    characters = int(72 * width / columns / CHARACTER) - 2
     for panel, ax, note in zip(panels, axes, notes, strict=True):
         lines = [line for text in (panel.title, note) for line in textwrap.wrap(text, characters)]
         ax.set_title("\n".join(lines))
         if panel.heading:  # matplotlib aligns the last lines of both titles
-            ax.set_title(panel.heading + "\n " * len(lines), loc="left", fontweight="bold")
+            heading = textwrap.fill(panel.heading, int(72 * width / BOLD_CHARACTER) - 8)
+            ax.set_title(heading + "\n " * len(lines), loc="left", fontweight="bold")
 
 
 def add_legend(drawing: Drawing, handles: Sequence[Any], names: list[str], title: str | None) -> None:
@@ -106,7 +109,9 @@ def add_legend(drawing: Drawing, handles: Sequence[Any], names: list[str], title
     if not names:
         return
     width = 72 * drawing.get_size_inches()[0]
-    columns = int(width // (CHARACTER * max(map(len, names)) + 4 * NORMAL))
+    names = [textwrap.fill(name, int(width / CHARACTER) - 8) for name in names]
+    longest = max(len(line) for name in names for line in name.splitlines())
+    columns = int(width // (CHARACTER * longest + 4 * NORMAL))
     drawing.legend(
         handles,
         names,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import fill
 from typing import Any
 
 import pandas as pd
@@ -106,14 +107,14 @@ def draw_points(ax: Axes, points: pd.DataFrame, at: list[float], style: Look) ->
     ax.vlines(at, points["low"], points["high"], color=colour, lw=1.1, zorder=2)
     for place, (_, point) in zip(at, points.iterrows(), strict=True):
         if not pd.isna(point["mean"]):
-            fill = "white" if point["n_diverged"] + point["n_other"] else colour
+            inside = "white" if point["n_diverged"] + point["n_other"] else colour
             ax.plot(
                 place,
                 point["mean"],
                 marker=style.marker,
                 ms=4,
                 color=colour,
-                mfc=fill,
+                mfc=inside,
                 clip_on=False,
                 zorder=3,
             )
@@ -129,7 +130,9 @@ def _set_x(ax: Axes, places: Places) -> None:
         ax.set_xlim(-0.5, len(at) - 0.5)
     ax.xaxis.set_major_locator(FixedLocator(at))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FixedFormatter([labels.short(places.name, v) for v in places.values]))
+    ax.xaxis.set_major_formatter(
+        FixedFormatter([fill(labels.short(places.name, v), 24) for v in places.values])
+    )
 
 
 def _legend(
