@@ -7,15 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.files import digest, write_json
+from bnbench.yamlfile import read
 
-BASE: dict[str, Any] = {
-    "dataset": "digits", "train_images": None, "preprocessing": "unit", "model": "64-100-100-10",
-    "norm": "batch", "order": "pre", "norm_epsilon": 1e-5, "norm_keep": 0.9, "activation": "relu",
-    "slope": 0.01, "init": "he", "dropout": 0, "loss": "mean", "optimizer": "sgd", "learning_rate": 0.1,
-    "momentum": 0.9, "beta1": 0.9, "beta2": 0.999, "adam_epsilon": 1e-8, "weight_decay": 0,
-    "schedule": {"kind": "constant"}, "batch_size": 64, "epochs": 8, "evaluate_every": "epoch",
-    "keep_weights": "last", "diverged_above": 1000, "precision": "exact", "seed": 0,
-}  # fmt: skip
+BASE: dict[str, Any] = read(Path(__file__).parents[1] / "params.yaml").values["training"]
 Config = dict[str, Any]
 Axes = dict[str, list[Any]]
 PLATEAU = {"kind": "plateau", "factor": 0.9995, "window": 3}
@@ -122,14 +116,15 @@ def write_run(store: Path, run_id: str, config: Config, diverges: bool) -> None:
     accuracy: list[float | None] = list(curve)
     if diverges:
         loss[-1] = accuracy[-1] = None
-    history = {
+    history: dict[str, Any] = {
         "step": [18 * epoch for epoch in range(1, epochs + 1)],
         "epoch": [float(epoch) for epoch in range(1, epochs + 1)],
         "learning_rate": [config["learning_rate"]] * epochs,
     }
     results: dict[str, float | None] = {}
     for part in ("train", "valid", "test"):
-        history |= {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
+        if part != "test":  # by default the test set is seen once, at the end
+            history |= {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
         results |= {f"{part}_loss": loss[-1], f"{part}_accuracy": accuracy[-1]}
     outcome = {
         "run_id": run_id, "config": config, "data": "d1", "trainer_version": 1,

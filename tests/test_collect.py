@@ -175,6 +175,18 @@ def test_a_damaged_history_is_named(plan: dict[str, Any], tmp_path: Path, conten
         collected(plan, tmp_path)
 
 
+def test_a_run_that_diverged_before_its_first_evaluation(plan: dict[str, Any], tmp_path: Path) -> None:
+    run_id = plan["studies"]["A1"]["runs"][0]
+    path = tmp_path / "runs" / run_id
+    write_json(path / "history.json", {})
+    write_json(path / "run.json", read_json(path / "run.json") | {"status": "diverged"})
+    tables = collected(plan, tmp_path)
+    history = store_tables.read(tables, "history")
+    assert len(set(history["run_id"])) == len(plan["runs"]) - 1
+    assert history.test_accuracy.isna().all()  # not measured during training
+    assert run_id in set(store_tables.read(tables, "runs")["run_id"])
+
+
 def test_history_columns_of_different_length(plan: dict[str, Any], tmp_path: Path) -> None:
     run_id = plan["studies"]["A1"]["runs"][0]
     path = tmp_path / "runs" / run_id / "history.json"

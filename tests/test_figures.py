@@ -170,7 +170,9 @@ def test_any_setting_in_any_place(name: str, places: tuple[str, ...]) -> None:
         "a long name of a value, longer than a figure is wide, as titles of data sets may be",
         "$x_1$",
     ]
-    if str(CONFIG_TYPES[column]) != "string":
+    if str(CONFIG_TYPES[column]) == "bool":
+        values = [False, True]
+    elif str(CONFIG_TYPES[column]) != "string":
         values = [float("nan"), 100] if name == "train_images" else [0.25, 3]
     wanted = options(
         **{"x": "learning_rate", "hue": None, "col": None, "row": None, **dict.fromkeys(places, name)}
@@ -211,6 +213,7 @@ def test_identity_comes_last_and_old_figures_go(folder: Path) -> None:
         ({"x": "colour"}, "'colour' is none"),
         ({"where": {"learning_rate": 0.5}}, "no run has"),
         ({"row": None}, "different model"),
+        ({"kind": "curves", "x": None, "where": {"learning_rate": 0.1}}, "not measured during training"),
     ],
 )
 def test_options_that_do_not_fit(folder: Path, changes: dict[str, Any], message: str) -> None:

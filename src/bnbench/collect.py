@@ -87,7 +87,11 @@ class Outcome(Stored):
 
 
 class History(Stored):
-    """A run's `history.json`: columns of equal length."""
+    """A run's `history.json`: columns of equal length.
+
+    The test columns may be missing, where the test set is measured at the end alone; all columns are, where a run
+    diverged before its first evaluation.
+    """
 
     step: list[int]
     epoch: list[float]
@@ -98,6 +102,14 @@ class History(Stored):
     valid_accuracy: list[float | None]
     test_loss: list[float | None]
     test_accuracy: list[float | None]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_measured(cls, columns: Any) -> Any:
+        if not isinstance(columns, dict):
+            return columns
+        missing = ("test_loss", "test_accuracy") if columns else tuple(cls.model_fields)
+        return {name: [None] * len(columns.get("step") or ()) for name in missing} | columns
 
     @model_validator(mode="after")
     def _equal_lengths(self) -> "History":

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from bnbench.notation import Conv, NotationError, parse
@@ -39,6 +40,7 @@ COLUMNS = {
     "epochs": "Epochs",
     "max_epochs": "Epochs",
     "evaluate_every": "Evaluated every",
+    "evaluate_test": "Test set measured during training",
     "keep_weights": "Weights tested",
     "diverged_above": "Given up at (times the loss of chance)",
     "precision": "Precision",
@@ -114,6 +116,8 @@ def short(name: str, value: Any) -> str:
     """A value where its column's name stands nearby: on an axis, in a table."""
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "all" if name == "train_images" else DASH
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
     if not isinstance(value, str):
         return number(value)
     if name == "norm":
@@ -128,6 +132,8 @@ def phrase(name: str, value: Any) -> str:
     text = short(name, value)
     if name == "model":
         return f"{architecture(text)} {text}"
+    if isinstance(value, bool | np.bool_):
+        return f"{column(name)[:1].lower()}{column(name)[1:]}: {text}"
     if name in PHRASES:
         return PHRASES[name].format(text)
     return text if isinstance(value, str) else f"{column(name)[:1].lower()}{column(name)[1:]} {text}"

@@ -73,6 +73,10 @@ def curve_points(runs: pd.DataFrame, history: pd.DataFrame, options: Figure) -> 
     runs, by = (runs, names) if names else (runs.assign(line=0), ["line"])
     good = runs.loc[runs["status"] == "ok", ["run_id", "status", *by]]
     drawn = good.merge(history[["run_id", x, options.y]], on="run_id")
+    if len(drawn) and drawn[options.y].isna().all():
+        raise UserError(
+            f"{options.y} was not measured during training: draw another y, or measure it (evaluate_test: true)"
+        )
     means = aggregate(drawn, [*by, x], [options.y]).drop(columns=["n_diverged", "n_other"])
     counts = aggregate(runs, by, []).drop(columns="n")
     return _tidy(counts.merge(means, on=by, how="left"), [*names, x], options.y)

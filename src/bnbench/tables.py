@@ -24,9 +24,8 @@ RESULTS = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test
 
 def _arrow_type(field: dict[str, Any]) -> pa.DataType:
     kinds = {option.get("type") for option in field.get("anyOf", [field])} - {"null"}
-    if kinds == {"number"}:
-        return pa.float64()
-    return pa.int64() if kinds == {"integer"} else pa.string()
+    names = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
+    return names.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string()
 
 
 CONFIG_TYPES: dict[str, pa.DataType] = {
