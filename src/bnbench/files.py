@@ -19,6 +19,8 @@ REMEDY = {
     errno.EDQUOT: "your disk quota is used up; free some space and run the same command again",
     errno.EACCES: "this folder may not be written; change its permissions or its owner",
     errno.EPERM: "this folder may not be written; change its permissions or its owner",
+    errno.ENOTDIR: "a file lies where a folder is needed; move it away",
+    errno.EEXIST: "a file lies where a folder is needed; move it away",
     errno.EROFS: "this file system is read-only; work in a folder that can be written",
 }
 

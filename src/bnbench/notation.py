@@ -62,7 +62,7 @@ def _blocks(match: re.Match[str], width: int) -> list[Layer]:
 
 # token -> the layers it stands for; `width` is the number before the last K
 TOKENS: dict[str, Callable[[re.Match[str], int], list[Layer]]] = {
-    r"(\d+)C(\d+)": lambda m, _: [Conv(kernels=int(m[1]), size=int(m[2]))],
+    r"(\d+)C(\d*[13579])": lambda m, _: [Conv(kernels=int(m[1]), size=int(m[2]))],
     r"P(\d+)": lambda m, _: [Pool(size=int(m[1]))],
     r"(\d+)D?": lambda m, _: [Dense(units=int(m[1]))],
     r"Dropout(0?\.\d+)": lambda m, _: [Drop(rate=float(m[1]))],
@@ -99,7 +99,7 @@ def _layers(text: str, token: str, position: int, width: int) -> list[Layer]:
             if build is _blocks and not width:
                 raise _marked(text, position, "blocks need a number of kernels before them, as in `64K-4C3B`")
             return build(match, width)
-    known = "784 (width), 32C5 (kernels C size), P2 (pool), 256D (dense), Dropout0.5, 64K-4C3B (blocks)"
+    known = "784 (width), 32C5 (kernels C odd size), P2 (pool), 256D (dense), Dropout0.5, 64K-4C3B (blocks)"
     raise _marked(text, position, f"{token!r} is no layer; known are {known}")
 
 
@@ -107,11 +107,11 @@ def _marked(text: str, position: int, problem: str) -> NotationError:
     return NotationError(f"{problem}\n    {text}\n    {' ' * position}^ here")
 
 
-def check_input(text: str, shape: Shape) -> None:
-    """Check that a model fits images of `shape`.
+def check(text: str, shape: Shape, classes: int) -> Model:
+    """Parse a model and check that it takes images of `shape` and tells `classes` apart.
 
     Raises:
-        NotationError: another input width than the images', or pools that leave nothing.
+        NotationError: also for another input width than the images', pools that leave nothing, another output.
     """
     model = parse(text)
     channels, height, width = shape
@@ -123,3 +123,8 @@ def check_input(text: str, shape: Shape) -> None:
             height, width = height // layer.size, width // layer.size
             if not height or not width:
                 raise _marked(text, 0, f"its pools leave nothing of an image of {shape[1]}x{shape[2]}")
+    last = model.layers[-1]
+    if isinstance(last, Dense) and last.units != classes:
+        start = len(text.rpartition("-")[0]) + 1
+        raise _marked(text, start, f"the data set has {classes} classes, the model tells {last.units} apart")
+    return model

@@ -84,6 +84,7 @@ class Run(Strict):
     evaluate_every: Annotated[
         Literal["epoch"] | Count, Field(description="a row of history per epoch, or per so many steps")
     ]
+    evaluate_test: Annotated[bool, Field(description="history has the test set too; else it is seen once, at the end")]
     keep_weights: Annotated[
         Literal["last", "best"], Field(description="weights tested and kept: the last, or of best validation accuracy")
     ]
@@ -151,14 +152,14 @@ class Figure(Strict):
     hue: Annotated[str | None, Field(description="the setting shown by colour")] = None
     col: Annotated[str | None, Field(description="the setting shown by columns of panels")] = None
     row: Annotated[str | None, Field(description="the setting shown by rows of panels")] = None
-    where: Annotated[Settings, Field(description="draw only the runs with these values")] = Settings()
+    where: Annotated[Settings, Field(description="draw only the runs with these values")] = Field(default_factory=Settings)
 
 
 class Variant(Strict):
     """What a tier changes in a study. Mappings are merged; a list replaces the list of that name."""
 
-    base: Settings = Settings()
-    grid: Grid = Grid()
+    base: Settings = Field(default_factory=Settings)
+    grid: Grid = Field(default_factory=Grid)
 
 
 class Study(Strict):
@@ -167,7 +168,7 @@ class Study(Strict):
     title: Annotated[str, Field(min_length=1)]
     question: Annotated[str, Field(min_length=1)]
     work: Annotated[Work, Field(description="the published work that it repeats")]
-    base: Settings = Settings()
+    base: Settings = Field(default_factory=Settings)
     grid: Grid
     tiers: Annotated[dict[Tier, Variant], Field(description="what each tier changes")] = {}
     figures: dict[Name, Figure] = {}
@@ -177,7 +178,7 @@ class TierSettings(Strict):
     """How big the studies are run."""
 
     about: Annotated[str, Field(min_length=1)]
-    base: Annotated[Settings, Field(description="settings of every study in this tier")] = Settings()
+    base: Annotated[Settings, Field(description="settings of every study in this tier")] = Field(default_factory=Settings)
 
 
 class Split(Strict):
@@ -187,7 +188,7 @@ class Split(Strict):
     test: Annotated[
         Literal["official"] | Count, Field(description="the published test set, or so many images, stratified")
     ]
-    seed: Annotated[int, Field(ge=0)]
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
 
 
 Checksum = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
@@ -199,9 +200,17 @@ class Dataset(Strict):
     title: Annotated[str, Field(min_length=1)]
     format: Annotated[Literal["digits", "idx"], Field(description="digits: comes with scikit-learn; idx: as MNIST")]
     licence: Annotated[str, Field(min_length=1, description="under which terms the data are published")]
+    shape: Annotated[tuple[Count, Count, Count], Field(strict=False, description="channels, height, width")]
+    classes: Annotated[int, Field(ge=2)]
+    images: Annotated[Count, Field(description="images before the split, the published test set not counted")]
     mirrors: Annotated[list[str], Field(description="https://, http:// or file:// addresses, or folders; in order")] = []
     files: Annotated[dict[str, Checksum], Field(description="file name: md5:... or sha256:...")] = {}
     split: Split
+
+    @property
+    def train_images(self) -> int:
+        """Images of the training part."""
+        return self.images - self.split.valid - (self.split.test if isinstance(self.split.test, int) else 0)
 
 
 class Params(Strict):

@@ -1,0 +1,133 @@
+"""`bnbench STAGE inputs --out output`: each stage by hand, and what there is to do, said before anything starts."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from bnbench.errors import UserError
+from bnbench.files import read_json, write_json
+
+Arguments = argparse.Namespace
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code (0 done, 2 to 4 see `errors`, 75 go on by starting again)."""
+    arguments = parser().parse_args(argv)
+    try:
+        result: int | None = arguments.run(arguments)
+    except UserError as error:
+        print(f"bnbench {arguments.command}: {error}", file=sys.stderr)
+        return error.code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result or 0
+
+
+def plan(arguments: Arguments) -> None:
+    """Print runs, packs, done, missing, orphaned and estimated time, per study."""
+    from bnbench.overview import overview
+    from bnbench.plan import Plan
+
+    overview(Plan(arguments.params, arguments.tier), arguments.workers)
+
+
+def schema(arguments: Arguments) -> None:
+    """Write the JSON schema of params.yaml, for editors and for Snakemake."""
+    from bnbench.schema import Params
+
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    write_json(arguments.out, dialect | Params.model_json_schema())
+
+
+def download(arguments: Arguments) -> None:
+    """Fetch a data set's files from its mirrors."""
+    from bnbench.download import download as fetch
+    from bnbench.params import dataset
+
+    fetch(arguments.dataset, dataset(arguments.params, arguments.dataset), arguments.out)
+
+
+def prepare(arguments: Arguments) -> None:
+    """Turn downloaded files into split arrays with a manifest."""
+    from bnbench.params import dataset
+    from bnbench.prepare import prepare as make
+
+    manifest = make(arguments.dataset, dataset(arguments.params, arguments.dataset), arguments.raw, arguments.out)
+    counts = ", ".join(f"{part['n']} {name}" for name, part in manifest["parts"].items())
+    print(f"{manifest['name']}: {counts} images of {'x'.join(map(str, manifest['shape']))} in {arguments.out}")
+
+
+def train(arguments: Arguments) -> None:
+    """Train a job's runs into the run store."""
+    from bnbench import jobs
+
+    place = jobs.Place(arguments.out, arguments.timings, arguments.work, arguments.device)
+    counts = jobs.train_job(arguments.job, place, arguments.workers, arguments.log)
+    print(jobs.summary(counts), file=sys.stderr)
+
+
+def collect(arguments: Arguments) -> None:
+    """Make the tables from the run store."""
+    from bnbench.collect import collect as gather
+
+    gather(read_json(arguments.plan), arguments.store, arguments.out)
+
+
+def figures(arguments: Arguments) -> None:
+    """Draw the figures from the tables."""
+    from bnbench.figures import draw
+
+    draw(read_json(arguments.plan), arguments.tables, arguments.out, arguments.workers)
+
+
+def report(arguments: Arguments) -> None:
+    """Write the report, HTML and PDF."""
+    from bnbench.report import write
+
+    write(read_json(arguments.plan), arguments.tables, arguments.figures, arguments.out)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: a sub-command per stage."""
+    top = argparse.ArgumentParser(prog="bnbench", description="What batch normalisation really does, measured.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(run: Callable[[Arguments], object], *flags: tuple[str, dict[str, object]]) -> None:
+        help_text = (run.__doc__ or "").splitlines()[0]
+        command = commands.add_parser(run.__name__, help=help_text, description=help_text)
+        command.set_defaults(run=run)
+        for name, options in flags:
+            command.add_argument(name, **options)  # type: ignore[arg-type]
+
+    params = ("--params", {"type": Path, "default": Path("params.yaml"), "help": "the parameter file"})
+    tier = ("--tier", {"choices": ["quick", "small", "full"], "help": "instead of the parameter file's"})
+    cores = {"type": int, "default": os.cpu_count() or 1, "help": "processes of one thread (%(default)s)"}
+    workers = ("--workers", cores)
+    file = {"type": Path, "required": True}
+    record = ("plan", {"type": Path, "help": "the plan's file, as the workflow writes it"})
+    dataset = ("dataset", {"help": "a key of `datasets` in the parameter file"})
+    add(plan, params, tier, workers)
+    add(schema, ("--out", file))
+    add(download, dataset, params, ("--out", file))
+    add(prepare, dataset, params, ("--raw", {"type": Path, "help": "the downloaded folder"}), ("--out", file))
+    add(
+        train,
+        ("job", {"type": Path, "help": "a list of packs, as the workflow writes it"}),
+        ("--out", {**file, "help": "the run store"}),
+        ("--timings", {**file, "help": "the folder of wall times"}),
+        ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
+        ("--device", {"default": "cpu", "help": "cpu, cuda or cuda:N (%(default)s)"}),
+        ("--log", {"type": Path, "help": "a line per pack goes there"}),
+        workers,
+    )
+    add(collect, record, ("--store", file), ("--out", file))
+    add(figures, record, ("--tables", file), ("--out", file), workers)
+    add(report, record, ("--tables", file), ("--figures", file), ("--out", file))
+    return top
+
+
+if __name__ == "__main__":
+    sys.exit(main())

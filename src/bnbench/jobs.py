@@ -1,0 +1,202 @@
+"""A training job: its packs, the longest first, on workers of one thread each."""
+
+import contextlib
+import multiprocessing
+import signal
+import threading
+import time
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnbench import cost, store
+from bnbench.data import Prepared
+from bnbench.errors import Interrupted, UserError
+from bnbench.files import read_json, write_json
+from bnbench.progress import Counts, Progress
+from bnbench.schema import Run
+from bnbench.train import Outcome, Pack, start, train
+
+CHECKPOINT_SECONDS = 30.0  # at most so much work is lost with a process
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class PackCrashed(UserError):
+    """Some packs raised an error that is no result. The others are finished and stored."""
+
+    code = 1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a job works: the run store, wall times, the folder of working files, the device."""
+
+    store: Path
+    timings: Path
+    work: Path
+    device: str = "cpu"
+    checkpoint_seconds: float = CHECKPOINT_SECONDS
+
+
+_stop = threading.Event()  # in a worker: save and end
+_counts: Counts | None = None  # in a worker: what it has done, shared with the others
+
+
+def train_job(job: Path, place: Place, workers: int, log: Path | None = None) -> Counter[str]:
+    """Train a job's packs.
+
+    Args:
+        job: a JSON list of packs, as `plan.Pack.record` writes them.
+        place: where to work.
+        workers: how many processes of one thread.
+        log: a file for a line per pack.
+
+    Returns:
+        How many runs ended with which status; runs that were stored already are not counted.
+
+    Raises:
+        PackCrashed: after all other packs are finished.
+        Interrupted: a signal came, or a worker was killed; what was trained so far is saved.
+    """
+    packs = sorted(read_json(job), key=lambda pack: -pack["seconds"])
+    torch.set_num_threads(1)  # before the fork: threads do not survive one
+    context = multiprocessing.get_context("fork" if place.device == "cpu" else "spawn")
+    shared: Counts = context.Array("d", 2)
+    title = f"training {sum(len(pack['runs']) for pack in packs)} runs"
+    with ProcessPoolExecutor(workers, context, _begin, (shared,)) as pool, _signals_passed_on():
+        waiting = {pool.submit(train_pack, pack, place): pack for pack in packs}
+        with Progress(title, sum(pack["seconds"] for pack in packs), shared, log) as progress:
+            try:
+                return _gather(waiting, progress)
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                _stop_workers()
+                raise
+
+
+def _gather(waiting: dict[Future[Counter[str]], dict[str, Any]], progress: Progress) -> Counter[str]:
+    """Count the runs of each pack as it ends."""
+    counts: Counter[str] = Counter()
+    crashed = []
+    for future in as_completed(waiting):
+        pack = waiting[future]
+        some = next(iter(pack["runs"].values()))
+        name = f"pack {pack['id']} ({some['model']}, norm {some['norm']}, batch {some['batch_size']})"
+        try:
+            statuses = future.result()
+        except UserError:
+            raise
+        except BrokenProcessPool:
+            raise Interrupted("a worker was killed (no memory left?); start again to go on from where it was") from None
+        except Exception as error:
+            progress.say(f"{name}: crashed\n{''.join(traceback.format_exception(error))}")
+            crashed.append(f"{name}, {len(pack['runs'])} runs: {type(error).__name__}: {error}")
+        else:
+            progress.say(f"{name}: {summary(statuses)}")
+            counts += statuses
+    if crashed:
+        raise PackCrashed("crashed, and so missing in the store:\n" + "\n".join(crashed))
+    return counts
+
+
+def summary(counts: Counter[str]) -> str:
+    """`186 runs: 183 ok, 3 diverged`."""
+    told = ", ".join(f"{count} {status}" for status, count in sorted(counts.items(), key=lambda item: item[0] != "ok"))
+    return f"{counts.total()} runs: {told}" if counts else "nothing to train"
+
+
+@contextlib.contextmanager
+def _signals_passed_on() -> Iterator[None]:
+    """Let a signal to this process reach its workers; they save and end, and so this process does."""
+    old = {number: signal.signal(number, lambda _number, _frame: _stop_workers()) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _stop_workers() -> None:
+    for child in multiprocessing.active_children():
+        child.terminate()  # SIGTERM, on which a worker sets its flag
+
+
+def _begin(shared: Counts) -> None:
+    """Set a worker up: one thread, signals that only ask it to stop."""
+    global _counts
+    _counts = shared
+    torch.set_num_threads(1)
+    for number in SIGNALS:
+        signal.signal(number, lambda _number, _frame: _stop.set())
+
+
+def train_pack(pack: dict[str, Any], place: Place) -> Counter[str]:
+    """Train those runs of a pack that the store does not have, each from its last checkpoint."""
+    begun = time.perf_counter()
+    counts: Counter[str] = Counter()
+    data = Prepared.read(Path(pack["data"]))
+    with store.locked(place.work / "locks", list(pack["runs"])):
+        runs = {name: Run.model_validate(config) for name, config in pack["runs"].items()}
+        runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}
+        share = pack["seconds"] / len(pack["runs"])
+        _advance(share * (len(pack["runs"]) - len(runs)), 0)
+        parts = _by_step(runs, data, place)
+        whole = len(runs) == len(pack["runs"]) and [part.step for part in parts] == [0]
+        for part in parts:
+            _train_part(part, place, share, counts)
+    if whole:  # a pack of which a part was trained before says nothing about how long packs take
+        seconds = time.perf_counter() - begun
+        record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], "cpu": cost.cpu()}
+        write_json(place.timings / f"{pack['id']}.json", record)
+    return counts
+
+
+def _by_step(runs: dict[str, Run], data: Prepared, place: Place) -> list[Pack]:
+    """The runs as packs of one step each: those never begun, and those that were saved at the same step."""
+    states = {name: store.load(place.work / "checkpoints", name) for name in runs}
+    groups: dict[int, list[str]] = defaultdict(list)
+    for name, state in states.items():
+        groups[state[0]["step"] if state else 0].append(name)
+    packs = []
+    for names in groups.values():
+        pack = start(names, [runs[name] for name in names], data, place.device)
+        if saved := [state for name in names if (state := states[name])]:
+            store.restore(pack, saved)
+        packs.append(pack)
+    return packs
+
+
+def _train_part(pack: Pack, place: Place, share: float, counts: Counter[str]) -> None:
+    checkpoints = place.work / "checkpoints"
+    due = time.monotonic() + place.checkpoint_seconds
+
+    def watch(pack: Pack) -> None:
+        nonlocal due
+        _advance(share * len(pack.names) / pack.steps, len(pack.names) * pack.run.batch_size)
+        if _stop.is_set() or time.monotonic() > due:
+            store.save(checkpoints, pack)
+            due = time.monotonic() + place.checkpoint_seconds
+        if _stop.is_set():
+            raise Interrupted(f"stopped at step {pack.step} of {pack.steps}; start again to go on from there")
+
+    def done(outcome: Outcome) -> None:
+        store.write(place.store, outcome, pack.fingerprint, place.device)
+        store.forget(checkpoints, outcome.name)
+        counts[outcome.result["status"]] += 1
+
+    train(pack, watch, done)
+
+
+def _advance(seconds: float, images: int) -> None:
+    """Note work done, in estimated seconds and in images."""
+    if _counts is not None:
+        with _counts.get_lock():
+            _counts[0] += seconds
+            _counts[1] += images

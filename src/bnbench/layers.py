@@ -1,0 +1,250 @@
+"""Layers of a pack: R networks side by side, forward and backward written out.
+
+Every array has the run as its first axis and the features as its last: x_RNF after dense layers, x_RNHWC after
+conv layers. No operation mixes runs, and each is chosen by the shape of one run, never by how many there are: so a
+run's numbers are the same, bit for bit, whatever pack it is in. For that, products and sums are separate
+operations (`add(alpha=...)` may round otherwise in the last elements of an array than in its vectors), and the
+logistic function is written by `tanh` (torch.sigmoid has the same trait).
+"""
+
+import math
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from bnbench.schema import Run
+from bnbench.streams import generator, uniform
+
+Shape = tuple[int, ...]
+Views = dict[str, Tensor]
+
+
+class Layer(Protocol):
+    """What a network is made of.
+
+    `weights` are learned, `moving` are statistics that training updates: name -> shape for one run. `values`,
+    `grads` and `statistics` are those arrays with the run in front, bound by the network.
+    """
+
+    weights: dict[str, Shape]
+    moving: dict[str, Shape]
+    values: Views
+    grads: Views
+    statistics: Views
+
+    def start(self, name: str, seed: int) -> Tensor | float:
+        """First value of a weight or statistic of one run."""
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        """The layer's output; in training, what `backward` needs is kept."""
+
+    def backward(self, dy: Tensor, wanted: bool) -> Tensor:
+        """Gradient with respect to the input (if `wanted`); gradients of the weights go to `grads`."""
+
+
+class Plain:
+    """A layer without weights or statistics, to build others from."""
+
+    def __init__(self) -> None:
+        self.weights: dict[str, Shape] = {}
+        self.moving: dict[str, Shape] = {}
+        self.values: Views = {}
+        self.grads: Views = {}
+        self.statistics: Views = {}
+
+    def start(self, name: str, seed: int) -> Tensor | float:  # noqa: ARG002
+        """Zero."""
+        return 0.0
+
+
+INITS: dict[str, Callable[[int, int], float]] = {
+    "he": lambda fan_in, _: math.sqrt(2 / fan_in),
+    "glorot": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
+    "normal": lambda _in, _out: 1.0,
+}
+
+
+class Linear(Plain):
+    """y = x W + b with W of (inputs, units).
+
+    Args:
+        place: which linear or conv layer of the net this is, from 0: decides its stream of initial weights.
+    """
+
+    def __init__(self, inputs: int, units: int, bias: bool, run: Run, place: int) -> None:
+        super().__init__()
+        self.weights = {"weight": (inputs, units)} | ({"bias": (1, units)} if bias else {})
+        self.deviation, self.place = INITS[run.init](inputs, units), place
+
+    def start(self, name: str, seed: int) -> Tensor | float:
+        """Gaussian weights, zero bias."""
+        if name == "bias":
+            return 0.0
+        return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.deviation
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        """x_RNI -> y_RNO."""
+        self.x = x
+        if "bias" in self.values:
+            return torch.baddbmm(self.values["bias"], x, self.values["weight"])
+        return torch.bmm(x, self.values["weight"])
+
+    def backward(self, dy: Tensor, wanted: bool) -> Tensor:
+        """dW = x^T dy, db = sum dy, dx = dy W^T."""
+        torch.bmm(self.x.transpose(1, 2), dy, out=self.grads["weight"])
+        if "bias" in self.grads:
+            torch.sum(dy, dim=1, keepdim=True, out=self.grads["bias"])
+        return torch.bmm(dy, self.values["weight"].transpose(1, 2)) if wanted else dy
+
+
+class Conv(Plain):
+    """Square kernels, stride 1, "same" padding; weights of (kernels, size, size, channels)."""
+
+    # values of unfolded input up to which all runs are multiplied at once; above, a loop over runs was faster:
+    # 0.9 ms against 2.5 at 18k, 2.9 against 2.9 at 37k, 20 against 5.3 at 627k (one core, AVX-512, 15 and 8 runs)
+    UNFOLD = 32768
+
+    def __init__(self, channels: int, kernels: int, size: int, bias: bool, run: Run, place: int) -> None:
+        super().__init__()
+        self.size, self.place = size, place
+        self.weights = {"weight": (kernels, size, size, channels)} | ({"bias": (1, kernels)} if bias else {})
+        self.deviation = INITS[run.init](channels * size**2, kernels * size**2)
+
+    def start(self, name: str, seed: int) -> Tensor | float:
+        """Gaussian weights, zero bias."""
+        if name == "bias":
+            return 0.0
+        return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.deviation
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        """x_RNHWC -> y_RNHWK."""
+        self.x = x
+        self.small = x[0].numel() * self.size**2 <= self.UNFOLD
+        y = self._unfolded(x) if self.small else self._looped(x)
+        return y + self.values["bias"][:, :, None, None, :] if "bias" in self.values else y
+
+    def backward(self, dy: Tensor, wanted: bool) -> Tensor:
+        """Gradients of kernels, bias and input."""
+        if "bias" in self.grads:
+            torch.sum(dy.flatten(1, 3), dim=1, keepdim=True, out=self.grads["bias"])
+        return self._unfolded_back(dy, wanted) if self.small else self._looped_back(dy, wanted)
+
+    def _unfolded(self, x: Tensor) -> Tensor:
+        self.columns = _unfold(x, self.size)
+        kernels = self.values["weight"].flatten(2)
+        return torch.bmm(self.columns, kernels.transpose(1, 2)).view(*x.shape[:4], -1)
+
+    def _unfolded_back(self, dy: Tensor, wanted: bool) -> Tensor:
+        dy_RMK, weight = dy.flatten(1, 3), self.values["weight"]
+        torch.bmm(dy_RMK.transpose(1, 2), self.columns, out=self.grads["weight"].flatten(2))
+        if not wanted:
+            return dy
+        return _fold(torch.bmm(dy_RMK, weight.flatten(2)), self.x.shape, self.size)
+
+    def _looped(self, x: Tensor) -> Tensor:
+        y = x.new_empty(*x.shape[:4], self.weights["weight"][0])
+        for one, out, kernels in zip(_nchw(x), y, _nchw(self.values["weight"]), strict=True):
+            out.copy_(F.conv2d(one, kernels, padding=self.size // 2).permute(0, 2, 3, 1))
+        return y
+
+    def _looped_back(self, dy: Tensor, wanted: bool) -> Tensor:
+        dx = torch.empty_like(self.x) if wanted else dy
+        rows = zip(_nchw(self.x), _nchw(dy), _nchw(self.values["weight"]), strict=True)
+        for r, (one, slope, kernels) in enumerate(rows):
+            into, weight, _ = torch.ops.aten.convolution_backward(
+                slope, one, kernels, None, [1, 1], [self.size // 2] * 2, [1, 1], False, [0, 0], 1, [wanted, True, False]
+            )
+            self.grads["weight"][r].copy_(weight.permute(0, 2, 3, 1))
+            if wanted:
+                dx[r].copy_(into.permute(0, 2, 3, 1))
+        return dx
+
+
+def _nchw(x: Tensor) -> Tensor:
+    """x_R...HWC seen as x_R...CHW: torch's "channels last", without a copy."""
+    return x.movedim(-1, -3)
+
+
+def _unfold(x: Tensor, size: int) -> Tensor:
+    """x_RNHWC -> (R, N H W, size size C): the square around each pixel, zero outside the image."""
+    pad = size // 2
+    padded = F.pad(x, (0, 0, pad, pad, pad, pad))
+    runs, images, row, column, channel = padded.stride()
+    shape = (*x.shape[:4], size, size, x.shape[4])
+    squares = padded.as_strided(shape, (runs, images, row, column, row, column, channel))
+    return squares.reshape(x.shape[0], -1, size * size * x.shape[4])
+
+
+def _fold(columns: Tensor, shape: Shape, size: int) -> Tensor:
+    """The transpose of `_unfold`: what each square says of a pixel, summed."""
+    runs, images, height, width, channels = shape
+    pad = size // 2
+    out = columns.new_zeros(runs, images, height + 2 * pad, width + 2 * pad, channels)
+    squares = columns.view(runs, images, height, width, size, size, channels)
+    for i in range(size):
+        for j in range(size):
+            out[:, :, i : i + height, j : j + width] += squares[:, :, :, :, i, j]
+    return out[:, :, pad : pad + height, pad : pad + width].contiguous()
+
+
+class MaxPool(Plain):
+    """Maximum over squares of `size`, moved by `size`; the gradient goes to the first largest value."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        """x_RNHWC -> y_RN(H/size)(W/size)C."""
+        self.shape, self.x = x.shape, _nchw(x.flatten(0, 1))
+        y, self.places = torch.ops.aten.max_pool2d_with_indices(self.x, [self.size] * 2, [self.size] * 2)
+        return y.movedim(1, -1).contiguous().unflatten(0, x.shape[:2])
+
+    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
+        """Each output's gradient, at the place of its maximum."""
+        squares = [self.size] * 2
+        dx = torch.ops.aten.max_pool2d_with_indices_backward(
+            _nchw(dy.flatten(0, 1)), self.x, squares, squares, [0, 0], [1, 1], False, self.places
+        )
+        return dx.movedim(1, -1).contiguous().view(self.shape)
+
+
+class Flatten(Plain):
+    """x_RNHWC -> x_RN(HWC)."""
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+        """All of an image's values in a row."""
+        self.shape = x.shape
+        return x.flatten(2)
+
+    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
+        """The same values in the input's shape."""
+        return dy.view(self.shape)
+
+
+class Dropout(Plain):
+    """In training each value is dropped with probability `rate` and the others grow by 1 / (1 - rate).
+
+    The network sets `seeds` and `step` before each training step: the mask is a function of them alone.
+    """
+
+    def __init__(self, rate: float, place: int) -> None:
+        super().__init__()
+        self.rate, self.place = rate, place
+        self.seeds: list[int] = []
+        self.step = 0
+
+    def forward(self, x: Tensor, training: bool) -> Tensor:
+        """x times the mask; x itself outside training."""
+        if not training:
+            return x
+        draw = uniform(self.seeds, (self.place, self.step), tuple(x.shape[1:]))
+        self.mask = (draw >= self.rate).to(x) / (1 - self.rate)
+        return x * self.mask
+
+    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
+        """dy times the same mask."""
+        return dy * self.mask

@@ -1,0 +1,173 @@
+"""A pack's networks: layers from a model's notation, all weights of a run in one row of one array."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bnbench import notation
+from bnbench.activations import activation
+from bnbench.layers import Conv, Dropout, Flatten, Layer, Linear, MaxPool, Shape, Views
+from bnbench.norms import NORMS
+from bnbench.schema import Run
+
+# A row's length is a multiple of this, so that every element of every run lies in a full vector (AVX-512, four
+# at a time) and is rounded alike wherever its run stands in the pack.
+ROW = 64
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Where a weight or statistic lies in a run's row."""
+
+    layer: int
+    name: str
+    start: int
+    shape: Shape
+
+    @property
+    def end(self) -> int:
+        """One past its last element."""
+        return self.start + math.prod(self.shape)
+
+
+class Network:
+    """R networks of one shape.
+
+    Args:
+        run: a run's settings; those that shape the net are the same for all runs of a pack.
+        shape: channels, height and width of an image.
+    """
+
+    def __init__(self, run: Run, shape: notation.Shape) -> None:
+        self.layers = build(run, shape)
+        self.weights = _slots([layer.weights for layer in self.layers])
+        self.moving = _slots([layer.moving for layer in self.layers])
+        self.widest = widest(run.model, shape)
+        self.dropouts = [layer for layer in self.layers if isinstance(layer, Dropout)]
+
+    @property
+    def parameters(self) -> int:
+        """Learned numbers of one network."""
+        return sum(math.prod(slot.shape) for slot in self.weights)
+
+    def decayed(self) -> Tensor:
+        """(row,) 1 where weight decay applies: on weights of linear and conv layers, not on biases or norms."""
+        mask = torch.zeros(_length(self.weights))
+        for slot in self.weights:
+            if slot.name == "weight":
+                mask[slot.start : slot.end] = 1
+        return mask
+
+    def start(self, seeds: list[int]) -> tuple[Tensor, Tensor]:
+        """First weights and moving statistics: (runs, row) each, from each run's own seed."""
+        return self._first(self.weights, seeds), self._first(self.moving, seeds)
+
+    def bind(self, values: Tensor, moving: Tensor, grads: Tensor | None = None) -> None:
+        """Use these arrays, (runs, row) each, from here on."""
+        for index, layer in enumerate(self.layers):
+            layer.values = _views(values, self.weights, index)
+            layer.statistics = _views(moving, self.moving, index)
+            if grads is not None:
+                layer.grads = _views(grads, self.weights, index)
+
+    def forward(self, x: Tensor, training: bool = False) -> Tensor:
+        """Images x_RNHWC to logits_RNK."""
+        for layer in self.layers:
+            x = layer.forward(x, training)
+        return x
+
+    def backward(self, dy: Tensor) -> None:
+        """Fill the gradients from that of the logits. The first layer's input needs none."""
+        last = next(i for i, layer in enumerate(self.layers) if layer.weights)
+        for index in range(len(self.layers) - 1, last - 1, -1):
+            dy = self.layers[index].backward(dy, index > last)
+
+    def draw_masks(self, seeds: list[int], step: int) -> None:
+        """Tell dropout which masks the next step has."""
+        for layer in self.dropouts:
+            layer.seeds, layer.step = seeds, step
+
+    def _first(self, slots: list[Slot], seeds: list[int]) -> Tensor:
+        rows = torch.zeros(len(seeds), _length(slots))
+        for slot in slots:
+            for row, seed in zip(rows, seeds, strict=True):
+                first = self.layers[slot.layer].start(slot.name, seed)
+                row[slot.start : slot.end] = first.flatten() if isinstance(first, Tensor) else first
+        return rows
+
+
+def widest(model: str, shape: notation.Shape) -> int:
+    """Values of the largest layer's output for one image; a small conv layer's unfolded input counts."""
+    channels, height, width = shape
+    most = channels * height * width
+    for part in notation.parse(model).layers:
+        if isinstance(part, notation.Conv):
+            most = max(most, part.kernels * height * width, min(Conv.UNFOLD, channels * height * width * part.size**2))
+            channels = part.kernels
+        elif isinstance(part, notation.Pool):
+            height, width = height // part.size, width // part.size
+        elif isinstance(part, notation.Dense):
+            most = max(most, part.units)
+    return most
+
+
+def build(run: Run, shape: notation.Shape) -> list[Layer]:
+    """Layers of a model: each hidden one is linear or conv, norm and activation in the run's `order`."""
+    model = notation.parse(run.model)
+    channels, height, width = shape
+    layers: list[Layer] = []
+    flat = False
+    for place, part in enumerate(model.layers):
+        if isinstance(part, notation.Conv):
+            bias = not (NORMS[run.norm] and run.order == "pre")
+            layers.append(Conv(channels, part.kernels, part.size, bias, run, place))
+            layers += _hidden(part.kernels, run)
+            channels = part.kernels
+        elif isinstance(part, notation.Pool):
+            layers.append(MaxPool(part.size))
+            height, width = height // part.size, width // part.size
+        elif isinstance(part, notation.Drop):
+            layers.append(Dropout(part.rate, place))
+        else:
+            if not flat:
+                layers.append(Flatten())
+                channels, flat = channels * height * width, True
+            layers += _dense(part.units, channels, run, place, place == len(model.layers) - 1)
+            channels = part.units
+    return layers
+
+
+def _dense(units: int, inputs: int, run: Run, place: int, output: bool) -> list[Layer]:
+    if output:
+        return [Linear(inputs, units, True, run, place)]
+    # a bias just before a norm is cancelled by its mean, and beta takes its part
+    bias = not (NORMS[run.norm] and run.order == "pre")
+    layers: list[Layer] = [Linear(inputs, units, bias, run, place), *_hidden(units, run)]
+    return [*layers, Dropout(run.dropout, place)] if run.dropout else layers
+
+
+def _hidden(channels: int, run: Run) -> list[Layer]:
+    """Norm and activation in their order."""
+    make = NORMS[run.norm]
+    norm = [make(channels, run)] if make else []
+    act = [activation(run.activation, channels, run)]
+    return [*norm, *act] if run.order == "pre" else [*act, *norm]
+
+
+def _slots(shapes: list[dict[str, Shape]]) -> list[Slot]:
+    slots: list[Slot] = []
+    for layer, named in enumerate(shapes):
+        for name, shape in named.items():
+            slots.append(Slot(layer, name, slots[-1].end if slots else 0, shape))
+    return slots
+
+
+def _length(slots: list[Slot]) -> int:
+    return -(-slots[-1].end // ROW) * ROW if slots else 0
+
+
+def _views(rows: Tensor, slots: list[Slot], layer: int) -> Views:
+    mine = [slot for slot in slots if slot.layer == layer]
+    return {slot.name: rows[:, slot.start : slot.end].unflatten(1, slot.shape) for slot in mine}

@@ -1,0 +1,42 @@
+"""Optimisers, a table with one signature: adding one is adding a row.
+
+Each works on whole rows, (runs, row), with a learning rate per run; its memory is arrays of that shape.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from bnbench.schema import Run
+
+Arrays = dict[str, Tensor]
+Update = Callable[[Arrays, Tensor, Tensor, Run, int], None]
+
+
+def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:  # noqa: ARG001
+    """v = momentum v + g; w = w - rate v (PyTorch's form: the rate is outside the velocity)."""
+    if run.momentum:
+        grads = arrays["velocity"].mul_(run.momentum).add_(grads)
+    arrays["values"].sub_(grads * rate)
+
+
+def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:
+    """Adam with bias correction (arXiv 1412.6980, algorithm 1); `step` counts from 1."""
+    mean, square = arrays["mean"], arrays["square"]
+    mean.mul_(run.beta1).add_(grads * (1 - run.beta1))
+    square.mul_(run.beta2).addcmul_(grads, grads, value=1 - run.beta2)
+    deviation = (square / (1 - run.beta2**step)).sqrt_().add_(run.adam_epsilon)
+    arrays["values"].sub_((mean / deviation).mul_(rate / (1 - run.beta1**step)))
+
+
+# name -> the update, and the names of the arrays it remembers
+OPTIMIZERS: dict[str, tuple[Update, tuple[str, ...]]] = {
+    "sgd": (sgd, ("velocity",)),
+    "adam": (adam, ("mean", "square")),
+}
+
+
+def memory(run: Run, values: Tensor) -> Arrays:
+    """The optimiser's arrays before the first step: zeros."""
+    return {name: torch.zeros_like(values) for name in OPTIMIZERS[run.optimizer][1]}

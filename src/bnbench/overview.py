@@ -1,0 +1,52 @@
+"""`bnbench plan` as a person reads it: per study, what is done, what is missing, how long it will take."""
+
+
+from rich.console import Console
+from rich.table import Table
+
+from bnbench import cost
+from bnbench.plan import Plan
+
+
+def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
+    """Print the plan: runs, packs, done and missing per study; orphans; the estimated time on this machine."""
+    console = console or Console(highlight=False)
+    factor = cost.correction(plan.root / "results" / "timings")
+    console.print(f"Tier {plan.resolved.tier}: {plan.resolved.about}", markup=False)
+    table = Table("study", "title", "work", *[heading for heading in ("runs", "packs", "done", "missing", "time")])
+    for column in table.columns[3:]:
+        column.justify = "right"
+    for study in plan.resolved.studies:
+        runs = set(plan.studies[study.name])
+        packs = [pack for pack in plan.packs if runs & pack.runs.keys()]
+        took = sum(pack.seconds * len(runs & pack.runs.keys()) / len(pack.runs) for pack in packs) * factor / workers
+        missing = len(runs - plan.stored)
+        numbers = (len(runs), len(packs), len(runs) - missing, missing)
+        table.add_row(study.name, study.study.title, study.study.work, *map(str, numbers), duration(took))
+    missing, total = len(plan.missing), len(plan.runs)
+    took = makespan([pack.seconds * factor for pack in plan.packs], workers) + (cost.START_SECONDS if missing else 0)
+    table.add_section()
+    sums = (total, len(plan.packs), total - missing, missing)
+    table.add_row("all", "each run once", "", *map(str, sums), duration(took))
+    console.print(table)
+    console.print(f"{workers} workers of one thread on {cost.cpu()}", markup=False)
+    if plan.orphaned:
+        console.print(f"{len(plan.orphaned)} orphaned runs in {plan.store}: in the store, but in no study of this tier")
+
+
+def makespan(seconds: list[float], workers: int) -> float:
+    """Time until the last pack ends when each goes, longest first, to the worker that is free first."""
+    ends = [0.0] * workers
+    for length in sorted(seconds, reverse=True):
+        ends.sort()
+        ends[0] += length
+    return max(ends)
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `12 min`, `3.5 h`."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+

@@ -1,0 +1,220 @@
+"""The plan: studies -> runs -> packs, and what of it is done, missing or orphaned, before anything starts.
+
+Whatever decides a result is in its name: a run id is the hash of the run's settings, of its data and of the
+trainer's version; tables, figures and report carry the hash of what they were made from. So nothing depends on
+modification times or on a tool's memory.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bnbench import cost
+from bnbench.data import fingerprint
+from bnbench.files import canonical, digest, read_json, source_digest, write_json
+from bnbench.params import Resolved, resolve
+from bnbench.schema import Run
+
+# Raised by hand when the meaning of training changes: every run is then another run.
+TRAINER_VERSION = 1
+
+# What may differ between the runs of a pack; all else is their shape.
+OF_A_RUN = {"seed", "learning_rate"}
+
+# Runs a pack: 8 to 32 were fastest, depending on the processor's cache.
+PACK_WIDTH = 16
+
+# The modules whose source decides what a stage makes of its input.
+COLLECT = ("collect.py", "tables.py", "summary.py")
+DRAW = ("figures.py", "labels.py")
+REPORT = ("report.py", "labels.py")
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Runs of one shape, trained side by side. Its id is the hash of its run ids."""
+
+    runs: dict[str, Run]
+    data: str
+    seconds: float
+
+    @property
+    def id(self) -> str:
+        """Hash of the run ids."""
+        return digest(sorted(self.runs))
+
+    def record(self) -> dict[str, Any]:
+        """The pack as JSON, for the worker that trains it."""
+        runs = {run_id: run.model_dump() for run_id, run in self.runs.items()}
+        return {"id": self.id, "data": self.data, "seconds": self.seconds, "runs": runs}
+
+
+class Plan:
+    """All that a parameter file asks for in one tier, held against the run store.
+
+    Args:
+        params: the parameter file.
+        tier: a tier instead of the file's.
+        root: the folder that holds `data/`, `results/`, `reports/`.
+
+    Raises:
+        UserError: the parameter file is not as it must be.
+    """
+
+    def __init__(self, params: Path, tier: str | None = None, root: Path = Path()) -> None:
+        self.resolved: Resolved = resolve(params, tier)
+        self.root = root
+        self.keys = {name: fingerprint(dataset) for name, dataset in self.resolved.datasets.items()}
+        self.runs: dict[str, Run] = {}
+        self.studies: dict[str, list[str]] = {}
+        for study in self.resolved.studies:
+            named = {run_id(run, self.keys[run.dataset]): run for run in study.runs}
+            self.runs |= named
+            self.studies[study.name] = list(named)
+
+    @property
+    def store(self) -> Path:
+        """The run store."""
+        return self.root / "results" / "runs"
+
+    @cached_property
+    def stored(self) -> set[str]:
+        """Ids of all finished runs in the store, of this plan or not."""
+        folders = self.store.iterdir() if self.store.is_dir() else ()
+        return {folder.name for folder in folders if (folder / "run.json").is_file()}
+
+    @property
+    def missing(self) -> dict[str, Run]:
+        """Runs that are not in the store."""
+        return {name: run for name, run in self.runs.items() if name not in self.stored}
+
+    @property
+    def orphaned(self) -> set[str]:
+        """Stored runs that no study asks for."""
+        return self.stored - self.runs.keys()
+
+    @cached_property
+    def packs(self) -> list[Pack]:
+        """The missing runs in packs, the longest first."""
+        shapes: dict[bytes, dict[str, Run]] = defaultdict(dict)
+        for name, run in self.missing.items():
+            shapes[canonical(run.model_dump(exclude=OF_A_RUN))][name] = run
+        packs = [self._pack(part) for runs in shapes.values() for part in _parts(runs)]
+        return sorted(packs, key=lambda pack: -pack.seconds)
+
+    def _pack(self, runs: dict[str, Run]) -> Pack:
+        some = next(iter(runs.values()))
+        seconds = cost.seconds(list(runs.values()), self.resolved.datasets[some.dataset])
+        return Pack(runs, f"data/prepared/{some.dataset}-{self.keys[some.dataset]}", seconds)
+
+    @cached_property
+    def tables_id(self) -> str:
+        """Identity of the tables: the runs of each study, and the code that collects them."""
+        studies = [(s.name, s.study.work, self.studies[s.name]) for s in self.resolved.studies]
+        return digest(self.resolved.tier, studies, TRAINER_VERSION, source_digest(*COLLECT))
+
+    @cached_property
+    def figures_id(self) -> str:
+        """Identity of the figures: the tables, what is drawn of them, and the code that draws."""
+        options = {s.name: s.study.model_dump(include={"figures"}, exclude_unset=True) for s in self.resolved.studies}
+        return digest(self.tables_id, options, source_digest(*DRAW))
+
+    @cached_property
+    def report_id(self) -> str:
+        """Identity of the report: figures, words, and the code that writes it."""
+        return digest(self.figures_id, self.words(), source_digest(*REPORT))
+
+    def words(self) -> dict[str, Any]:
+        """The texts of the parameter file that a reader sees."""
+        studies = {
+            s.name: {
+                "title": s.study.title,
+                "question": s.study.question,
+                "work": s.study.work,
+                "varies": s.varies,
+                "figures": {name: figure.model_dump(exclude_unset=True) for name, figure in s.study.figures.items()},
+            }
+            for s in self.resolved.studies
+        }
+        datasets = {name: {"title": d.title, "licence": d.licence} for name, d in self.resolved.datasets.items()}
+        return {"about": self.resolved.about, "studies": studies, "datasets": datasets}
+
+    def record(self) -> dict[str, Any]:
+        """The whole plan as JSON: what collect, figures and report read."""
+        ids = {"tables_id": self.tables_id, "figures_id": self.figures_id, "report_id": self.report_id}
+        record = {"tier": self.resolved.tier, "trainer_version": TRAINER_VERSION, **ids, **self.words()}
+        for name, runs in self.studies.items():
+            record["studies"][name]["runs"] = runs
+        record["runs"] = {name: {"config": run.model_dump()} for name, run in self.runs.items()}
+        return record
+
+
+def run_id(run: Run, data: str) -> str:
+    """Hash of all that decides a run's result: its settings, its data's fingerprint, the trainer's version."""
+    return digest(run.model_dump(), data, TRAINER_VERSION)
+
+
+def _parts(runs: dict[str, Run]) -> list[dict[str, Run]]:
+    """At most `PACK_WIDTH` runs each, as equal as can be, runs of one seed together."""
+    items = sorted(runs.items(), key=lambda item: (item[1].seed, item[1].learning_rate))
+    count = -(-len(items) // PACK_WIDTH)
+    edges = [round(i * len(items) / count) for i in range(count + 1)]
+    return [dict(items[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+class Workflow:
+    """The plan as Snakemake asks for it: paths, and files that jobs read. Needs no snakemake itself."""
+
+    def __init__(self, params: Path, config: dict[str, Any], root: Path = Path()) -> None:
+        self.plan = Plan(params, config.get("tier"), root)
+        self.root = root
+        self.work = root / ".bnbench"
+
+    def raw(self, dataset: str) -> str | None:
+        """The folder that a data set is downloaded to, if it needs a download."""
+        files = self.plan.resolved.datasets[dataset].files
+        return f"data/raw/{dataset}-{digest(files)}" if files else None
+
+    def downloaded(self, wildcards: Any) -> list[str]:
+        """The mark of a finished download that a data set is prepared from."""
+        raw = self.raw(wildcards.dataset)
+        return [f"{raw}.done"] if raw else []
+
+    def raw_flag(self, wildcards: Any) -> str:
+        """The flag that names the downloaded folder."""
+        raw = self.raw(wildcards.dataset)
+        return f"--raw {raw}" if raw else ""
+
+    @property
+    def prepared(self) -> list[str]:
+        """The prepared folders of the data sets that the plan's runs use."""
+        used = sorted({run.dataset for run in self.plan.runs.values()})
+        return [f"data/prepared/{name}-{self.plan.keys[name]}" for name in used]
+
+    def record(self, _wildcards: Any) -> str:
+        """The plan's file, written now: what collect, figures and report read."""
+        path = self.work / "plans" / f"{self.plan.report_id}.json"
+        if not path.exists():
+            write_json(path, self.plan.record())
+        return str(path)
+
+    def trained(self, _wildcards: Any) -> list[str]:
+        """Marks of jobs to run for the missing runs, and of jobs that ran but were never collected.
+
+        Writes the jobs' files. A mark left by a job that has to run again is removed.
+        """
+        jobs = self.work / "jobs"
+        marks = {str(path) for path in jobs.glob("*.done")}
+        if self.plan.packs:
+            name = digest(sorted(pack.id for pack in self.plan.packs))
+            write_json(jobs / f"{name}.json", [pack.record() for pack in self.plan.packs])
+            (jobs / f"{name}.done").unlink(missing_ok=True)
+            marks.add(str(jobs / f"{name}.done"))
+        return sorted(marks)
+
+    def data_of(self, wildcards: Any) -> list[str]:
+        """The prepared data that a job's packs need."""
+        packs = read_json(self.work / "jobs" / f"{wildcards.job}.json")
+        return sorted({pack["data"] for pack in packs})

@@ -1,0 +1,168 @@
+"""Turn raw files into checked, split arrays. Expect: digits -> 1797 images, MNIST -> 60,000 and 10,000."""
+
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bnbench import data
+from bnbench.data import Images, Labels, Part, Prepared, fingerprint, read_manifest
+from bnbench.errors import DataError, UserError
+from bnbench.files import atomic_folder, checksum, write_json
+from bnbench.formats import FORMATS, Arrays
+from bnbench.schema import Dataset, Split
+
+Indices = NDArray[np.intp]
+
+
+def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path) -> dict[str, Any]:
+    """Write the arrays of each part and their manifest into folder `out`; returns the manifest.
+
+    The same files and split give the same bytes. Data that are there already are checked and left.
+
+    Raises:
+        UserError: a split that the data cannot give, or other data in `out`.
+        DataError: a raw file is missing or not the declared one, or breaks its format.
+        SystemFault: `out` cannot be written.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        return _already(name, dataset, out)
+    parts = divide(name, FORMATS[dataset.format](_verified(name, dataset, raw)), dataset.split)
+    classes = 1 + max(int(part.labels.max()) for part in parts.values())
+    shape = parts["train"].images.shape[1:]
+    with atomic_folder(out) as folder:
+        recorded = {part: _write_part(folder, part, arrays, classes) for part, arrays in parts.items()}
+        manifest = _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": recorded}
+        write_json(folder / data.MANIFEST, data.seal(manifest))
+    return read_manifest(out)
+
+
+def _already(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:
+    if not (out / data.MANIFEST).is_file():
+        raise UserError(f"{out} holds something else than prepared data; delete it, or name another folder")
+    Prepared.read(out)
+    manifest = read_manifest(out)
+    seen, wanted = (manifest["name"], manifest["fingerprint"]), (name, fingerprint(dataset))
+    if seen != wanted:
+        raise UserError(
+            f"{out} holds {seen[0]} with fingerprint {seen[1]}, not {wanted[0]} with {wanted[1]}; "
+            "delete it, or name another folder"
+        )
+    return manifest
+
+
+def _verified(name: str, dataset: Dataset, raw: Path | None) -> dict[str, Path]:
+    """The raw files by name, each with its declared checksum."""
+    if dataset.files and raw is None:
+        raise UserError(f"{name} is prepared from files; name the folder that `bnbench download` filled")
+    files = {file: (raw or Path()) / file for file in dataset.files}
+    for file, path in files.items():
+        if not path.is_file():
+            raise DataError(f"{path}: no such file; run `bnbench download` first")
+        algorithm, _, expected = dataset.files[file].partition(":")
+        seen = checksum(path, algorithm)
+        if seen != expected:
+            raise DataError(
+                f"{path}: {algorithm} {seen}, {path.stat().st_size} bytes, but datasets.{name}.files "
+                f"declares {expected}; delete the file and download it again"
+            )
+    return files
+
+
+def divide(name: str, arrays: Arrays, split: Split) -> dict[str, Part]:
+    """Split into train, valid and test, stratified by class, by `split.seed` alone."""
+    images, labels, test_images, test_labels = arrays
+    # RandomState, for its stream is frozen for ever; a Generator's may change with numpy's version.
+    random = np.random.RandomState(_checked_seed(name, split))
+    rest: Indices = np.arange(len(labels))
+    if split.test == "official":
+        if test_images is None or test_labels is None:
+            raise UserError(
+                f"datasets.{name}.split.test: there is no official test set; give a number of images"
+            )
+        test = Part(test_images, test_labels)
+    else:
+        rest, taken = _take(f"datasets.{name}.split.test", rest, labels, split.test, random)
+        test = Part(images[taken], labels[taken])
+    rest, taken = _take(f"datasets.{name}.split.valid", rest, labels, split.valid, random)
+    rest = rest[fair_order(labels[rest], random)]
+    return {
+        "train": Part(images[rest], labels[rest]),
+        "valid": Part(images[taken], labels[taken]),
+        "test": test,
+    }
+
+
+def _checked_seed(name: str, split: Split) -> int:
+    if split.seed >= 2**32:
+        raise UserError(f"datasets.{name}.split.seed: {split.seed} is too large; it must be below {2**32}")
+    return split.seed
+
+
+def _take(
+    key: str, rest: Indices, labels: Labels, count: int, random: np.random.RandomState
+) -> tuple[Indices, Indices]:
+    """Divide the images `rest` into those left and `count` taken, each class by its share."""
+    from sklearn.model_selection import train_test_split  # takes a second, and planning imports this module
+
+    per_class = np.unique(labels[rest], return_counts=True)[1]
+    least = len(per_class)
+    if not least <= count <= len(rest) - least:
+        raise UserError(
+            f"{key}: {count} of {len(rest)} images cannot be taken; for {least} classes it must be "
+            f"from {least} to {len(rest) - least}, so that every part can have each class"
+        )
+    if per_class.min() < 2:
+        raise UserError(f"{key}: a class has a single image, which cannot be split; every class needs two")
+    left, taken = train_test_split(rest, test_size=count, stratify=labels[rest], random_state=random)
+    return left, taken
+
+
+def fair_order(labels: Labels, random: np.random.RandomState) -> Indices:
+    """A random order of which every beginning has each class by its share: "the first n" is a fair sample.
+
+    The i-th image of a class of k, shuffled, comes at (i + 1/2) / k; equals in random order.
+    """
+    shuffled: Indices = random.permutation(len(labels))
+    place = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = np.flatnonzero(labels[shuffled] == label)
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return shuffled[np.lexsort((random.permutation(len(labels)), place))]
+
+
+def _write_part(folder: Path, part: str, arrays: Part, classes: int) -> dict[str, Any]:
+    return {
+        "n": len(arrays.labels),
+        "class_counts": np.bincount(arrays.labels, minlength=classes).tolist(),
+        "images_sha256": _write_array(folder / data.file_name(part, "images"), arrays.images),
+        "labels_sha256": _write_array(folder / data.file_name(part, "labels"), arrays.labels),
+    }
+
+
+def _write_array(path: Path, array: Images | Labels) -> str:
+    """Write an array; returns its file's sha256.
+
+    By way of memory: written directly, a full disk gives an OSError that does not say so.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    path.write_bytes(buffer.getbuffer())
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()
+
+
+def _describe(name: str, dataset: Dataset) -> dict[str, Any]:
+    """What the data were made from. No time and no place, so that it is the same everywhere."""
+    return {
+        "name": name,
+        "title": dataset.title,
+        "licence": dataset.licence,
+        "format": dataset.format,
+        "sources": dataset.files,
+        "split": dataset.split.model_dump(),
+        "prepare_version": data.PREPARE_VERSION,
+        "fingerprint": fingerprint(dataset),
+    }

@@ -1,0 +1,96 @@
+"""The run store: one folder per run id, written once, whole or not at all. And its neighbours: checkpoints, locks."""
+
+import contextlib
+import fcntl
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from bnbench import cost
+from bnbench.files import atomic, atomic_folder, explained, write_json
+from bnbench.plan import TRAINER_VERSION
+from bnbench.train import Outcome, Pack
+
+
+def finished(store: Path, run_id: str) -> bool:
+    """Whether the store has this run."""
+    return (store / run_id / "run.json").is_file()
+
+
+def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
+    """Write a run's folder: `history.json`, then `run.json`. A folder that another process wrote first stays.
+
+    Nothing that differs between two trainings of the same run on one machine is in it: no time, no host, no path.
+    """
+    columns = list(dict.fromkeys(name for row in outcome.history for name in row))
+    history = {name: [row.get(name) for row in outcome.history] for name in columns}
+    environment = {"torch": torch.__version__, "cpu": cost.cpu(), "device": device, "threads": torch.get_num_threads()}
+    identity = {"run_id": outcome.name, "config": outcome.run.model_dump(), "data": data}
+    record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result | {"environment": environment}
+    with atomic_folder(store / outcome.name) as folder:
+        (folder / "history.json").write_bytes(orjson.dumps(history))
+        write_json(folder / "run.json", record)
+
+
+def save(checkpoints: Path, pack: Pack) -> None:
+    """Save each run of a pack, a file each: its row of every array, its step, its history."""
+    for i, name in enumerate(pack.names):
+        rows = {key: array[i].contiguous().cpu() for key, array in pack.arrays.items() if key != "grads"}
+        about = {"step": pack.step, "history": pack.history[i], "sha256": _digest(rows)}
+        with atomic(checkpoints / f"{name}.safetensors") as temporary:
+            save_file(rows, temporary, metadata={"about": orjson.dumps(about).decode()})
+
+
+def load(checkpoints: Path, run_id: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """A run's saved state, or None if there is none that is whole."""
+    path = checkpoints / f"{run_id}.safetensors"
+    with contextlib.suppress(FileNotFoundError, SafetensorError, KeyError, ValueError):
+        with safe_open(path, "pt") as file:
+            about = orjson.loads(file.metadata()["about"])
+            rows = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        if about["sha256"] == _digest(rows):
+            return about, rows
+    return None
+
+
+def restore(pack: Pack, states: list[tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
+    """Put saved rows, all of one step, into a pack that was just started."""
+    pack.step = states[0][0]["step"]
+    pack.history = [about["history"] for about, _ in states]
+    for name in states[0][1]:
+        pack.arrays[name].copy_(torch.stack([rows[name] for _, rows in states]))
+
+
+def forget(checkpoints: Path, run_id: str) -> None:
+    """Remove a finished run's checkpoint."""
+    (checkpoints / f"{run_id}.safetensors").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(locks: Path, run_ids: list[str]) -> Iterator[None]:
+    """Hold the runs' locks; wait while another process (an orphan of a killed start, say) trains one of them.
+
+    A run's lock is one byte of the file `locks`, at the place that its id names. They are taken in sorted order, so
+    that two packs never wait for each other, and the system drops them when the process ends, however it ends.
+    """
+    with explained(locks):
+        locks.parent.mkdir(parents=True, exist_ok=True)
+        with locks.open("ab") as file:
+            for place in sorted(int(run_id[:15], 16) for run_id in run_ids):
+                fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
+            yield
+
+
+def _digest(rows: dict[str, Tensor]) -> str:
+    state = hashlib.sha256()
+    for name in sorted(rows):
+        state.update(name.encode())
+        state.update(rows[name].numpy().tobytes())
+    return state.hexdigest()

@@ -1,0 +1,258 @@
+"""A data set's folder, filled from mirrors of every kind and state."""
+
+import errno
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bnbench.download import download
+from bnbench.errors import DataError, SystemFault, UserError
+from bnbench.schema import Dataset, Split
+from bnbench.transfer import Patience
+from web import (
+    CONTENT,
+    SIZE,
+    Answer,
+    Serve,
+    body,
+    chunked,
+    flipped,
+    ranged,
+    reset,
+    servers,
+    status,
+    truncated,
+    whole,
+)
+
+HURRIED = Patience(connect=5, read=5, grace=5, pauses=(0, 0))
+
+
+@pytest.fixture(autouse=True)
+def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the user's own mirror nor a proxy takes part in these tests."""
+    monkeypatch.delenv("BNBENCH_MIRROR", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    with servers() as start:
+        yield start
+
+
+def dataset(*mirrors: str, checksum: str = "", files: tuple[str, ...] = ("a.gz",)) -> Dataset:
+    declared = checksum or "sha256:" + hashlib.sha256(CONTENT).hexdigest()
+    return Dataset(
+        title="Test",
+        format="idx",
+        licence="none",
+        mirrors=list(mirrors),
+        files=dict.fromkeys(files, declared),
+        split=Split(valid=1, test=1, seed=0),
+    )
+
+
+def listing(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def refused(data: Dataset, out: Path) -> str:
+    """The message with which a download is refused; no file may have got its name."""
+    with pytest.raises(DataError) as caught:
+        download("toy", data, out, HURRIED)
+    assert set(listing(out)) <= {"a.gz.part"}
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("answer", [whole, ranged, chunked, body(CONTENT)])
+def test_a_good_mirror_gives_the_file_and_nothing_else(serve: Serve, tmp_path: Path, answer: Answer) -> None:
+    download("toy", dataset(serve(answer).address), tmp_path / "raw", HURRIED)
+    assert listing(tmp_path / "raw") == ["a.gz"]
+    assert (tmp_path / "raw/a.gz").read_bytes() == CONTENT
+
+
+def test_a_file_that_is_there_is_not_fetched_again(serve: Serve, tmp_path: Path) -> None:
+    mirror = serve(whole)
+    for _ in range(2):
+        download("toy", dataset(mirror.address, files=("a.gz", "b.gz")), tmp_path, HURRIED)
+    assert [path for path, _ in mirror.asked] == ["/base/a.gz", "/base/b.gz"]
+
+
+def test_a_wrong_file_that_is_there_is_replaced(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "a.gz").write_bytes(CONTENT[:-1])
+    download("toy", dataset(serve(whole).address), tmp_path, HURRIED)
+    assert (tmp_path / "a.gz").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("size", [0, 1, SIZE // 2, SIZE - 1])
+def test_a_truncated_answer_never_gets_the_final_name(serve: Serve, tmp_path: Path, size: int) -> None:
+    mirror = serve(truncated(size))
+    assert "IncompleteRead" in refused(dataset(mirror.address), tmp_path)
+    assert len(mirror.asked) == 1 + len(HURRIED.pauses)
+
+
+@pytest.mark.parametrize("size", [0, 1, SIZE // 2, SIZE - 1])
+def test_a_broken_download_goes_on_where_it_stopped(serve: Serve, tmp_path: Path, size: int) -> None:
+    mirror = serve(truncated(size), ranged)
+    download("toy", dataset(mirror.address), tmp_path, HURRIED)
+    assert mirror.asked[1] == ("/base/a.gz", f"bytes={size}-" if size else None)
+    assert (tmp_path / "a.gz").read_bytes() == CONTENT
+
+
+def test_a_server_without_ranges_is_read_from_the_start(serve: Serve, tmp_path: Path) -> None:
+    download("toy", dataset(serve(truncated(5000), whole).address), tmp_path, HURRIED)
+    assert (tmp_path / "a.gz").read_bytes() == CONTENT
+
+
+def test_the_next_mirror_and_the_next_call_go_on_from_the_part(serve: Serve, tmp_path: Path) -> None:
+    refused(dataset(serve(truncated(1000)).address), tmp_path)
+    assert (tmp_path / "a.gz.part").read_bytes() == CONTENT[:1000]
+    good = serve(ranged)
+    download("toy", dataset(good.address), tmp_path, HURRIED)
+    assert good.asked == [("/base/a.gz", "bytes=1000-")]
+    assert listing(tmp_path) == ["a.gz"]
+
+
+@pytest.mark.parametrize("part", [b"another file's beginning", CONTENT, CONTENT + b"!"])
+def test_a_part_that_does_not_fit_is_dropped(serve: Serve, tmp_path: Path, part: bytes) -> None:
+    (tmp_path / "a.gz.part").write_bytes(part)
+    download("toy", dataset(serve(ranged).address), tmp_path, HURRIED)
+    assert (tmp_path / "a.gz").read_bytes() == CONTENT
+    assert listing(tmp_path) == ["a.gz"]
+
+
+@pytest.mark.parametrize("position", [0, 1000, SIZE // 2, SIZE - 1])
+def test_one_flipped_bit_is_refused_after_one_fresh_try(serve: Serve, tmp_path: Path, position: int) -> None:
+    mirror = serve(flipped(position))
+    message = refused(dataset(mirror.address), tmp_path)
+    assert "wrong checksum sha256:" in message
+    assert f"{SIZE} bytes" in message
+    assert mirror.asked == [("/base/a.gz", None)] * 2
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("bad", [flipped(7), truncated(9), status(404), body(b"<html>log in</html>"), reset])
+def test_after_a_bad_mirror_the_next_is_used_and_the_bad_one_named(
+    serve: Serve, tmp_path: Path, bad: Answer, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = serve(bad)
+    download("toy", dataset(first.address, serve(ranged).address), tmp_path, HURRIED)
+    assert (tmp_path / "a.gz").read_bytes() == CONTENT
+    assert f"{first.address}/a.gz" in caplog.text
+
+
+def test_the_mirror_that_served_is_asked_first_for_the_next_file(serve: Serve, tmp_path: Path) -> None:
+    bad, good = serve(status(404)), serve(whole)
+    download("toy", dataset(bad.address, good.address, files=("a.gz", "b.gz")), tmp_path, HURRIED)
+    assert len(bad.asked) == 1
+
+
+def test_the_message_lists_every_mirror_the_checksum_and_the_way_out(serve: Serve, tmp_path: Path) -> None:
+    wrong = "md5:" + "0" * 32
+    page, gone = serve(body(b"<!DOCTYPE html><p>log in")), serve(status(403))
+    message = refused(dataset(page.address, gone.address, str(tmp_path / "none"), checksum=wrong), tmp_path)
+    got = hashlib.md5(b"<!DOCTYPE html><p>log in").hexdigest()
+    assert wrong in message
+    assert f"{page.address}/a.gz: wrong checksum md5:{got}, 24 bytes, an HTML page" in message
+    assert f"{gone.address}/a.gz: HTTP 403" in message
+    assert "none/a.gz: no such file" in message
+    assert "Set BNBENCH_MIRROR to a folder" in message
+    assert "datasets.toy.mirrors" in message
+
+
+def test_without_any_mirror_the_message_says_so(tmp_path: Path) -> None:
+    assert "no mirror is declared" in refused(dataset(), tmp_path)
+
+
+@pytest.mark.parametrize("form", ["{}", "{}/", "file://{}", "file://localhost{}"])
+@pytest.mark.parametrize("sub", ["", "toy"])
+def test_a_local_mirror_is_copied(tmp_path: Path, form: str, sub: str) -> None:
+    folder = tmp_path / "own mirror"
+    (folder / sub).mkdir(parents=True)
+    (folder / sub / "a.gz").write_bytes(CONTENT)
+    download("toy", dataset(form.format(str(folder))), tmp_path / "raw")
+    assert (tmp_path / "raw/a.gz").read_bytes() == CONTENT
+    assert (folder / sub / "a.gz").exists()
+
+
+def test_bnbench_mirror_is_tried_first(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own/toy").mkdir(parents=True)
+    (tmp_path / "own/toy/a.gz").write_bytes(CONTENT)
+    monkeypatch.setenv("BNBENCH_MIRROR", str(tmp_path / "own"))
+    public = serve(whole)
+    download("toy", dataset(public.address, files=("a.gz", "b.gz")), tmp_path / "raw", HURRIED)
+    assert [path for path, _ in public.asked] == ["/base/b.gz"]
+
+
+def test_bnbench_mirror_may_be_an_address(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = serve(status(404), whole)
+    monkeypatch.setenv("BNBENCH_MIRROR", own.address)
+    download("toy", dataset(), tmp_path, HURRIED)
+    assert [path for path, _ in own.asked] == ["/base/toy/a.gz", "/base/a.gz"]
+
+
+@pytest.mark.parametrize("mirror", ["ftp://host/x", "s3://bucket", "file://folder/x", "https:///x"])
+def test_a_mirror_of_unknown_kind_is_refused_before_anything_is_made(tmp_path: Path, mirror: str) -> None:
+    with pytest.raises(UserError, match=r"datasets\.toy\.mirrors"):
+        download("toy", dataset(mirror), tmp_path / "raw")
+    assert listing(tmp_path) == []
+
+
+@pytest.mark.parametrize("file", ["", ".", "..", "../a", "/a", "b/a", "b\\a", ".a", "a\0", "a.part"])
+def test_a_file_name_with_a_folder_in_it_is_refused(tmp_path: Path, file: str) -> None:
+    with pytest.raises(UserError, match="not a plain file name"):
+        download("toy", dataset(str(tmp_path), files=(file,)), tmp_path / "raw")
+    assert listing(tmp_path) == []
+
+
+def test_foreign_files_are_refused_not_deleted(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("dear")
+    with pytest.raises(UserError, match=r"thesis\.txt"):
+        download("toy", dataset(serve(whole).address), tmp_path, HURRIED)
+    assert listing(tmp_path) == ["thesis.txt"]
+
+
+def test_what_a_killed_download_left_is_removed(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / ".a.gz.k3j2").write_bytes(b"left")
+    download("toy", dataset(serve(whole).address), tmp_path, HURRIED)
+    assert listing(tmp_path) == ["a.gz"]
+
+
+def test_a_file_in_the_folders_place_is_explained(serve: Serve, tmp_path: Path) -> None:
+    (tmp_path / "raw").write_text("")
+    for out in (tmp_path / "raw", tmp_path / "raw/deeper"):
+        with pytest.raises(SystemFault, match="a file lies where a folder is needed"):
+            download("toy", dataset(serve(whole).address), out, HURRIED)
+
+
+def test_a_full_disk_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "a.gz").write_bytes(CONTENT)
+    monkeypatch.setattr("shutil.copyfile", full)
+    with pytest.raises(SystemFault, match="no space is left"):
+        download("toy", dataset(str(tmp_path)), tmp_path / "raw")
+
+
+def test_of_two_downloads_at_once_one_fetches(serve: Serve, tmp_path: Path) -> None:
+    mirror = serve(whole)
+    data = dataset(mirror.address, files=("a.gz", "b.gz"))
+    both = [threading.Thread(target=download, args=("toy", data, tmp_path, HURRIED)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert len(mirror.asked) == 2
+    assert listing(tmp_path) == ["a.gz", "b.gz"]
+
+
+def test_a_data_set_without_files_needs_no_download(tmp_path: Path) -> None:
+    download("digits", dataset(files=()), tmp_path / "raw")
+    assert listing(tmp_path) == []

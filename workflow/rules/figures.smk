@@ -1,0 +1,19 @@
+rule figures:
+    input:
+        plan=ancient(flow.record),
+        tables=ancient(rules.collect.output),
+    output:
+        report(
+            directory("reports/figures"),
+            patterns=["{study}_{figure}.svg"],
+            caption="../report/figure.rst",
+            category="{study}",
+            labels={"figure": "{figure}"},
+        ),
+        f"reports/identity/figures-{flow.plan.figures_id}.json",
+    log:
+        "logs/figures.log",
+    threads: workflow.cores
+    shell:
+        "bnbench figures {input.plan:q} --tables results/tables --out reports/figures"
+        " --workers {threads} > {log:q} 2>&1"

@@ -1,0 +1,16 @@
+rule prepare:
+    input:
+        ancient(flow.downloaded),
+    output:
+        directory("data/prepared/{dataset}-{key}"),
+    params:
+        raw=flow.raw_flag,
+    log:
+        "logs/prepare/{dataset}-{key}.log",
+    shell:
+        "bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q} > {log:q} 2>&1"
+
+
+rule data:
+    input:
+        flow.prepared,

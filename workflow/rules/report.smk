@@ -1,0 +1,14 @@
+rule report:
+    input:
+        plan=ancient(flow.record),
+        tables=ancient(rules.collect.output),
+        figures=ancient(rules.figures.output),
+    output:
+        report("reports/report.html", caption="../report/report.rst", category="Report"),
+        report("reports/report.pdf", caption="../report/report.rst", category="Report"),
+        f"reports/identity/report-{flow.plan.report_id}.json",
+    log:
+        "logs/report.log",
+    shell:
+        "bnbench report {input.plan:q} --tables results/tables --figures reports/figures"
+        " --out reports > {log:q} 2>&1"
