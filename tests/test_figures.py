@@ -64,11 +64,7 @@ def texts(drawing: Drawing) -> list[Text]:
             ticks[id(tick.label1)] = bool(low <= tick.get_loc() <= high)
             ticks[id(tick.label2)] = False
     found = [text for text in drawing.findobj(Text) if text.get_visible() and text.get_alpha() != 0]
-    return [
-        text
-        for text in found
-        if isinstance(text, Text) and text.get_text().strip() and ticks.get(id(text), True)
-    ]
+    return [text for text in found if isinstance(text, Text) and text.get_text().strip() and ticks.get(id(text), True)]
 
 
 def assert_apart(drawing: Drawing) -> None:
@@ -109,9 +105,8 @@ def test_a_curves_points_are_means_of_the_history(folder: Path) -> None:
 
 
 def test_a_curve_of_only_diverged_runs_is_counted(folder: Path) -> None:
-    wanted = options(
-        kind="curves", x=None, row=None, col="model", where={"learning_rate": 1.0, "batch_size": 4}
-    )
+    where = {"learning_rate": 1.0, "batch_size": 4}
+    wanted = options(kind="curves", y="valid_accuracy", x=None, row=None, col="model", where=where)
     points = POINTS["curves"](*study(folder), wanted)
     lost = points[points.norm == "none"]
     assert lost[["n", "n_diverged"]].to_numpy().tolist() == [[0, 5], [0, 5]]
@@ -174,9 +169,7 @@ def test_any_setting_in_any_place(name: str, places: tuple[str, ...]) -> None:
         values = [False, True]
     elif str(CONFIG_TYPES[column]) != "string":
         values = [float("nan"), 100] if name == "train_images" else [0.25, 3]
-    wanted = options(
-        **{"x": "learning_rate", "hue": None, "col": None, "row": None, **dict.fromkeys(places, name)}
-    )
+    wanted = options(**{"x": "learning_rate", "hue": None, "col": None, "row": None, **dict.fromkeys(places, name)})
     columns = {column: values, "mean": [0.5, 0.6], "low": [0.4, 0.5], "high": [0.6, 0.7]}
     points = pd.DataFrame({"learning_rate": [0.1, 0.1], **columns, "n": 2, "n_diverged": 1, "n_other": 0})
     assert_apart(drawn(points, wanted))

@@ -97,9 +97,7 @@ def again(folder: Path, plan: dict[str, Any], out: Path) -> Path:
 def test_a_text_appears_literally(text: str) -> None:
     source = f"{escape(text)}\n\n## {escape(text)}\n\n{markdown_table([text], [[text]])}\n"
     source += f"\n**{escape(text)}**\n"
-    tree = pypandoc.convert_text(
-        source, "html5", format=READER, extra_args=["--wrap=none", "--columns=10000"]
-    )
+    tree = pypandoc.convert_text(source, "html5", format=READER, extra_args=["--wrap=none", "--columns=10000"])
     page = seen(tree)
     assert page.tags <= {"p", "h2", "table", "thead", "tbody", "tr", "th", "td", "strong", "colgroup", "col"}
     assert not page.addresses

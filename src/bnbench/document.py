@@ -82,9 +82,7 @@ def setting_tables(inputs: Inputs, name: str, anchor: str) -> list[str]:
     runs = labels.titled(inputs.runs[inputs.runs["study"] == name], inputs.titles)
     varied = [column for column in CONFIG if runs[column].nunique(dropna=False) > 1]
     fixed = [column for column in CONFIG if column not in varied and meaningful(runs, column)]
-    varying = [
-        [labels.column(c), ", ".join(labels.short(c, v) for v in labels.ordered(c, runs[c]))] for c in varied
-    ]
+    varying = [[labels.column(c), ", ".join(labels.short(c, v) for v in labels.ordered(c, runs[c]))] for c in varied]
     pairs = [[labels.column(column), labels.short(column, runs[column].iloc[0])] for column in fixed]
     half = (len(pairs) + 1) // 2
     left, right = pairs[:half], [*pairs[half:], ["", ""]][:half]

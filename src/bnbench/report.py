@@ -54,9 +54,7 @@ def _check(plan: dict[str, Any], figures: Path) -> None:
             for suffix in ("svg", "md"):
                 path = figures / f"{study}_{figure}.{suffix}"
                 if not path.exists():
-                    raise UserError(
-                        f"the report shows every figure, but {path} is missing: draw the figures first"
-                    )
+                    raise UserError(f"the report shows every figure, but {path} is missing: draw the figures first")
 
 
 def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:

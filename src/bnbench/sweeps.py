@@ -130,9 +130,7 @@ def _set_x(ax: Axes, places: Places) -> None:
         ax.set_xlim(-0.5, len(at) - 0.5)
     ax.xaxis.set_major_locator(FixedLocator(at))
     ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(
-        FixedFormatter([fill(labels.short(places.name, v), 24) for v in places.values])
-    )
+    ax.xaxis.set_major_formatter(FixedFormatter([fill(labels.short(places.name, v), 24) for v in places.values]))
 
 
 def _legend(

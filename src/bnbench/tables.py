@@ -29,8 +29,7 @@ def _arrow_type(field: dict[str, Any]) -> pa.DataType:
 
 
 CONFIG_TYPES: dict[str, pa.DataType] = {
-    RENAMED.get(name, name): _arrow_type(field)
-    for name, field in Run.model_json_schema()["properties"].items()
+    RENAMED.get(name, name): _arrow_type(field) for name, field in Run.model_json_schema()["properties"].items()
 }
 
 
@@ -52,9 +51,7 @@ def schedule_text(schedule: dict[str, Any]) -> str:
 
 def arrow(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
     """The columns `types` of `frame`, typed; a missing number is null."""
-    table = pa.Table.from_pandas(
-        frame[list(types)], schema=pa.schema(list(types.items())), preserve_index=False
-    )
+    table = pa.Table.from_pandas(frame[list(types)], schema=pa.schema(list(types.items())), preserve_index=False)
     return table.replace_schema_metadata(None)
 
 
