@@ -1,0 +1,74 @@
+"""The y axis that all panels share: limits around the data, percent for accuracy, decades for wide losses."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
+
+from bnbench import labels
+
+DECADES_FROM = 30  # a loss that spans more than so many times its smallest value gets a log axis
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A y axis: its limits, and whether it is logarithmic."""
+
+    low: float
+    high: float
+    log: bool
+
+    def lowered(self, share: float) -> float:
+        """The lower limit that leaves `share` of the axis free below `low`."""
+        low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
+        limit = low - (high - low) * share / (1 - share)
+        return 10**limit if self.log else limit
+
+
+def scale(points: pd.DataFrame, y: str) -> Scale:
+    """Limits around means and intervals. A share cannot be outside 0 to 1, whatever a wide interval says."""
+    values = points[["mean", "low", "high"]].to_numpy(dtype=float)
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Scale(0.0, 1.0, log=False)
+    means, low, high = points["mean"].dropna(), float(values.min()), float(values.max())
+    if labels.is_accuracy(y):
+        low, high = max(low, 0.0), min(high, 1.0)
+    elif means.min() > 0 and means.max() / means.min() > DECADES_FROM:
+        low = max(low, float(means.min()) / 2)
+        return Scale(low / 1.2, high * 1.2, log=True)
+    else:
+        low = max(low, 0.0)
+    room = 0.04 * (high - low) or 0.02 * abs(high) or 0.02
+    return Scale(low - room, high + room, log=False)
+
+
+def set_y(ax: Axes, found: Scale, y: str, strip: float = 0.0) -> None:
+    """Put the scale on the shared y axis, leaving `strip` of it free at the bottom."""
+    if found.log:
+        ax.set_yscale("log")
+    ax.set_ylim(found.lowered(strip), found.high)
+    ticks = ticks_between(found, y)
+    ax.yaxis.set_major_locator(FixedLocator(ticks))
+    ax.yaxis.set_minor_locator(NullLocator())
+    factor = 100 if labels.is_accuracy(y) else 1
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.number(round(factor * value, 9))))
+
+
+def ticks_between(found: Scale, y: str) -> list[float]:
+    """Round numbers within the limits; of an accuracy none above 1."""
+    if found.log:
+        subs = (1.0,) if found.high / found.low > 1000 else (1.0, 3.0)
+        ticks = LogLocator(subs=subs, numticks=12).tick_values(found.low, found.high)
+    else:
+        ticks = MaxNLocator(nbins=5, steps=[1, 2, 2.5, 5, 10]).tick_values(found.low, found.high)
+    top = min(found.high, 1 + 1e-9) if labels.is_accuracy(y) else found.high
+    return [float(tick) for tick in ticks if max(found.low, -1e-9) <= tick <= top]
+
+
+def y_label(y: str) -> str:
+    """The y axis' name with its unit."""
+    return f"{labels.column(y)} (%)" if labels.is_accuracy(y) else labels.column(y)

@@ -1,0 +1,81 @@
+"""Curves over training: a line for the mean over seeds, a band for its interval."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+from bnbench import labels
+from bnbench.axes import scale, set_y, y_label
+from bnbench.look import Look, looks
+from bnbench.panels import (
+    add_legend,
+    arrange,
+    facet,
+    grid,
+    name_panels,
+    part_labels,
+    select,
+    values_of,
+)
+from bnbench.points import x_column
+from bnbench.schema import Figure
+
+WIDEST = 4  # panels side by side
+
+
+def draw_curves(frame: pd.DataFrame, options: Figure) -> Drawing:
+    """Mean and interval over training. Runs that diverged are in no line but counted above the panel."""
+    hue, x = facet(options, "hue"), x_column(options)
+    values = values_of(frame, hue)
+    styles = looks(hue, values)
+    drawing = Drawing(layout="constrained")
+    panels = arrange(frame, options, WIDEST)
+    axes = grid(drawing, panels)
+    for panel, ax in zip(panels, axes, strict=True):
+        for value, style in zip(values, styles, strict=True):
+            draw_line(ax, select(panel.points, hue, value), x, style)
+    name_panels(panels, axes, [note(panel.points, hue) for panel in panels])
+    set_y(axes[0], scale(frame, options.y), options.y)
+    axes[0].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.number(value)))
+    axes[0].set_xlim(left=0)
+    drawing.supxlabel(labels.column(x), fontsize="medium")
+    drawing.supylabel(y_label(options.y), fontsize="medium")
+    if hue is not None:
+        handles = [Line2D([], [], color=style.colour, linestyle=style.dashes) for style in styles]
+        add_legend(drawing, handles, *legend_names(hue, values))
+    part_labels(drawing, categories=False)
+    return drawing
+
+
+def draw_line(ax: Axes, points: pd.DataFrame, x: str, style: Look) -> None:
+    """One mean with its band; a line of a single evaluation is a dot."""
+    points = points.dropna(subset=[x, "mean"])
+    marker = style.marker if len(points) == 1 else ""
+    ax.plot(points[x], points["mean"], color=style.colour, linestyle=style.dashes, lw=1.4, marker=marker)
+    band = points.dropna(subset=["low"])
+    ax.fill_between(band[x], band["low"], band["high"], color=style.colour, alpha=0.18, lw=0)
+
+
+def note(points: pd.DataFrame, hue: str | None) -> str:
+    """What is missing from a panel: "no norm: 2 of 5 diverged"."""
+    said = []
+    for value in values_of(points, hue):
+        part = select(points, hue, value)
+        bad, total = int(part["n_diverged"].iloc[0] + part["n_other"].iloc[0]), int(part["n"].max())
+        word = "diverged" if not part["n_other"].any() else "failed"
+        if bad:
+            name = f"{labels.phrase(hue, value)}: " if hue is not None else ""
+            said.append((bad, total + bad, f"{name}{bad} of {total + bad} {word}"))
+    if len(said) > 2:
+        return f"{sum(bad for bad, _, _ in said)} of {sum(total for _, total, _ in said)} failed"
+    return labels.sentence(", ".join(text for _, _, text in said))
+
+
+def legend_names(hue: str, values: list[object]) -> tuple[list[str], str | None]:
+    """Names for a legend's entries, and its title where they are bare numbers."""
+    if any(isinstance(value, str) for value in values):
+        return [labels.phrase(hue, value) for value in values], None
+    return [labels.short(hue, value) for value in values], labels.column(hue)

@@ -1,0 +1,182 @@
+"""The report as one Markdown text, section by section; what it says comes from the plan and the tables."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bnbench import labels
+from bnbench.markdown import escape, heading, image, table
+from bnbench.results import result
+from bnbench.tables import CONFIG
+
+TITLE = "What batch normalisation really does"
+# setting -> (another setting, its values): the first means nothing unless the second has one of these values
+MEANINGFUL: dict[str, tuple[str, set[str]]] = {
+    "momentum": ("optimizer", {"sgd"}),
+    "beta1": ("optimizer", {"adam"}),
+    "beta2": ("optimizer", {"adam"}),
+    "adam_epsilon": ("optimizer", {"adam"}),
+    "slope": ("activation", {"leaky_relu", "prelu"}),
+}
+WITH_NORM = ("order", "norm_epsilon", "norm_keep")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    """All that a report is made of."""
+
+    plan: dict[str, Any]
+    runs: pd.DataFrame
+    summary: pd.DataFrame
+    figures: Path
+    folder: str  # of the figures, as seen from the report
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the data sets."""
+        return {name: dataset["title"] for name, dataset in self.plan["datasets"].items()}
+
+
+def markdown(inputs: Inputs) -> str:
+    """The whole report."""
+    parts = [text for section in SECTIONS for text in section(inputs)]
+    return "\n\n".join(parts) + "\n"
+
+
+def overview(inputs: Inputs) -> list[str]:
+    """Which tier this is, and the studies with their counts."""
+    rows = []
+    for name, study in sorted(inputs.plan["studies"].items()):
+        status = inputs.runs.loc[inputs.runs["study"] == name, "status"]
+        ok, diverged = int((status == "ok").sum()), int((status == "diverged").sum())
+        counts = [len(status), ok, diverged, len(status) - ok - diverged]
+        rows.append([f"{name}: {study['title']}", study["work"], *map(labels.number, counts)])
+    return [
+        heading(2, "Overview", "overview"),
+        f"This report shows the tier **{escape(inputs.plan['tier'])}**: {escape(inputs.plan['about'])}.",
+        table(["Study", "Work", "Runs", "Ok", "Diverged", "Failed"], rows, numbers=4),
+    ]
+
+
+def studies(inputs: Inputs) -> list[str]:
+    """A section for each study."""
+    return [
+        text
+        for index, name in enumerate(sorted(inputs.plan["studies"]))
+        for part in STUDY
+        for text in part(inputs, name, f"study-{index + 1}")
+    ]
+
+
+def question(inputs: Inputs, name: str, anchor: str) -> list[str]:
+    """What is asked, and of how many runs."""
+    study = inputs.plan["studies"][name]
+    return [heading(2, f"{name}: {study['title']}", anchor), escape(study["question"])]
+
+
+def setting_tables(inputs: Inputs, name: str, anchor: str) -> list[str]:
+    """What varies and what is fixed."""
+    runs = labels.titled(inputs.runs[inputs.runs["study"] == name], inputs.titles)
+    varied = [column for column in CONFIG if runs[column].nunique(dropna=False) > 1]
+    fixed = [column for column in CONFIG if column not in varied and meaningful(runs, column)]
+    varying = [[labels.column(c), ", ".join(labels.short(c, v) for v in labels.ordered(c, runs[c]))] for c in varied]
+    pairs = [[labels.column(column), labels.short(column, runs[column].iloc[0])] for column in fixed]
+    half = (len(pairs) + 1) // 2
+    left, right = pairs[:half], [*pairs[half:], ["", ""]][:half]
+    parts = [heading(3, "Settings", f"{anchor}-settings")]
+    if varying:
+        parts.append(table(["Varied", "Values"], varying))
+    rows = [[*one, *other] for one, other in zip(left, right, strict=True)]
+    return [*parts, table(["Fixed", "Value", "Fixed", "Value"], rows)]
+
+
+def meaningful(runs: pd.DataFrame, column: str) -> bool:
+    """Whether a setting plays a part in any of the runs."""
+    if column in WITH_NORM:
+        return bool((runs["norm"] != "none").any())
+    if column in MEANINGFUL:
+        other, values = MEANINGFUL[column]
+        return bool(runs[other].isin(values).any())
+    return True
+
+
+def result_table(inputs: Inputs, name: str, anchor: str) -> list[str]:
+    """Means over seeds."""
+    cells = labels.titled(inputs.summary[inputs.summary["study"] == name], inputs.titles)
+    found = result(cells)
+    note = found.note or "Means over seeds and half their 95 % t intervals; diverged runs are in no mean."
+    return [
+        heading(3, "Results", f"{anchor}-results"),
+        table(found.header, found.rows, numbers=found.numbers),
+        escape(note),
+    ]
+
+
+def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
+    """The study's figures with their captions."""
+    parts = []
+    for index, figure in enumerate(sorted(inputs.plan["studies"][name]["figures"])):
+        caption = (inputs.figures / f"{name}_{figure}.md").read_text(encoding="utf-8").strip()
+        parts.append(image(f"{inputs.folder}/{name}_{figure}.svg", caption, f"{anchor}-figure-{index + 1}"))
+    return [heading(3, "Figures", f"{anchor}-figures"), *parts] if parts else []
+
+
+def data_sets(inputs: Inputs) -> list[str]:
+    """The data sets that the runs use, with their licences."""
+    used = set(inputs.runs["dataset"])
+    rows = [
+        [content["title"], content["licence"]]
+        for name, content in sorted(inputs.plan["datasets"].items())
+        if name in used
+    ]
+    return [heading(2, "Data sets", "data-sets"), table(["Data set", "Licence"], rows)]
+
+
+def environment(inputs: Inputs) -> list[str]:
+    """Where the runs were made."""
+    columns = ["torch", "cpu", "device", "threads"]
+    counts = inputs.runs.drop_duplicates("run_id").groupby(columns).size().reset_index(name="runs")
+    rows = [
+        [row["torch"], row["cpu"], row["device"], str(row["threads"]), labels.number(row["runs"])]
+        for _, row in counts.iterrows()
+    ]
+    header = ["PyTorch", "Processor", "Device", "Threads a run", "Runs"]
+    return [heading(2, "Environment", "environment"), table(header, rows, numbers=2)]
+
+
+def reproduce(inputs: Inputs) -> list[str]:
+    """How to make this report again."""
+    return [
+        heading(2, "How to reproduce", "reproduce"),
+        "From a fresh clone with Python 3.11 or newer, `make` sets everything up and runs the tier `quick`. "
+        "Once that is done, this report's tier is run by",
+        f"    snakemake --config tier={inputs.plan['tier']}",
+        "Only runs that are missing are trained. On the same processor with the same PyTorch the numbers are "
+        "the same to the last bit; elsewhere they may differ as between seeds.",
+    ]
+
+
+def words(_inputs: Inputs) -> list[str]:
+    """The words that the report uses."""
+    rows = [
+        ["run", "one training with one complete configuration, its seed included"],
+        ["pack", "runs of the same shape that one job trains side by side; it never changes a result"],
+        ["study", "a question with a base configuration, a grid of runs and figures"],
+        ["tier", "how big the studies are run: quick, small, or full as published"],
+        ["diverged", "a run whose loss became infinite or far larger than that of chance; it is in no mean"],
+        [
+            "95 % t interval",
+            "where the mean over all possible seeds lies, if results vary normally with the seed",
+        ],
+    ]
+    return [heading(2, "Words", "words"), table(["Word", "Meaning"], rows)]
+
+
+Section = Callable[[Inputs], list[str]]
+StudySection = Callable[[Inputs, str, str], list[str]]
+# The order of the report. Claims and published values: a section, and a column of `results.COLUMNS`.
+SECTIONS: tuple[Section, ...] = (overview, studies, data_sets, environment, reproduce, words)
+STUDY: tuple[StudySection, ...] = (question, setting_tables, result_table, study_figures)

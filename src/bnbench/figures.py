@@ -1,0 +1,108 @@
+"""Figures: a function for each kind, from the table that it draws to the figure; data and caption beside."""
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, cast
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure as Drawing
+
+from bnbench import labels
+from bnbench import tables as store_tables
+from bnbench.captions import caption
+from bnbench.curves import draw_curves
+from bnbench.errors import UserError
+from bnbench.files import atomic, explained, read_json, write_bytes, write_json
+from bnbench.look import STYLE
+from bnbench.points import POINTS, facets, types, x_column
+from bnbench.schema import Figure
+from bnbench.sweeps import draw_sweep
+
+FIGURES: dict[str, Callable[[pd.DataFrame, Figure], Drawing]] = {"curves": draw_curves, "sweep": draw_sweep}
+SUFFIXES = ("svg", "png", "csv", "md")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A figure to be drawn: everything that a process needs for it."""
+
+    name: str
+    points: pd.DataFrame
+    options: Figure
+    titles: dict[str, str]  # of the data sets
+    out: Path
+
+
+def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
+    """Draw all figures of a plan into `out`, on `workers` processes; the identity, beside `out`, comes last.
+
+    Raises:
+        UserError: a figure's options do not fit the study's runs.
+    """
+    identity = out.parent / "identity"
+    before = _forget(identity)
+    jobs = list_jobs(plan, tables, out)
+    if workers > 1 and len(jobs) > 1:
+        # spawned, not forked: a fork of a process with pyarrow's threads may hang
+        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+            list(pool.map(save, jobs))
+    else:
+        for job in jobs:
+            save(job)
+    names = sorted(job.name for job in jobs)
+    for name in set(before) - set(names):
+        for suffix in SUFFIXES:
+            (out / f"{name}.{suffix}").unlink(missing_ok=True)
+    content = {"tier": plan["tier"], "figures_id": plan["figures_id"], "figures": names}
+    write_json(identity / f"figures-{plan['figures_id']}.json", content)
+
+
+def _forget(identity: Path) -> list[str]:
+    """Remove the identity of earlier figures; return their names."""
+    names: list[str] = []
+    with explained(identity):
+        for old in sorted(identity.glob("figures-*.json")):
+            names += read_json(old)["figures"]
+            old.unlink()
+    return names
+
+
+def list_jobs(plan: dict[str, Any], tables: Path, out: Path) -> list[Job]:
+    """The figures of all studies, each with its points.
+
+    Raises:
+        UserError: a figure's options do not fit the study's runs.
+    """
+    runs, history = store_tables.read(tables, "runs"), store_tables.read(tables, "history")
+    titles = {name: dataset["title"] for name, dataset in plan["datasets"].items()}
+    jobs = []
+    for study, content in sorted(plan["studies"].items()):
+        part = runs[runs["study"] == study]
+        for figure, raw in sorted(content["figures"].items()):
+            options = Figure.model_validate(raw)
+            try:
+                points = POINTS[options.kind](part, history, options)
+            except UserError as error:
+                raise UserError(f"studies.{study}.figures.{figure}: {error}") from error
+            name = f"{study}_{figure}"
+            jobs.append(Job(name=name, points=points, options=options, titles=titles, out=out))
+    return jobs
+
+
+def save(job: Job) -> None:
+    """Write a figure as SVG and PNG, its points as CSV and its caption as Markdown."""
+    named = labels.titled(job.points, job.titles)
+    with mpl.rc_context(cast(Any, STYLE)):  # its stubs list each name of each setting
+        drawing = FIGURES[job.options.kind](named, job.options)
+        with atomic(job.out / f"{job.name}.svg") as path:
+            metadata = {"Date": None, "Creator": None, "Title": job.options.title}
+            drawing.savefig(path, format="svg", metadata=metadata)
+        with atomic(job.out / f"{job.name}.png") as path:
+            drawing.savefig(path, format="png", metadata={"Software": None})
+    kinds = types(facets(job.options), x_column(job.options))
+    store_tables.write_csv(store_tables.arrow(job.points, kinds), job.out / f"{job.name}.csv")
+    write_bytes(job.out / f"{job.name}.md", (caption(named, job.options) + "\n").encode())

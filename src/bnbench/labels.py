@@ -1,0 +1,193 @@
+"""Human names: of columns ("Learning rate"), of values ("batch of 16", "no norm"), of numbers ("10,000")."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bnbench.notation import Conv, NotationError, parse
+from bnbench.schema import Run
+
+DASH = "\N{EN DASH}"  # stands for a value that is missing
+
+COLUMNS = {
+    "study": "Study",
+    "work": "Work",
+    "dataset": "Data set",
+    "train_images": "Training images",
+    "preprocessing": "Preprocessing",
+    "model": "Model",
+    "norm": "Norm",
+    "order": "Place of the norm",
+    "norm_epsilon": "Norm's epsilon",
+    "norm_keep": "Norm's keep (old average)",
+    "activation": "Activation",
+    "slope": "Slope below zero",
+    "init": "Initial weights",
+    "dropout": "Dropout",
+    "loss": "Loss over a batch",
+    "optimizer": "Optimiser",
+    "learning_rate": "Learning rate",
+    "momentum": "Momentum",
+    "beta1": "Adam's beta 1",
+    "beta2": "Adam's beta 2",
+    "adam_epsilon": "Adam's epsilon",
+    "weight_decay": "Weight decay",
+    "schedule": "Learning-rate schedule",
+    "batch_size": "Batch size",
+    "epochs": "Epochs",
+    "max_epochs": "Epochs",
+    "evaluate_every": "Evaluated every",
+    "evaluate_test": "Test set measured during training",
+    "keep_weights": "Weights tested",
+    "diverged_above": "Given up at (times the loss of chance)",
+    "precision": "Precision",
+    "seed": "Seed",
+    "epoch": "Epoch",
+    "step": "Step",
+    "train_loss": "Training loss",
+    "train_accuracy": "Training accuracy",
+    "valid_loss": "Validation loss",
+    "valid_accuracy": "Validation accuracy",
+    "test_loss": "Test loss",
+    "test_accuracy": "Test accuracy",
+    "n": "Seeds",
+    "n_diverged": "Diverged",
+    "n_other": "Failed",
+}
+VALUES: dict[str, dict[str, str]] = {
+    "norm": {"none": "no norm"},
+    "order": {"pre": "before the activation", "post": "after the activation"},
+    "activation": {
+        "relu": "ReLU",
+        "leaky_relu": "leaky ReLU",
+        "prelu": "PReLU",
+        "sigmoid": "sigmoid",
+        "tanh": "tanh",
+    },
+    "optimizer": {"sgd": "SGD", "adam": "Adam"},
+    "preprocessing": {"unit": "pixels from 0 to 1", "zscore": "mean 0, deviation 1"},
+    "init": {"he": "He", "glorot": "Glorot", "normal": "Gaussian, deviation 1"},
+    "keep_weights": {"last": "the last", "best": "best by validation accuracy"},
+    "precision": {"exact": "single (fp32)"},
+    "schedule": {"constant": "constant"},
+}
+# what a number says when it stands alone, as in a legend
+PHRASES = {
+    "batch_size": "batch of {}",
+    "train_images": "{} training images",
+    "epochs": "{} epochs",
+    "max_epochs": "{} epochs",
+    "evaluate_every": "evaluated every {}",
+    "loss": "{} loss over a batch",
+    "init": "{} weights",
+    "order": "norm {}",
+    "keep_weights": "{} weights",
+    "schedule": "{} rate",
+}
+
+
+def is_accuracy(column: str) -> bool:
+    """Whether the column is a share of right answers, shown in percent."""
+    return column.endswith("accuracy")
+
+
+def column(name: str) -> str:
+    """A column's name for people; one that is not known, with spaces: `norm_keep` as "Norm keep"."""
+    return COLUMNS.get(name, sentence(name.replace("_", " ")))
+
+
+def sentence(text: str) -> str:
+    """`text` with a capital first letter, the rest as it is."""
+    return text[:1].upper() + text[1:]
+
+
+def number(value: float) -> str:
+    """A number as people write it: 10,000, 0.001, 1e-8."""
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    mantissa, _, exponent = f"{value:.6g}".partition("e")
+    return f"{mantissa}e{int(exponent)}" if exponent else mantissa
+
+
+def short(name: str, value: Any) -> str:
+    """A value where its column's name stands nearby: on an axis, in a table."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "all" if name == "train_images" else DASH
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if not isinstance(value, str):
+        return number(value)
+    if name == "norm":
+        return VALUES["norm"].get(value, f"{value} norm")
+    if name == "evaluate_every":
+        return value if value == "epoch" else f"{value} steps"
+    return VALUES.get(name, {}).get(value, value)
+
+
+def phrase(name: str, value: Any) -> str:
+    """A value standing alone, in a legend or above a panel: "batch of 16", "conv net 8C3-10D", "seed 3"."""
+    text = short(name, value)
+    if name == "model":
+        return f"{architecture(text)} {text}"
+    if isinstance(value, bool | np.bool_):
+        return f"{column(name)[:1].lower()}{column(name)[1:]}: {text}"
+    if name in PHRASES:
+        return PHRASES[name].format(text)
+    return text if isinstance(value, str) else f"{column(name)[:1].lower()}{column(name)[1:]} {text}"
+
+
+def architecture(model: str) -> str:
+    """Which kind of net a model's shorthand stands for."""
+    try:
+        layers = parse(model).layers
+    except NotationError:
+        return "net"
+    return "conv net" if any(isinstance(layer, Conv) for layer in layers) else "dense net"
+
+
+def _ranks() -> dict[str, dict[str, int]]:
+    fields = Run.model_json_schema()["properties"]
+    return {name: {value: i for i, value in enumerate(field.get("enum", []))} for name, field in fields.items()}
+
+
+RANKS = _ranks()
+
+
+def ordered(name: str, values: Iterable[Any]) -> list[Any]:
+    """The distinct values in the order that people expect: the schema's, or by size; missing last."""
+    ranks = RANKS.get(name, {})
+
+    def key(value: Any) -> tuple[int, float, str]:
+        if isinstance(value, str):
+            return 1, ranks.get(value, len(ranks)), value
+        return (2, 0.0, "") if pd.isna(value) else (0, float(value), "")
+
+    distinct = {(None if pd.isna(value) else value): value for value in values}
+    return sorted(distinct.values(), key=key)
+
+
+def titled(frame: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
+    """`frame` with the data sets' titles in place of their keys, if it tells data sets apart."""
+    if "dataset" not in frame:
+        return frame
+    return frame.assign(dataset=[titles.get(key, key) for key in frame["dataset"]])
+
+
+def percent(value: float, digits: int = 1) -> str:
+    """A share in percent, or a dash where there is none."""
+    return DASH if pd.isna(value) else f"{100 * value:.{digits}f} %"
+
+
+def metric(name: str, value: float) -> str:
+    """A mean of the column `name`: accuracy in percent, loss with three digits."""
+    if is_accuracy(name):
+        return percent(value)
+    return DASH if pd.isna(value) else f"{value:.3g}"
+
+
+def joined(parts: list[str]) -> str:
+    """Parts of a list in a sentence: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -1,0 +1,79 @@
+"""How figures look: type sizes, colours, what a line of each norm looks like everywhere."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import seaborn as sns
+
+PAGE_WIDTH, PAGE_HEIGHT = 6.5, 8.6  # inches of an A4 page between its margins, less room for a caption
+SMALL, NORMAL = 7.0, 8.0  # points
+
+STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs everywhere
+    "font.size": NORMAL,
+    "axes.titlesize": NORMAL,
+    "axes.labelsize": NORMAL,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "legend.fontsize": NORMAL,
+    "legend.title_fontsize": NORMAL,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": "#888888",
+    "axes.linewidth": 0.6,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "xtick.color": "#888888",
+    "ytick.color": "#888888",
+    "xtick.labelcolor": "#222222",
+    "ytick.labelcolor": "#222222",
+    "text.color": "#222222",
+    "axes.labelcolor": "#222222",
+    "text.parse_math": False,  # a title with $ in it is shown as it is
+    "axes.unicode_minus": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "bnbench",  # the same ids, so the same bytes, every time
+    "savefig.dpi": 150,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """A line's colour, dashes and marker: three signs, so that none is needed alone."""
+
+    colour: Any
+    dashes: Any = "-"
+    marker: str = "o"
+
+
+NORMS = {
+    "none": Look(colour="#4d4d4d", dashes=(0, (4, 1.6)), marker="s"),
+    "batch": Look(colour="#0072b2"),
+    "centre": Look(colour="#e69f00", marker="^"),
+    "renorm": Look(colour="#009e73", marker="D"),
+    "group": Look(colour="#cc79a7", marker="v"),
+    "layer": Look(colour="#d55e00", marker="P"),
+}
+DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+MARKERS = "os^DvPX<>"
+
+
+def looks(column: str | None, values: list[Any]) -> list[Look]:
+    """How each value of a colour column looks: norms as always, numbers from dark to light, others apart."""
+    if column is None:
+        return [NORMS["batch"]]
+    if any(isinstance(value, str) for value in values):
+        colours = sns.color_palette("colorblind", len(values))
+        dashes = [DASHES[i % len(DASHES)] for i in range(len(values))]
+    else:
+        colours = sns.color_palette("viridis", len(values) + 1)[: len(values)]  # the last is too light
+        dashes = ["-"] * len(values)
+    found = [
+        Look(colour=colour, dashes=dash, marker=MARKERS[i % len(MARKERS)])
+        for i, (colour, dash) in enumerate(zip(colours, dashes, strict=True))
+    ]
+    if column == "norm":
+        return [NORMS.get(value, look) for value, look in zip(values, found, strict=True)]
+    return found

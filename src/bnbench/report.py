@@ -1,0 +1,80 @@
+"""The report: one Markdown source, by pandoc to a self-contained HTML file and by Typst to PDF."""
+
+import shutil
+import tempfile
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+
+import pypandoc
+import typst
+
+from bnbench import tables as store_tables
+from bnbench.document import TITLE, Inputs, markdown
+from bnbench.errors import UserError
+from bnbench.files import explained, write_bytes, write_json
+from bnbench.markdown import READER
+
+ASSETS = package_files("bnbench") / "assets"
+
+
+def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
+    """Write `report.md`, `report.html` and `report.pdf` into `out`; the identity comes last.
+
+    Raises:
+        UserError: a figure of the plan has not been drawn.
+    """
+    identity = out / "identity"
+    with explained(identity):
+        for old in identity.glob("report-*.json"):
+            old.unlink()
+    _check(plan, figures)
+    inputs = Inputs(
+        plan=plan,
+        runs=store_tables.read(tables, "runs"),
+        summary=store_tables.read(tables, "summary"),
+        figures=figures,
+        folder="figures",
+    )
+    text = markdown(inputs)
+    with tempfile.TemporaryDirectory(prefix="bnbench-report-") as name:
+        folder = Path(name)
+        (folder / "figures").symlink_to(figures.resolve())
+        html, pdf = to_html(text, folder), to_pdf(text, folder)
+    write_bytes(out / "report.md", text.encode())
+    write_bytes(out / "report.html", html)
+    write_bytes(out / "report.pdf", pdf)
+    content = {"tier": plan["tier"], "report_id": plan["report_id"]}
+    write_json(identity / f"report-{plan['report_id']}.json", content)
+
+
+def _check(plan: dict[str, Any], figures: Path) -> None:
+    for study, content in plan["studies"].items():
+        for figure in content["figures"]:
+            for suffix in ("svg", "md"):
+                path = figures / f"{study}_{figure}.{suffix}"
+                if not path.exists():
+                    raise UserError(f"the report shows every figure, but {path} is missing: draw the figures first")
+
+
+def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:
+    options = [*extra, "--wrap=none", "--columns=10000", f"--metadata=title:{TITLE}"]
+    return str(pypandoc.convert_text(text, to, format=READER, extra_args=options, cworkdir=str(folder)))
+
+
+def to_html(text: str, folder: Path) -> bytes:
+    """`text` as one HTML file; images are read from `folder` and embedded, nothing is fetched."""
+    template = (ASSETS / "report.html").read_text(encoding="utf-8")
+    style = (ASSETS / "report.css").read_text(encoding="utf-8")
+    (folder / "template.html").write_text(template.replace("$stylesheet$", style), encoding="utf-8")
+    options = ["--standalone", "--toc", "--toc-depth=2", "--embed-resources", "--template=template.html"]
+    return _pandoc(text, "html5", folder, options).encode()
+
+
+def to_pdf(text: str, folder: Path) -> bytes:
+    """`text` as PDF, with fonts that Typst brings and without a date: equal texts give equal bytes."""
+    shutil.copyfile(str(ASSETS / "report.typ"), folder / "template.typ")
+    source = folder / "report.typ"
+    content = _pandoc(text, "typst", folder, ["--standalone", "--template=template.typ"])
+    source.write_text(content, encoding="utf-8")
+    return bytes(typst.compile(source, root=folder, ignore_system_fonts=True, timestamp=0))

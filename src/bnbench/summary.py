@@ -1,0 +1,42 @@
+"""Mean and 95 % t interval over seeds, with failures counted: a diverged run is never just left out."""
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.special import stdtrit
+
+Floats = npt.NDArray[np.float64]
+
+CONFIDENCE = 0.95
+COUNTS = ("n", "n_diverged", "n_other")
+
+
+def half_width(deviation: Floats, n: Floats) -> Floats:
+    """Half the t interval of a mean of `n` values with sample deviation `deviation`; NaN if n < 2."""
+    enough = n >= 2
+    n = np.where(enough, n, 2)
+    half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * deviation / np.sqrt(n)
+    return np.where(enough, half, np.nan)
+
+
+def aggregate(frame: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataFrame:
+    """A row per group of `frame`: how many runs are ok, diverged, other; mean, low, high of each of `values`.
+
+    Only ok runs enter a mean. If one of them has no finite value, neither has the mean.
+    """
+    ok, diverged = frame["status"] == "ok", frame["status"] == "diverged"
+    marked = frame[by].assign(
+        n=ok.astype(int),
+        n_diverged=diverged.astype(int),
+        n_other=(~ok & ~diverged).astype(int),
+        **{value: frame[value].where(ok) for value in values},
+    )
+    groups = marked.groupby(by, dropna=False, sort=False)
+    table = groups[list(COUNTS)].sum()
+    n = np.asarray(table["n"], dtype=np.float64)
+    for value in values:
+        complete = groups[value].count().to_numpy() == n
+        mean = np.where(complete & (n > 0), groups[value].mean().to_numpy(dtype=float), np.nan)
+        half = half_width(np.asarray(groups[value].std(), dtype=np.float64), n)
+        table[f"{value}_mean"], table[f"{value}_low"], table[f"{value}_high"] = mean, mean - half, mean + half
+    return table.reset_index()
