@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bnbench.errors import UserError
 from bnbench.files import read_json, write_json
@@ -90,21 +91,28 @@ def report(arguments: Arguments) -> None:
     write(read_json(arguments.plan), arguments.tables, arguments.figures, arguments.out)
 
 
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"at least 1, got {number}")
+    return number
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line: a sub-command per stage."""
     top = argparse.ArgumentParser(prog="bnbench", description="What batch normalisation really does, measured.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(run: Callable[[Arguments], object], *flags: tuple[str, dict[str, object]]) -> None:
+    def add(run: Callable[[Arguments], object], *flags: tuple[str, dict[str, Any]]) -> None:
         help_text = (run.__doc__ or "").splitlines()[0]
         command = commands.add_parser(run.__name__, help=help_text, description=help_text)
         command.set_defaults(run=run)
         for name, options in flags:
-            command.add_argument(name, **options)  # type: ignore[arg-type]
+            command.add_argument(name, **options)
 
     params = ("--params", {"type": Path, "default": Path("params.yaml"), "help": "the parameter file"})
     tier = ("--tier", {"choices": ["quick", "small", "full"], "help": "instead of the parameter file's"})
-    cores = {"type": int, "default": os.cpu_count() or 1, "help": "processes of one thread (%(default)s)"}
+    cores = {"type": _positive, "default": os.cpu_count() or 1, "help": "processes of one thread (%(default)s)"}
     workers = ("--workers", cores)
     file = {"type": Path, "required": True}
     record = ("plan", {"type": Path, "help": "the plan's file, as the workflow writes it"})

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from itertools import product
+from math import prod
 from typing import Any
 
 Settings = dict[str, Any]
@@ -25,6 +26,15 @@ def axes(grid: dict[str, Any]) -> list[str]:
     parts = [grid.get("zip"), grid.get("around"), grid.get("product"), *(grid.get("include") or [])]
     names = [name for part in parts for name in part or {}]
     return list(dict.fromkeys(names))
+
+
+def size(grid: dict[str, Any]) -> int:
+    """At most how many cells a grid has, without unfolding it."""
+    around = grid.get("around") or {}
+    ones = 1 + sum(map(len, around.values()))
+    rows = max(map(len, (grid.get("zip") or {}).values()), default=1)
+    further = sum(prod(map(len, item.values())) for item in grid.get("include") or [])
+    return rows * ones * prod(map(len, (grid.get("product") or {}).values())) + further
 
 
 def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

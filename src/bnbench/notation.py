@@ -41,14 +41,19 @@ class Drop:
 
 Layer = Conv | Pool | Dense | Drop
 Shape = tuple[int, int, int]  # channels, height, width
+MAX_SIZE = 100_000  # units, kernels, ...
 
 
 @dataclass(frozen=True)
 class Model:
-    """A parsed model: its layers, the last one the output, and the input width it names (dense nets)."""
+    """A parsed model: its layers, the last one the output, and the input width it names (dense nets).
+
+    `places` are where in the text each layer is written.
+    """
 
     layers: tuple[Layer, ...]
     inputs: int | None
+    places: tuple[int, ...] = ()
 
 
 def _blocks(match: re.Match[str], width: int) -> list[Layer]:
@@ -66,7 +71,7 @@ TOKENS: dict[str, Callable[[re.Match[str], int], list[Layer]]] = {
     r"P(\d+)": lambda m, _: [Pool(size=int(m[1]))],
     r"(\d+)D?": lambda m, _: [Dense(units=int(m[1]))],
     r"Dropout(0?\.\d+)": lambda m, _: [Drop(rate=float(m[1]))],
-    r"(\d+)C(\d+)B": _blocks,
+    r"(\d{1,2})C(\d{1,2})B": _blocks,
 }
 
 
@@ -75,27 +80,44 @@ def parse(text: str) -> Model:
     """Read a model's shorthand.
 
     Raises:
-        NotationError: an unknown token, a zero, `nCmB` without `wK`, or no dense layer at the end.
+        NotationError: an unknown token, a size of 0, `nCmB` without `wK`, a conv layer after a dense one, or no
+            dense layer at the end.
     """
     layers: list[Layer] = []
+    places: list[int] = []
     width = position = 0
-    first = re.fullmatch(r"(\d+)", text.split("-", 1)[0])
+    first = re.fullmatch(r"(\d+)", text.split("-", 1)[0], re.ASCII)
+    flat = bool(first)
     for index, token in enumerate(text.split("-")):
-        if match := re.fullmatch(r"(\d+)K", token):
+        if re.fullmatch("|".join([*TOKENS, r"\d+K"]), token, re.ASCII):
+            _check_sizes(text, token, position)
+        if match := re.fullmatch(r"(\d+)K", token, re.ASCII):
             width = int(match[1])
-        elif not (index == 0 and first):
-            layers += _layers(text, token, position, width)
+        elif index or not first:
+            made = _layers(text, token, position, width)
+            if flat and isinstance(made[0], Conv | Pool):
+                raise _marked(text, position, "a conv layer or a pool takes images, so it comes before any width")
+            flat = flat or isinstance(made[0], Dense)
+            layers += made
+            places += [position] * len(made)
         position += len(token) + 1
     if not layers or not isinstance(layers[-1], Dense):
         raise _marked(text, len(text), "a model ends with a dense layer, as in `-10D` or `-10`")
-    return Model(tuple(layers), int(first[1]) if first else None)
+    return Model(tuple(layers), int(first[1]) if first else None, tuple(places))
+
+
+def _check_sizes(text: str, token: str, position: int) -> None:
+    """Refuse sizes that no model has, and a second way to write the same one."""
+    for number in re.findall(r"(?<![\d.])\d+(?![\d.])", token, re.ASCII):
+        if number[0] == "0":
+            raise _marked(text, position, "a size of 0" if not number.strip("0") else "a size with a leading 0")
+        if len(number) > len(str(MAX_SIZE)) or int(number) > MAX_SIZE:
+            raise _marked(text, position, f"a size above {MAX_SIZE}")
 
 
 def _layers(text: str, token: str, position: int, width: int) -> list[Layer]:
     for pattern, build in TOKENS.items():
-        if match := re.fullmatch(pattern, token):
-            if any(int(number) == 0 for number in re.findall(r"(?<![\d.])\d+(?!\.)", token)):
-                raise _marked(text, position, "a size of 0")
+        if match := re.fullmatch(pattern, token, re.ASCII):
             if build is _blocks and not width:
                 raise _marked(text, position, "blocks need a number of kernels before them, as in `64K-4C3B`")
             return build(match, width)
@@ -104,7 +126,8 @@ def _layers(text: str, token: str, position: int, width: int) -> list[Layer]:
 
 
 def _marked(text: str, position: int, problem: str) -> NotationError:
-    return NotationError(f"{problem}\n    {text}\n    {' ' * position}^ here")
+    shown = re.sub(r"[^ -~]", "?", text)  # a character each, so that the mark stands where it should
+    return NotationError(f"{problem}\n    {shown}\n    {' ' * position}^ here")
 
 
 def check(text: str, shape: Shape, classes: int) -> Model:
@@ -118,13 +141,12 @@ def check(text: str, shape: Shape, classes: int) -> Model:
     pixels = channels * height * width
     if model.inputs is not None and model.inputs != pixels:
         raise _marked(text, 0, f"images of {channels}x{height}x{width} have {pixels} inputs, not {model.inputs}")
-    for layer in model.layers:
+    for layer, place in zip(model.layers, model.places, strict=True):
         if isinstance(layer, Pool):
             height, width = height // layer.size, width // layer.size
             if not height or not width:
-                raise _marked(text, 0, f"its pools leave nothing of an image of {shape[1]}x{shape[2]}")
+                raise _marked(text, place, f"its pools leave nothing of an image of {shape[1]}x{shape[2]}")
     last = model.layers[-1]
     if isinstance(last, Dense) and last.units != classes:
-        start = len(text.rpartition("-")[0]) + 1
-        raise _marked(text, start, f"the data set has {classes} classes, the model tells {last.units} apart")
+        raise _marked(text, model.places[-1], f"the data set has {classes} classes, the model tells {last.units} apart")
     return model

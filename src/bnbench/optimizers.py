@@ -15,7 +15,7 @@ Update = Callable[[Arrays, Tensor, Tensor, Run, int], None]
 
 
 def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:  # noqa: ARG001
-    """v = momentum v + g; w = w - rate v (PyTorch's form: the rate is outside the velocity)."""
+    """Momentum: v = momentum v + g; w = w - rate v (PyTorch's form: the rate is outside the velocity)."""
     if run.momentum:
         grads = arrays["velocity"].mul_(run.momentum).add_(grads)
     arrays["values"].sub_(grads * rate)

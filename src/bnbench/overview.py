@@ -1,8 +1,10 @@
 """`bnbench plan` as a person reads it: per study, what is done, what is missing, how long it will take."""
 
+from heapq import heapreplace
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from bnbench import cost
 from bnbench.plan import Plan
@@ -13,7 +15,7 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     factor = cost.correction(plan.root / "results" / "timings")
     console.print(f"Tier {plan.resolved.tier}: {plan.resolved.about}", markup=False)
-    table = Table("study", "title", "work", *[heading for heading in ("runs", "packs", "done", "missing", "time")])
+    table = Table("study", "title", "work", "runs", "packs", "done", "missing", "time")
     for column in table.columns[3:]:
         column.justify = "right"
     for study in plan.resolved.studies:
@@ -22,7 +24,7 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
         took = sum(pack.seconds * len(runs & pack.runs.keys()) / len(pack.runs) for pack in packs) * factor / workers
         missing = len(runs - plan.stored)
         numbers = (len(runs), len(packs), len(runs) - missing, missing)
-        table.add_row(study.name, study.study.title, study.study.work, *map(str, numbers), duration(took))
+        table.add_row(study.name, Text(study.study.title), study.study.work, *map(str, numbers), duration(took))
     missing, total = len(plan.missing), len(plan.runs)
     took = makespan([pack.seconds * factor for pack in plan.packs], workers) + (cost.START_SECONDS if missing else 0)
     table.add_section()
@@ -31,15 +33,15 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
     console.print(table)
     console.print(f"{workers} workers of one thread on {cost.cpu()}", markup=False)
     if plan.orphaned:
-        console.print(f"{len(plan.orphaned)} orphaned runs in {plan.store}: in the store, but in no study of this tier")
+        text = f"{len(plan.orphaned)} orphaned runs in {plan.store}: in the store, but in no study of this tier"
+        console.print(text, markup=False)
 
 
 def makespan(seconds: list[float], workers: int) -> float:
     """Time until the last pack ends when each goes, longest first, to the worker that is free first."""
     ends = [0.0] * workers
     for length in sorted(seconds, reverse=True):
-        ends.sort()
-        ends[0] += length
+        heapreplace(ends, ends[0] + length)
     return max(ends)
 
 
@@ -48,5 +50,3 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-

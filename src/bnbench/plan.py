@@ -8,6 +8,7 @@ modification times or on a tool's memory.
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ def _parts(runs: dict[str, Run]) -> list[dict[str, Run]]:
     items = sorted(runs.items(), key=lambda item: (item[1].seed, item[1].learning_rate))
     count = -(-len(items) // PACK_WIDTH)
     edges = [round(i * len(items) / count) for i in range(count + 1)]
-    return [dict(items[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [dict(items[a:b]) for a, b in pairwise(edges)]
 
 
 class Workflow:

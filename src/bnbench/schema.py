@@ -9,9 +9,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+# abs: -0.0 is 0.0
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), AfterValidator(abs)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
 Work = Literal["A", "B", "C", "D", "E"]
 Tier = Literal["quick", "small", "full"]
 
@@ -29,7 +30,7 @@ class Constant(Strict):
 
 
 class Step(Strict):
-    """The learning rate is multiplied by `factor[i]` from epoch `from_epoch[i]` on (epochs count from 1)."""
+    """The learning rate is `factor[i]` times the first one from epoch `from_epoch[i]` on (epochs count from 1)."""
 
     kind: Literal["step"]
     from_epoch: Annotated[list[Count], Field(min_length=1)]
@@ -56,7 +57,9 @@ class Run(Strict):
         Literal["unit", "zscore"],
         Field(description="unit: pixels / 255; zscore: minus mean, over deviation of the training images, per channel"),
     ]
-    model: Annotated[str, Field(description="the field's shorthand: 784-100-10, 32C5-P2-64C7-P2-10D, ...")]
+    model: Annotated[
+        str, Field(max_length=200, description="the field's shorthand: 784-100-10, 32C5-P2-64C7-P2-10D, ...")
+    ]
     norm: Annotated[Literal["none", "batch"], Field(description="normalisation of each hidden layer")]
     order: Annotated[Literal["pre", "post"], Field(description="norm before (pre) or after (post) the activation")]
     norm_epsilon: Annotated[Positive, Field(description="added to the variance")]
@@ -79,7 +82,9 @@ class Run(Strict):
     adam_epsilon: Positive
     weight_decay: Annotated[NotNegative, Field(description="L2 penalty, added to the gradient of the weights")]
     schedule: Schedule
-    batch_size: Annotated[Count, Field(description="images a step; the rest of an epoch that fills no batch is left out")]
+    batch_size: Annotated[
+        Count, Field(description="images a step; the rest of an epoch that fills no batch is left out")
+    ]
     epochs: Count
     evaluate_every: Annotated[
         Literal["epoch"] | Count, Field(description="a row of history per epoch, or per so many steps")
@@ -152,7 +157,9 @@ class Figure(Strict):
     hue: Annotated[str | None, Field(description="the setting shown by colour")] = None
     col: Annotated[str | None, Field(description="the setting shown by columns of panels")] = None
     row: Annotated[str | None, Field(description="the setting shown by rows of panels")] = None
-    where: Annotated[Settings, Field(description="draw only the runs with these values")] = Field(default_factory=Settings)
+    where: Annotated[Settings, Field(description="draw only the runs with these values")] = Field(
+        default_factory=Settings
+    )
 
 
 class Variant(Strict):
@@ -178,7 +185,9 @@ class TierSettings(Strict):
     """How big the studies are run."""
 
     about: Annotated[str, Field(min_length=1)]
-    base: Annotated[Settings, Field(description="settings of every study in this tier")] = Field(default_factory=Settings)
+    base: Annotated[Settings, Field(description="settings of every study in this tier")] = Field(
+        default_factory=Settings
+    )
 
 
 class Split(Strict):
@@ -201,9 +210,11 @@ class Dataset(Strict):
     format: Annotated[Literal["digits", "idx"], Field(description="digits: comes with scikit-learn; idx: as MNIST")]
     licence: Annotated[str, Field(min_length=1, description="under which terms the data are published")]
     shape: Annotated[tuple[Count, Count, Count], Field(strict=False, description="channels, height, width")]
-    classes: Annotated[int, Field(ge=2)]
+    classes: Annotated[int, Field(ge=2, le=10**6)]
     images: Annotated[Count, Field(description="images before the split, the published test set not counted")]
-    mirrors: Annotated[list[str], Field(description="https://, http:// or file:// addresses, or folders; in order")] = []
+    mirrors: Annotated[
+        list[str], Field(description="https://, http:// or file:// addresses, or folders; in order")
+    ] = []
     files: Annotated[dict[str, Checksum], Field(description="file name: md5:... or sha256:...")] = {}
     split: Split
 
@@ -221,4 +232,3 @@ class Params(Strict):
     datasets: dict[Name, Dataset]
     training: Annotated[Run, Field(description="defaults of every run; a study's base and grid override them")]
     studies: Annotated[dict[Name, Study], Field(min_length=1)]
-

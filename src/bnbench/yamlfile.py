@@ -1,23 +1,51 @@
 """The one YAML reader of the project: strict YAML 1.2, no code, no duplicate keys, every value with its line.
 
 Snakemake reads YAML 1.1 (`5e-6` is text, `no` is false), DVC reads YAML 1.2; all of bnbench reads by this module.
+ruamel.yaml only splits the text into events; what a value is, is decided here, by the core schema of YAML 1.2.2.
 """
 
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import (
+    AliasEvent,
+    DocumentStartEvent,
+    MappingEndEvent,
+    MappingStartEvent,
+    ScalarEvent,
+    SequenceEndEvent,
+    SequenceStartEvent,
+    StreamEndEvent,
+)
+from ruamel.yaml.reader import ReaderError
 
 from bnbench.errors import UserError
 
 MAX_BYTES = 1_000_000  # a params.yaml is some 10 kB
-MAX_VALUES = 200_000  # aliases of aliases can unfold without bound
+MAX_VALUES = 50_000  # aliases of aliases can unfold without bound
+MAX_DEPTH = 50
+MAX_DIGITS = 400
 
 Key = tuple[str | int, ...]
+
+# plain scalars of YAML 1.2.2, chapter 10.3.2; what matches none is text: no, 1_000, 12:30:45, 2001-01-01
+CORE: dict[str, Callable[[str], object]] = {
+    r"null|Null|NULL|~|": lambda _: None,
+    r"true|True|TRUE": lambda _: True,
+    r"false|False|FALSE": lambda _: False,
+    r"[-+]?[0-9]+": int,
+    r"0o[0-7]+": lambda text: int(text, 8),
+    r"0x[0-9a-fA-F]+": lambda text: int(text, 16),
+    r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?": float,
+    r"[-+]?\.(inf|Inf|INF)": lambda text: float(text.replace(".", "")),
+    r"\.(nan|NaN|NAN)": lambda _: float("nan"),
+}
 
 
 @dataclass(frozen=True)
@@ -46,50 +74,136 @@ def read(path: Path) -> Document:
     """Read a YAML 1.2 mapping.
 
     Raises:
-        UserError: no file, not UTF-8, not YAML, a duplicate key, a tag, a date, or no mapping at the top.
+        UserError: no file, not UTF-8, not YAML, a duplicate key, a tag, or no mapping at the top.
     """
-    parser = YAML(typ="rt")
-    parser.version = (1, 2)
+    text = _text(path)
+    builder = _Builder(path, YAML(typ="safe", pure=True).parse(text))
+    try:
+        values = builder.document()
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UserError(f"{path}:{line}: not YAML: {error.problem or error.context}") from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise UserError(f"{path}:{line}: the character U+{error.character:04X} may not stand in YAML") from None
+    except YAMLError as error:
+        raise UserError(f"{path}: not YAML: {error}") from None
+    return Document(path, values, builder.lines)
+
+
+def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
-        if len(content) > MAX_BYTES:
-            raise UserError(f"{path}: {len(content)} bytes; a parameter file has at most {MAX_BYTES}")
-        tree = parser.load(content.decode("utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the project's folder or name one with --params") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > MAX_BYTES:
+        raise UserError(f"{path}: {len(content)} bytes; a parameter file has at most {MAX_BYTES}")
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UserError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
-    except DuplicateKeyError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(f"{path}:{line}: {str(error.problem).splitlines()[0]}; keep one of the two") from None
-    except MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else "?"
-        raise UserError(f"{path}:{line}: not YAML: {error.problem}") from None
-    except (YAMLError, OSError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(tree, CommentedMap):
-        raise UserError(f"{path}: a parameter file is a mapping of keys; this one is {type(tree).__name__}")
-    document = Document(path, {})
-    document.values.update(_plain(tree, (), document))
-    return document
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
 
 
-def _plain(node: Any, key: Key, document: Document) -> Any:
-    if len(document.lines) > MAX_VALUES:
-        raise UserError(f"{document.path}: over {MAX_VALUES} values (aliases that unfold?)")
-    if isinstance(node, CommentedMap):
-        for name in node:
+class _Builder:
+    """From events to values, counted, so that neither depth nor aliases go out of hand."""
+
+    def __init__(self, path: Path, events: Iterator[Any]) -> None:
+        self.path, self.events = path, events
+        self.lines: dict[Key, int] = {}
+        self.anchors: dict[str, tuple[Any, int]] = {}  # the value, and of how many values it consists
+        self.count = 0
+
+    def document(self) -> dict[str, Any]:
+        """The one mapping of the file."""
+        next(self.events)  # the stream's start
+        event = next(self.events)
+        if isinstance(event, DocumentStartEvent):
+            if event.version or event.tags:
+                raise self.error(event, (), "a %YAML or %TAG directive; leave it out, the file is YAML 1.2")
+            event = next(self.events)
+        if not isinstance(event, MappingStartEvent):
+            kind = {SequenceStartEvent: "a list", StreamEndEvent: "empty"}.get(type(event), "a single value")
+            raise self.error(event, (), f"a parameter file is a mapping of keys, as `tier: quick`; this one is {kind}")
+        values: dict[str, Any] = self.value(event, ())
+        next(self.events)  # the document's end
+        rest = next(self.events)
+        if not isinstance(rest, StreamEndEvent):
+            raise self.error(rest, (), "another document (`---`) in the same file; keep one")
+        return values
+
+    def value(self, event: Any, key: Key) -> Any:
+        """The value that starts with `event`."""
+        self.count += 1
+        if self.count > MAX_VALUES:
+            raise self.error(event, key, f"over {MAX_VALUES} values in the file (aliases that unfold?)")
+        if isinstance(event, AliasEvent):
+            return self.alias(event, key)
+        if event.tag is not None:
+            raise self.error(event, key, f"the tag {event.tag!r}; tags are not allowed, write the plain value")
+        if len(key) > MAX_DEPTH:
+            raise self.error(event, (), f"lists and mappings more than {MAX_DEPTH} deep")
+        before = self.count
+        if isinstance(event, MappingStartEvent):
+            value: Any = self.mapping(key)
+        elif isinstance(event, SequenceStartEvent):
+            value = self.sequence(key)
+        else:
+            value = self.scalar(event, key)
+        if event.anchor:
+            self.anchors[event.anchor] = (value, self.count - before)
+        return value
+
+    def alias(self, event: Any, key: Key) -> Any:
+        """The value marked by an anchor: shared, and counted as if it were written out."""
+        if event.anchor not in self.anchors:
+            raise self.error(event, key, f"no value is marked &{event.anchor} above *{event.anchor}")
+        value, size = self.anchors[event.anchor]
+        self.count += size
+        return value
+
+    def mapping(self, key: Key) -> dict[str, Any]:
+        """A mapping from texts, no key twice."""
+        values: dict[str, Any] = {}
+        while not isinstance(event := next(self.events), MappingEndEvent):
+            name = self.value(event, key) if isinstance(event, ScalarEvent) else None
             if not isinstance(name, str):
-                raise UserError(f"{document.where(key)}: key {name!r} is not text; put it in quotes")
-            document.lines[(*key, name)] = node.lc.key(name)[0] + 1 if name in node.lc.data else node.lc.line + 1
-        return {str(name): _plain(value, (*key, str(name)), document) for name, value in node.items()}
-    if isinstance(node, CommentedSeq):
-        for index in range(len(node)):
-            document.lines[(*key, index)] = node.lc.item(index)[0] + 1
-        return [_plain(value, (*key, index), document) for index, value in enumerate(node)]
-    if node is None or isinstance(node, bool):
-        return node
-    for kind in (int, float, str):
-        if isinstance(node, kind):
-            return bool(node) if type(node).__name__ == "ScalarBoolean" else kind(node)
-    raise UserError(f"{document.where(key)}: {type(node).__name__} is neither text, number, true/false nor null")
+                seen = repr(event.value) if isinstance(event, ScalarEvent) else "a list, mapping or alias"
+                raise self.error(event, key, f"a key that is not text: {seen}; put it in quotes")
+            here = (*key, name)
+            if name in values:
+                raise self.error(event, here, f"stands twice, first in line {self.lines[here]}; keep one of the two")
+            self.lines[here] = event.start_mark.line + 1
+            values[name] = self.value(next(self.events), here)
+        return values
+
+    def sequence(self, key: Key) -> list[Any]:
+        """A list."""
+        values: list[Any] = []
+        while not isinstance(event := next(self.events), SequenceEndEvent):
+            here = (*key, len(values))
+            self.lines[here] = event.start_mark.line + 1
+            values.append(self.value(event, here))
+        return values
+
+    def scalar(self, event: Any, key: Key) -> Any:
+        """Text, or what the core schema makes of a plain word."""
+        text: str = event.value
+        for char in text:
+            if char not in "\n\t" and unicodedata.category(char) in ("Cc", "Cs"):
+                raise self.error(event, key, f"text with the control character U+{ord(char):04X}; remove it")
+        if not event.implicit[0]:  # in quotes, or a block
+            return text
+        for pattern, make in CORE.items():
+            if re.fullmatch(pattern, text):
+                if len(text) > MAX_DIGITS:
+                    raise self.error(event, key, f"a number of {len(text)} digits; at most {MAX_DIGITS}")
+                return make(text)
+        return text
+
+    def error(self, event: Any, key: Key, problem: str) -> UserError:
+        """`problem`, with the place where `event` starts."""
+        place = f" {dotted(key)}:" if key else ""
+        return UserError(f"{self.path}:{event.start_mark.line + 1}:{place} {problem}")

@@ -1,0 +1,135 @@
+"""What the schema cannot see: values that do not go together, in a grid, a run or a figure."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from bnbench import grid, notation
+from bnbench.errors import UserError
+from bnbench.problems import nearest
+from bnbench.schema import Dataset, Figure, Params, Run, Step
+from bnbench.yamlfile import Document, Key
+
+MAX_RUNS = 100_000  # a study: more is a slip of the pen
+
+
+def check_grid(where: str, merged: dict[str, Any]) -> None:
+    """Check that a study's grid, merged with its tier's, can be unfolded.
+
+    Raises:
+        UserError: nothing varies, a setting in two parts, lists of unequal lengths, too many runs.
+    """
+    if not grid.axes(merged):
+        raise UserError(f"{where}: the grid is empty; name at least one setting with its values, as `seed: [0, 1, 2]`")
+    parts = [part for part in ("product", "zip", "around") for _ in merged.get(part) or {}]
+    names = [name for part in ("product", "zip", "around") for name in merged.get(part) or {}]
+    for name in names:
+        if names.count(name) > 1:
+            both = " and ".join(part for part, other in zip(parts, names, strict=True) if other == name)
+            raise UserError(f"{where}: {name} varies in {both}; keep it in one of them")
+    lengths = {key: len(value) for key, value in (merged.get("zip") or {}).items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"{where}: zip joins lists of one length, got {lengths}")
+    if (count := grid.size(merged)) > MAX_RUNS:
+        raise UserError(f"{where}: the grid has {count} runs; at most {MAX_RUNS} in a study, use fewer values")
+
+
+def check_run(document: Document, params: Params, study: str, run: Run) -> None:
+    """Check that a run's values go together.
+
+    Raises:
+        UserError: they do not; with the place where the value was set.
+    """
+    for key, problem in _of_run(params, run):
+        place = _set_at(document, params.tier, study, (key, run.model_dump()[key]))
+        raise UserError(f"{document.where(place)}: {problem} (study {study}, tier {params.tier})")
+
+
+def check_figure(document: Document, own: Key, figure: Figure) -> None:
+    """Check the settings that a figure, at the key `own`, names.
+
+    Raises:
+        UserError: a sweep without x, or a name that is no setting.
+    """
+    if figure.kind == "sweep" and figure.x is None:
+        where = document.where((*own, "x"))
+        raise UserError(f"{where}: a sweep needs the setting on its x axis, as `x: learning_rate`")
+    known = list(Run.model_fields)
+    for name in ("x", "hue", "col", "row"):
+        value = getattr(figure, name)
+        if value is not None and value not in known:
+            where, near = document.where((*own, name)), nearest(value, known)
+            raise UserError(f"{where}: {value!r} is no setting of a run; known are {', '.join(known)}{near}")
+
+
+def _set_at(document: Document, tier: str, study: str, setting: tuple[str, Any]) -> Key:
+    """Where a run's setting got its value: the first of the places, strongest first, that holds it."""
+    name, value = setting
+    own: Key = ("studies", study)
+    grids: list[Key] = [(*own, "tiers", tier, "grid"), (*own, "grid")]
+    places = [(*place, part) for place in grids for part in ("product", "zip", "around")]
+    places += [
+        (*place, "include", i) for place in grids for i in range(len(_at(document.values, (*place, "include")) or []))
+    ]
+    for place in places:
+        values = _at(document.values, (*place, name)) or []
+        if value in values:
+            return (*place, name, values.index(value))
+    bases: list[Key] = [(*own, "tiers", tier, "base"), (*own, "base"), ("tiers", tier, "base")]
+    return next(((*base, name) for base in bases if _at(document.values, (*base, name)) == value), ("training", name))
+
+
+def _at(values: Any, key: Key) -> Any:
+    for part in key:
+        if isinstance(values, dict):
+            values = values.get(part)
+        elif isinstance(values, list) and isinstance(part, int):
+            values = values[part]
+    return values
+
+
+def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
+    """The settings that are at odds, and why."""
+    if run.dataset not in params.datasets:
+        known = list(params.datasets)
+        near = nearest(run.dataset, known)
+        yield "dataset", f"no data set {run.dataset!r} under datasets (there: {', '.join(known)}){near}"
+        return
+    dataset = params.datasets[run.dataset]
+    if dataset.train_images < 1:
+        yield "dataset", f"the split of {run.dataset} leaves nothing of {dataset.images} images to train on"
+        return
+    try:
+        model = notation.check(run.model, dataset.shape, dataset.classes)
+    except notation.NotationError as error:
+        yield "model", str(error)
+        return
+    images = min(run.train_images or dataset.train_images, dataset.train_images)
+    if run.batch_size > images:
+        yield "batch_size", f"a batch of {run.batch_size} is larger than the training set of {images} images"
+    if run.norm == "batch" and run.batch_size == 1 and _single_values(model, dataset):
+        remedy = "use batch_size >= 2 or norm: none"
+        yield "batch_size", f"batch norm cannot estimate a variance from 1 value per channel; {remedy}"
+    if isinstance(run.schedule, Step):
+        yield from (("schedule", problem) for problem in _of_steps(run.schedule, run.epochs))
+
+
+def _single_values(model: notation.Model, dataset: Dataset) -> bool:
+    """Whether a hidden layer gives one value per channel and image: dense, or a conv layer at 1 x 1."""
+    _, height, width = dataset.shape
+    for layer in model.layers[:-1]:
+        if isinstance(layer, notation.Pool):
+            height, width = height // layer.size, width // layer.size
+        elif isinstance(layer, notation.Dense) or (isinstance(layer, notation.Conv) and height * width == 1):
+            return True
+    return False
+
+
+def _of_steps(schedule: Step, epochs: int) -> Iterator[str]:
+    starts = schedule.from_epoch
+    if len(starts) != len(schedule.factor):
+        yield f"a step schedule has one factor for each from_epoch, got {len(schedule.factor)} for {len(starts)}"
+    if any(later <= earlier for earlier, later in pairwise(starts)):
+        yield f"the epochs of a step schedule rise, got {starts}"
+    if max(starts) > epochs:
+        yield f"a step from epoch {max(starts)}, but the run has {epochs} epochs"

@@ -1,0 +1,49 @@
+"""Cost: arithmetic against counts by hand; estimates that grow with the work."""
+
+import pytest
+
+from bnbench import cost
+from bnbench.params import resolve
+from bnbench.schema import Dataset, Run
+from parameters import PARAMS
+
+
+@pytest.fixture(scope="module")
+def run() -> Run:
+    return resolve(PARAMS).studies[0].runs[0].model_copy(update={"model": "64-100-10", "batch_size": 10, "epochs": 3})
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return resolve(PARAMS).datasets["digits"]
+
+
+def test_a_dense_net_multiplies_and_adds_once_a_weight() -> None:
+    assert cost.flops("64-100-10", (1, 8, 8)) == 2 * (64 * 100 + 100 * 10)
+
+
+def test_a_conv_net_by_hand() -> None:
+    first = 2 * (5 * 5 * 3) * 8 * (9 * 9)  # 8 kernels over 3 channels at each of 9 x 9 places
+    second = 2 * (3 * 3 * 8) * 16 * (4 * 4)  # 9 x 9 pooled is 4 x 4
+    dense = 2 * (16 * 2 * 2) * 10
+    assert cost.flops("8C5-P2-16C3-P2-Dropout0.5-10D", (3, 9, 9)) == first + second + dense
+
+
+def test_the_published_net_of_blocks_takes_0_759_gflop_an_image() -> None:
+    assert cost.flops("64K-4C3B-10D", (3, 32, 32)) / 1e9 == pytest.approx(0.759, abs=0.001)
+
+
+def test_steps_are_full_batches(run: Run, digits: Dataset) -> None:
+    assert digits.train_images == 1797 - 240 - 360
+    assert cost.steps(run, digits) == 119 * 3  # 1197 images: the last 7 fill no batch
+    assert cost.steps(run.model_copy(update={"train_images": 105}), digits) == 10 * 3
+
+
+def test_estimates_grow_with_runs_and_epochs(run: Run, digits: Dataset) -> None:
+    one = cost.seconds([run], digits)
+    assert 0 < one < cost.seconds([run] * 2, digits) < 2 * one
+    assert cost.seconds([run.model_copy(update={"epochs": 6})], digits) == pytest.approx(2 * one)
+
+
+def test_the_rate_of_this_machine_is_measured_once() -> None:
+    assert 1e8 < cost.rate() == cost.rate()
