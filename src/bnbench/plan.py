@@ -28,9 +28,9 @@ OF_A_RUN = {"seed", "learning_rate"}
 PACK_WIDTH = 16
 
 # The modules whose source decides what a stage makes of its input.
-COLLECT = ("collect.py", "tables.py", "summary.py")
-DRAW = ("figures.py", "labels.py")
-REPORT = ("report.py", "labels.py")
+COLLECT = ("collect.py", "results.py", "summary.py", "tables.py")
+DRAW = ("axes.py", "captions.py", "curves.py", "figures.py", "labels.py", "look.py", "panels.py", "points.py", "sweeps.py")
+REPORT = ("document.py", "labels.py", "markdown.py", "report.py", "assets/report.css", "assets/report.html", "assets/report.typ")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,36 @@
+# `make`: set up in .venv and run the benchmark; `make test`: check the program. Needs Python 3.11 or newer and make.
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: all run setup test test-slow lint clean
+
+all: run
+
+run: $(BIN)/.ready
+	@snakemake
+
+setup: $(BIN)/.ready
+
+# the lock file first, as pinned; then this project on top, in place
+$(BIN)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+test: $(BIN)/.ready
+	pytest -n 2 -m "not slow"
+
+test-slow: $(BIN)/.ready
+	pytest -m slow
+
+lint: $(BIN)/.ready
+	ruff check .
+	ruff format --check .
+	mypy
+	snakefmt --check workflow
+	snakemake --lint
+
+clean:
+	rm -rf .bnbench .snakemake logs data results/[!R]* reports/[!R]*
