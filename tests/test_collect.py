@@ -15,7 +15,7 @@ from bnbench.errors import UserError
 from bnbench.files import read_json, write_json
 from bnbench.schema import Run
 from bnbench.tables import CONFIG
-from store import fill_store, make_plan
+from tests.store import fill_store, make_plan
 
 SMALL: dict[str, Any] = {
     "A1": ({"epochs": 3}, {"norm": ["none", "batch"], "seed": [0, 1, 2]}),

@@ -5,7 +5,7 @@ import pytest
 from bnbench import cost
 from bnbench.params import resolve
 from bnbench.schema import Dataset, Run
-from parameters import PARAMS
+from tests.parameters import PARAMS
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from bnbench.download import download
 from bnbench.errors import DataError, SystemFault, UserError
 from bnbench.schema import Dataset, Split
 from bnbench.transfer import Patience
-from web import (
+from tests.web import (
     CONTENT,
     SIZE,
     Answer,
@@ -188,9 +188,7 @@ def test_bnbench_mirror_is_tried_first(serve: Serve, tmp_path: Path, monkeypatch
     assert [path for path, _ in public.asked] == ["/base/b.gz"]
 
 
-def test_bnbench_mirror_may_be_an_address(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bnbench_mirror_may_be_an_address(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = serve(status(404), whole)
     monkeypatch.setenv("BNBENCH_MIRROR", own.address)
     download("toy", dataset(), tmp_path, HURRIED)

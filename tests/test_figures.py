@@ -20,8 +20,8 @@ from bnbench.look import SMALL, STYLE
 from bnbench.points import POINTS
 from bnbench.schema import Figure, Run
 from bnbench.tables import CONFIG_TYPES
-from store import FIGURES as DECLARED
-from store import fill_store, make_plan
+from tests.store import FIGURES as DECLARED
+from tests.store import fill_store, make_plan
 
 
 @pytest.fixture(scope="module")

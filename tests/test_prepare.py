@@ -103,9 +103,7 @@ def test_the_fair_order_is_random_within_and_across_classes() -> None:
     assert 10 < sum(labels[orders[0]][::2]) < 40  # either class may come first in a pair
 
 
-def test_the_same_split_seed_gives_the_same_bytes_and_another_gives_others(
-    ready: Path, tmp_path: Path
-) -> None:
+def test_the_same_split_seed_gives_the_same_bytes_and_another_gives_others(ready: Path, tmp_path: Path) -> None:
     prepare("digits", digits_set(), None, tmp_path / "again")
     prepare("digits", digits_set(seed=1), None, tmp_path / "other")
     assert contents(tmp_path / "again") == contents(ready)

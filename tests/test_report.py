@@ -16,7 +16,7 @@ from bnbench.markdown import READER, escape
 from bnbench.markdown import table as markdown_table
 from bnbench.report import to_html, to_pdf, write
 from bnbench.results import LONGEST, result
-from store import DENSE, fill_store, make_plan
+from tests.store import DENSE, fill_store, make_plan
 
 HOSTILE = [
     "<script>alert(1)</script>",

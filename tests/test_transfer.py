@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bnbench.transfer import MirrorError, Patience, fetch
-from web import (
+from tests.web import (
     CONTENT,
     Answer,
     Serve,

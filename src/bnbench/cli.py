@@ -128,7 +128,10 @@ def parser() -> argparse.ArgumentParser:
         ("--timings", {**file, "help": "the folder of wall times"}),
         ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
         ("--device", {"default": "cpu", "help": "cpu, cuda or cuda:N (%(default)s)"}),
-        ("--checkpoint-seconds", {"type": float, "default": 30.0, "help": "at most so much work is lost (%(default)s)"}),
+        (
+            "--checkpoint-seconds",
+            {"type": float, "default": 30.0, "help": "at most so much work is lost (%(default)s)"},
+        ),
         ("--log", {"type": Path, "help": "a line per pack goes there"}),
         workers,
     )

@@ -82,9 +82,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(
-            f"{path}: no such file, so no data are prepared here; run `bnbench prepare`"
-        ) from None
+        raise DataError(f"{path}: no such file, so no data are prepared here; run `bnbench prepare`") from None
     except ValueError:
         raise _untrusted(path, "is no JSON") from None
     if not isinstance(manifest, dict) or seal(manifest) != manifest:
@@ -93,9 +91,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _read_part(folder: Path, part: str, recorded: dict[str, Any]) -> Part:
-    return Part(
-        *(_read_array(folder / file_name(part, array), recorded[f"{array}_sha256"]) for array in ARRAYS)
-    )
+    return Part(*(_read_array(folder / file_name(part, array), recorded[f"{array}_sha256"]) for array in ARRAYS))
 
 
 def _read_array(path: Path, recorded: str) -> Any:
@@ -103,9 +99,7 @@ def _read_array(path: Path, recorded: str) -> Any:
         raise _untrusted(path, "is missing")
     seen = checksum(path, "sha256")
     if seen != recorded:
-        raise _untrusted(
-            path, f"was altered: sha256 {seen}, {path.stat().st_size} bytes; recorded is {recorded}"
-        )
+        raise _untrusted(path, f"was altered: sha256 {seen}, {path.stat().st_size} bytes; recorded is {recorded}")
     return np.load(path, allow_pickle=False)
 
 

@@ -186,9 +186,7 @@ def _settle(wanted: Wanted) -> None:
         with wanted.part.open("rb") as file:
             start = file.read(512).lstrip().lower()
         wanted.part.unlink()
-        page = (
-            ", an HTML page (a login, an error?)" if start.startswith((b"<!doctype html", b"<html")) else ""
-        )
+        page = ", an HTML page (a login, an error?)" if start.startswith((b"<!doctype html", b"<html")) else ""
         raise MirrorError(f"wrong checksum {seen}, {size} bytes{page}")
     with atomic(wanted.path) as temporary:
         wanted.part.replace(temporary)

@@ -88,9 +88,7 @@ def _roles(files: Mapping[str, Path]) -> dict[tuple[str, str], Path]:
 def _read_pair(images_path: Path, labels_path: Path) -> tuple[Images, Labels]:
     images, labels = read_idx(images_path, "images"), read_idx(labels_path, "labels")
     if len(images) != len(labels):
-        raise DataError(
-            f"{images_path} has {len(images)} images, {labels_path} {len(labels)} labels; not alike"
-        )
+        raise DataError(f"{images_path} has {len(images)} images, {labels_path} {len(labels)} labels; not alike")
     return images[:, None], labels.astype(np.int64)
 
 

@@ -76,7 +76,9 @@ class Linear(Plain):
 
     def __init__(self, inputs: int, units: int, bias: bool, run: Run, place: int) -> None:
         super().__init__()
-        self.weights = {"weight": (inputs, units)} | ({"bias": (1, units)} if bias else {})
+        self.weights["weight"] = (inputs, units)
+        if bias:
+            self.weights["bias"] = (1, units)
         self.deviation, self.place = INITS[run.init](inputs, units), place
 
     def start(self, name: str, seed: int) -> Tensor | float:

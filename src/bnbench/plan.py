@@ -29,8 +29,26 @@ PACK_WIDTH = 16
 
 # The modules whose source decides what a stage makes of its input.
 COLLECT = ("collect.py", "results.py", "summary.py", "tables.py")
-DRAW = ("axes.py", "captions.py", "curves.py", "figures.py", "labels.py", "look.py", "panels.py", "points.py", "sweeps.py")
-REPORT = ("document.py", "labels.py", "markdown.py", "report.py", "assets/report.css", "assets/report.html", "assets/report.typ")
+DRAW = (
+    "axes.py",
+    "captions.py",
+    "curves.py",
+    "figures.py",
+    "labels.py",
+    "look.py",
+    "panels.py",
+    "points.py",
+    "sweeps.py",
+)
+REPORT = (
+    "document.py",
+    "labels.py",
+    "markdown.py",
+    "report.py",
+    "assets/report.css",
+    "assets/report.html",
+    "assets/report.typ",
+)
 
 
 @dataclass(frozen=True)

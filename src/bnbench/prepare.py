@@ -80,9 +80,7 @@ def divide(name: str, arrays: Arrays, split: Split) -> dict[str, Part]:
     rest: Indices = np.arange(len(labels))
     if split.test == "official":
         if test_images is None or test_labels is None:
-            raise UserError(
-                f"datasets.{name}.split.test: there is no official test set; give a number of images"
-            )
+            raise UserError(f"datasets.{name}.split.test: there is no official test set; give a number of images")
         test = Part(test_images, test_labels)
     else:
         rest, taken = _take(f"datasets.{name}.split.test", rest, labels, split.test, random)

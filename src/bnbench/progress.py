@@ -52,7 +52,12 @@ class Progress:
         return f"{self.counts[1] / (time.monotonic() - self.begun):,.0f} images/s"
 
     def _live(self) -> None:
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[rate]}"))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+        )
         with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bar:
             task = bar.add_task(self.title, total=self.total, rate="")
             while not self.over.wait(0.2):

@@ -113,7 +113,16 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
     values, moving = network.start([run.seed for run in runs])
     arrays = {"values": values, "moving": moving, "grads": torch.zeros_like(values)}
     arrays |= optimizers.memory(run, values) | schedules.memory(run.schedule, len(runs))
-    pack = Pack(list(names), list(runs), run, network, tensors(data, run, device), data.fingerprint, arrays, history=[[] for _ in runs])
+    pack = Pack(
+        list(names),
+        list(runs),
+        run,
+        network,
+        tensors(data, run, device),
+        data.fingerprint,
+        arrays,
+        history=[[] for _ in runs],
+    )
     arrays |= {
         "rate": torch.tensor([run.learning_rate for run in runs], dtype=torch.float64),
         "losses": torch.zeros(len(runs), pack.interval),
@@ -274,7 +283,10 @@ def finish(pack: Pack, done: Callable[[Outcome], None]) -> None:
 
 
 def _diverged(pack: Pack, i: int, step: int, last: float) -> Outcome:
-    result = _result(pack, "diverged") | {"diverged_step": step, "last_finite_loss": last if math.isfinite(last) else None}
+    result = _result(pack, "diverged") | {
+        "diverged_step": step,
+        "last_finite_loss": last if math.isfinite(last) else None,
+    }
     return Outcome(pack.names[i], pack.runs[i], result, pack.history[i])
 
 

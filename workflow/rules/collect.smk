@@ -10,6 +10,8 @@ rule collect:
         f"results/tables/identity-{flow.plan.tables_id}.json",
     log:
         "logs/collect.log",
+    conda:
+        "../envs/bnbench.yaml"
     shell:
         "bnbench collect {input.plan:q} --store results/runs --out results/tables > {log:q} 2>&1"
         " && rm -f {input.trained:q}"

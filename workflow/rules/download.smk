@@ -6,5 +6,7 @@ rule download:
         folder=subpath(output[0], strip_suffix=".done"),
     log:
         "logs/download/{dataset}-{key}.log",
+    conda:
+        "../envs/bnbench.yaml"
     shell:
         "bnbench download {wildcards.dataset:q} --out {params.folder:q} > {log:q} 2>&1"

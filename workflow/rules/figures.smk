@@ -13,6 +13,8 @@ rule figures:
         f"reports/identity/figures-{flow.plan.figures_id}.json",
     log:
         "logs/figures.log",
+    conda:
+        "../envs/bnbench.yaml"
     threads: workflow.cores
     shell:
         "bnbench figures {input.plan:q} --tables results/tables --out reports/figures"

@@ -7,6 +7,8 @@ rule prepare:
         raw=flow.raw_flag,
     log:
         "logs/prepare/{dataset}-{key}.log",
+    conda:
+        "../envs/bnbench.yaml"
     shell:
         "bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q} > {log:q} 2>&1"
 

@@ -9,6 +9,8 @@ rule report:
         f"reports/identity/report-{flow.plan.report_id}.json",
     log:
         "logs/report.log",
+    conda:
+        "../envs/bnbench.yaml"
     shell:
         "bnbench report {input.plan:q} --tables results/tables --figures reports/figures"
         " --out reports > {log:q} 2>&1"

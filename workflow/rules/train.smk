@@ -6,6 +6,8 @@ rule train:
         touch(".bnbench/jobs/{job}.done"),
     log:
         "logs/train/{job}.log",
+    conda:
+        "../envs/bnbench.yaml"
     threads: workflow.cores
     shell:
         "bnbench train {input.job:q} --out results/runs --timings results/timings"
