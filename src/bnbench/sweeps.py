@@ -181,7 +181,7 @@ def _mark_failures(
     strip = min(0.6, line * len(failing) + 0.03)
     set_y(panels[0][1], found, options.y, strip)
     for panel, ax in panels:
-        grey = Rectangle((0, 0), 1, strip - 0.02, transform=ax.transAxes, color="#f0f0f0", lw=0, zorder=0.5)
+        grey = Rectangle((0, 0), 1, strip - 0.02, transform=ax.transAxes, color="#f0f0f0", lw=0, zorder=2.5)
         ax.add_artist(grey)
         for index, (value, style) in enumerate(failing):
             points = select(panel.points, hue, value)
@@ -206,4 +206,5 @@ def _count(ax: Axes, points: pd.DataFrame, places: Places, height: float, style:
             va="center",
             color=style.colour,
             fontsize=SMALL,
+            zorder=4,
         )
