@@ -1,5 +1,7 @@
 """The same networks a second way: torch.nn modules, one run, automatic differentiation."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ from bnbench import notation
 from bnbench.network import Network
 from bnbench.schema import Run
 
-ACTIVATIONS = {
+ACTIVATIONS: dict[str, Callable[[int, Run], nn.Module]] = {
     "relu": lambda _channels, _run: nn.ReLU(),
     "leaky_relu": lambda _channels, run: nn.LeakyReLU(run.slope),
     "prelu": lambda channels, run: nn.PReLU(channels, run.slope),

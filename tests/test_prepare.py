@@ -24,7 +24,9 @@ Test = Literal["official"] | int
 
 def digits_set(valid: int = 300, test: Test = 297, seed: int = 0, **changed: Any) -> Dataset:
     split = Split(valid=valid, test=test, seed=seed)
-    base = Dataset(title="Digits", format="digits", licence="BSD", split=split)
+    base = Dataset(
+        title="Digits", format="digits", licence="BSD", split=split, shape=(1, 8, 8), classes=10, images=1797
+    )
     return base.model_copy(update=changed)
 
 
@@ -159,7 +161,6 @@ def test_the_fingerprint_follows_what_decides_the_data_and_nothing_else() -> Non
         (digits_set(test=9), r"split\.test: 9 of 1797"),
         (digits_set(valid=1491), r"split\.valid: 1491 of 1500 images .* from 10 to 1490"),
         (digits_set(valid=9), r"split\.valid: 9 of 1500"),
-        (digits_set(seed=2**32), r"split\.seed: 4294967296 is too large"),
     ],
 )
 def test_a_split_that_cannot_be_is_explained(tmp_path: Path, dataset: Dataset, message: str) -> None:
@@ -250,7 +251,8 @@ def toy_files(folder: Path) -> Dataset:
             (folder / f"{part}-{kind}.gz").write_bytes(packed)
             checksums[f"{part}-{kind}.gz"] = "sha256:" + hashlib.sha256(packed).hexdigest()
     split = Split(valid=8, test="official", seed=0)
-    return Dataset(title="Toy", format="idx", licence="none", files=checksums, split=split)
+    declared: dict[str, Any] = {"shape": (1, 2, 2), "classes": 4, "images": 40}
+    return Dataset(title="Toy", format="idx", licence="none", files=checksums, split=split, **declared)
 
 
 def test_idx_files_are_prepared(tmp_path: Path) -> None:
@@ -288,7 +290,8 @@ def test_mnist_has_its_published_counts(tmp_path: Path) -> None:
     from bnbench.download import download
 
     split = Split(valid=10_000, test="official", seed=0)
-    dataset = Dataset(title="MNIST", format="idx", licence="CC BY-SA 3.0", files=MNIST, split=split)
+    declared: dict[str, Any] = {"shape": (1, 28, 28), "classes": 10, "images": 60_000}
+    dataset = Dataset(title="MNIST", format="idx", licence="CC BY-SA 3.0", files=MNIST, split=split, **declared)
     download("mnist", dataset, tmp_path / "raw")
     manifest = prepare("mnist", dataset, tmp_path / "raw", tmp_path / "out")
     published = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]

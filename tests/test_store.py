@@ -107,6 +107,7 @@ def _holder(locks: Path, *run_ids: str) -> "subprocess.Popen[str]":
 
 
 def _held(process: "subprocess.Popen[str]", seconds: float) -> bool:
+    assert process.stdout
     return bool(select.select([process.stdout], [], [], seconds)[0])
 
 

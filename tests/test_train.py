@@ -64,7 +64,7 @@ def test_training_follows_a_plain_loop_over_torch_nn(optimizer: str, model: str)
     net = reference.modules(settings, (1, 8, 8)).train()
     pack.bind()
     reference.load(net, pack.network, 0)
-    made = {"sgd": lambda p: torch.optim.SGD(p, rate, 0.9), "adam": lambda p: torch.optim.Adam(p, rate)}
+    made: dict[str, Any] = {"sgd": lambda p: torch.optim.SGD(p, rate, 0.9), "adam": lambda p: torch.optim.Adam(p, rate)}
     update = made[optimizer](net.parameters())
     order = streams.order(settings.seed, 0, 320)
     losses = []
@@ -84,8 +84,8 @@ def test_training_follows_a_plain_loop_over_torch_nn(optimizer: str, model: str)
     labels = torch.from_numpy(digits().test.labels)
     accuracy = float((logits.argmax(1) == labels).double().mean())
     assert outcomes[0].result["test_accuracy"] == pytest.approx(accuracy, abs=1.5 / 360)
-    loss = torch.nn.functional.cross_entropy(logits, labels).item()
-    assert outcomes[0].result["test_loss"] == pytest.approx(loss, rel=1e-3)
+    expected = torch.nn.functional.cross_entropy(logits, labels).item()
+    assert outcomes[0].result["test_loss"] == pytest.approx(expected, rel=1e-3)
 
 
 def test_weight_decay_pulls_at_weights_and_not_at_norms_or_biases() -> None:

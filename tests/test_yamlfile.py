@@ -136,10 +136,8 @@ def test_a_bad_file_gives_one_line_with_its_place(tmp_path: Path, content: str |
 
 
 def bomb(first: str, one: str, item: str) -> str:
-    lines = [first]
-    for i in range(1, 30):
-        lines.append(f"a{i}: &a{i} {one % ', '.join(item % (j, i - 1) for j in range(9))}")
-    return "\n".join(lines)
+    marked = (f"a{i}: &a{i} {one % ', '.join(item % (j, i - 1) for j in range(9))}" for i in range(1, 30))
+    return "\n".join([first, *marked])
 
 
 BOMBS = {

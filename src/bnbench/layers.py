@@ -112,7 +112,9 @@ class Conv(Plain):
     def __init__(self, channels: int, kernels: int, size: int, bias: bool, run: Run, place: int) -> None:
         super().__init__()
         self.size, self.place = size, place
-        self.weights = {"weight": (kernels, size, size, channels)} | ({"bias": (1, kernels)} if bias else {})
+        self.weights["weight"] = (kernels, size, size, channels)
+        if bias:
+            self.weights["bias"] = (1, kernels)
         self.deviation = INITS[run.init](channels * size**2, kernels * size**2)
 
     def start(self, name: str, seed: int) -> Tensor | float:
@@ -202,13 +204,14 @@ class MaxPool(Plain):
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x_RNHWC -> y_RN(H/size)(W/size)C."""
         self.shape, self.x = x.shape, _nchw(x.flatten(0, 1))
+        y: Tensor
         y, self.places = torch.ops.aten.max_pool2d_with_indices(self.x, [self.size] * 2, [self.size] * 2)
-        return y.movedim(1, -1).contiguous().unflatten(0, x.shape[:2])
+        return y.movedim(1, -1).contiguous().view(*x.shape[:2], *y.shape[2:], y.shape[1])
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
         """Each output's gradient, at the place of its maximum."""
         squares = [self.size] * 2
-        dx = torch.ops.aten.max_pool2d_with_indices_backward(
+        dx: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
             _nchw(dy.flatten(0, 1)), self.x, squares, squares, [0, 0], [1, 1], False, self.places
         )
         return dx.movedim(1, -1).contiguous().view(self.shape)

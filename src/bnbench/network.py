@@ -170,4 +170,4 @@ def _length(slots: list[Slot]) -> int:
 
 def _views(rows: Tensor, slots: list[Slot], layer: int) -> Views:
     mine = [slot for slot in slots if slot.layer == layer]
-    return {slot.name: rows[:, slot.start : slot.end].unflatten(1, slot.shape) for slot in mine}
+    return {slot.name: rows[:, slot.start : slot.end].view(-1, *slot.shape) for slot in mine}

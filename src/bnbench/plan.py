@@ -28,26 +28,14 @@ OF_A_RUN = {"seed", "learning_rate"}
 PACK_WIDTH = 16
 
 # The modules whose source decides what a stage makes of its input.
-COLLECT = ("collect.py", "results.py", "summary.py", "tables.py")
+COLLECT = ("collect.py", "summary.py", "tables.py")
 DRAW = (
-    "axes.py",
-    "captions.py",
-    "curves.py",
-    "figures.py",
-    "labels.py",
-    "look.py",
-    "panels.py",
-    "points.py",
-    "sweeps.py",
+    *("axes.py", "captions.py", "curves.py", "figures.py", "labels.py", "look.py", "markdown.py", "panels.py"),
+    *("points.py", "summary.py", "sweeps.py", "tables.py"),
 )
 REPORT = (
-    "document.py",
-    "labels.py",
-    "markdown.py",
-    "report.py",
-    "assets/report.css",
-    "assets/report.html",
-    "assets/report.typ",
+    *("document.py", "labels.py", "markdown.py", "report.py", "results.py", "tables.py"),
+    *("assets/report.css", "assets/report.html", "assets/report.typ"),
 )
 
 

@@ -30,11 +30,12 @@ def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path) -> dict[st
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _already(name, dataset, out)
-    parts = divide(name, FORMATS[dataset.format](_verified(name, dataset, raw)), dataset.split)
-    classes = 1 + max(int(part.labels.max()) for part in parts.values())
+    arrays = FORMATS[dataset.format](_verified(name, dataset, raw))
+    _check_declared(name, dataset, arrays)
+    parts, classes = divide(name, arrays, dataset.split), dataset.classes
     shape = parts["train"].images.shape[1:]
     with atomic_folder(out) as folder:
-        recorded = {part: _write_part(folder, part, arrays, classes) for part, arrays in parts.items()}
+        recorded = {part: _write_part(folder, part, divided, classes) for part, divided in parts.items()}
         manifest = _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": recorded}
         write_json(folder / data.MANIFEST, data.seal(manifest))
     return read_manifest(out)
@@ -72,11 +73,22 @@ def _verified(name: str, dataset: Dataset, raw: Path | None) -> dict[str, Path]:
     return files
 
 
+def _check_declared(name: str, dataset: Dataset, arrays: Arrays) -> None:
+    """What planning was told of the data must be so."""
+    images, labels, _, test_labels = arrays
+    classes = 1 + max(int(part.max()) for part in (labels, test_labels) if part is not None)
+    seen = {"shape": images.shape[1:], "images": len(images), "classes": classes}
+    for key, value in seen.items():
+        declared = getattr(dataset, key)
+        if value != declared:
+            raise UserError(f"datasets.{name}.{key}: declared is {declared}, the data have {value}; write {value}")
+
+
 def divide(name: str, arrays: Arrays, split: Split) -> dict[str, Part]:
     """Split into train, valid and test, stratified by class, by `split.seed` alone."""
     images, labels, test_images, test_labels = arrays
     # RandomState, for its stream is frozen for ever; a Generator's may change with numpy's version.
-    random = np.random.RandomState(_checked_seed(name, split))
+    random = np.random.RandomState(split.seed)
     rest: Indices = np.arange(len(labels))
     if split.test == "official":
         if test_images is None or test_labels is None:
@@ -92,12 +104,6 @@ def divide(name: str, arrays: Arrays, split: Split) -> dict[str, Part]:
         "valid": Part(images[taken], labels[taken]),
         "test": test,
     }
-
-
-def _checked_seed(name: str, split: Split) -> int:
-    if split.seed >= 2**32:
-        raise UserError(f"datasets.{name}.split.seed: {split.seed} is too large; it must be below {2**32}")
-    return split.seed
 
 
 def _take(

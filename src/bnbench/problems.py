@@ -27,6 +27,7 @@ EXPECTED = {
     "string_type": "text (put it in quotes)",
     "list_type": "a list, as `{name}: [{value}]`",
     "too_short": "a list of at least {min_length} value",
+    "too_long": "a list of at most {max_length} values",
     "tuple_type": "a list",
     "dict_type": "a mapping of keys",
     "model_type": "a mapping of keys",
@@ -50,15 +51,16 @@ def describe(document: Document, error: ValidationError) -> str:
     for detail in error.errors():
         loc = detail["loc"] + (("kind",) if detail["type"] == "union_tag_invalid" else ())
         key, value = _place(document.values, loc)
-        if detail["type"] in ("extra_forbidden", "missing"):
+        if detail["type"] == "missing" and isinstance(loc[-1], int):
+            lines[f"{document.where(key)}: expected more than {loc[-1]} values, got {_short(value)}"] = None
+        elif detail["type"] in ("extra_forbidden", "missing"):
             lines[_named(document, key, detail)] = None
-        elif (what := _expected(detail, value)) not in expected[key]:
+        elif (what := _expected(detail, key, value)) not in expected[key]:
             expected[key].append(what)
             values[key] = value
     for key, whats in expected.items():
-        lines[
-            f"{document.where(key)}: {' or '.join(whats)}, got {_short(values[key])}{_remedy(whats, values[key])}"
-        ] = None
+        rule = " or ".join(whats).replace(" or expected", " or")
+        lines[f"{document.where(key)}: {rule}, got {_short(values[key])}{_remedy(rule, values[key])}"] = None
     return "\n".join(lines)
 
 
@@ -85,7 +87,8 @@ def _expected(detail: Any, key: Key, value: Any) -> str:
     if detail["type"] in EXPECTED:
         name = next((part for part in reversed(key) if isinstance(part, str)), "")
         shown = "..." if value is None else json.dumps(value, default=str)
-        return "expected " + EXPECTED[detail["type"]].format(**detail.get("ctx", {}), name=name, value=shown)
+        numbers = {key: f"{rule:g}" if isinstance(rule, float) else rule for key, rule in detail.get("ctx", {}).items()}
+        return "expected " + EXPECTED[detail["type"]].format(**numbers, name=name, value=shown)
     message: str = detail["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:]
 

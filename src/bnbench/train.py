@@ -179,7 +179,7 @@ def train_step(pack: Pack) -> None:
 
 
 def _gather(rows: Tensor, index: Tensor) -> Tensor:
-    return rows.index_select(0, index.flatten()).unflatten(0, index.shape)
+    return rows.index_select(0, index.flatten()).view(*index.shape, *rows.shape[1:])
 
 
 def _end_epoch(pack: Pack) -> None:

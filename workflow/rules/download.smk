@@ -2,11 +2,11 @@ rule download:
     # a mark, not the folder: what was fetched of a file stays when a job fails, and the next one goes on from there
     output:
         touch("data/raw/{dataset}-{key}.done"),
-    params:
-        folder=subpath(output[0], strip_suffix=".done"),
     log:
         "logs/download/{dataset}-{key}.log",
     conda:
         "../envs/bnbench.yaml"
+    params:
+        folder=subpath(output[0], strip_suffix=".done"),
     shell:
         "bnbench download {wildcards.dataset:q} --out {params.folder:q} > {log:q} 2>&1"

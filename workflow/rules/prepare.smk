@@ -3,12 +3,12 @@ rule prepare:
         ancient(flow.downloaded),
     output:
         directory("data/prepared/{dataset}-{key}"),
-    params:
-        raw=flow.raw_flag,
     log:
         "logs/prepare/{dataset}-{key}.log",
     conda:
         "../envs/bnbench.yaml"
+    params:
+        raw=flow.raw_flag,
     shell:
         "bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q} > {log:q} 2>&1"
 
