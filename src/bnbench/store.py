@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,8 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
     environment = {"torch": torch.__version__, "cpu": cost.cpu(), "device": device, "threads": torch.get_num_threads()}
     identity = {"run_id": outcome.name, "config": outcome.run.model_dump(), "data": data}
     record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result | {"environment": environment}
+    for left in store.glob(f".{outcome.name}.*"):  # by a process that was killed; the run's lock is ours
+        shutil.rmtree(left, ignore_errors=True)
     with atomic_folder(store / outcome.name) as folder:
         (folder / "history.json").write_bytes(orjson.dumps(history))
         write_json(folder / "run.json", record)
@@ -69,8 +72,9 @@ def restore(pack: Pack, states: list[tuple[dict[str, Any], dict[str, Tensor]]]) 
 
 
 def forget(checkpoints: Path, run_id: str) -> None:
-    """Remove a finished run's checkpoint."""
-    (checkpoints / f"{run_id}.safetensors").unlink(missing_ok=True)
+    """Remove a finished run's checkpoint, and what a killed process left of one."""
+    for path in (checkpoints / f"{run_id}.safetensors", *checkpoints.glob(f".{run_id}.*")):
+        path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
