@@ -221,6 +221,18 @@ class Workflow:
             marks.add(str(jobs / f"{name}.done"))
         return sorted(marks)
 
+    @property
+    def tables(self) -> list[str]:
+        """All that collect writes; the last one's name is the tables' identity."""
+        files = [f"{name}.{kind}" for name in ("runs", "history", "summary") for kind in ("parquet", "csv")]
+        own = [*files, f"identity-{self.plan.tables_id}.json"]
+        return ["results/metrics.json", *(f"results/tables/{name}" for name in own)]
+
+    def remade(self, wildcards: Any) -> list[str]:
+        """The tables' identity if this start makes the tables anew: then what is drawn from them is drawn anew too."""
+        whole = all((self.root / table).exists() for table in self.tables)
+        return [] if whole and not self.trained(wildcards) else self.tables[-1:]
+
     def data_of(self, wildcards: Any) -> list[str]:
         """The prepared data that a job's packs need."""
         packs = read_json(self.work / "jobs" / f"{wildcards.job}.json")

@@ -3,17 +3,13 @@ rule collect:
         plan=ancient(flow.record),
         trained=flow.trained,
     output:
-        multiext("results/tables/runs", ".parquet", ".csv"),
-        multiext("results/tables/history", ".parquet", ".csv"),
-        multiext("results/tables/summary", ".parquet", ".csv"),
-        "results/metrics.json",
-        f"results/tables/identity-{flow.plan.tables_id}.json",
+        flow.tables,
     log:
         "logs/collect.log",
     conda:
         "../envs/bnbench.yaml"
     shell:
-        "bnbench collect {input.plan:q} --store results/runs --out results/tables > {log:q} 2>&1"
+        "bnbench collect {input.plan:q} --store results/runs --out results/tables 2>&1 | tee {log:q}"
         " && rm -f {input.trained:q}"
 
 

@@ -9,4 +9,4 @@ rule download:
     params:
         folder=subpath(output[0], strip_suffix=".done"),
     shell:
-        "bnbench download {wildcards.dataset:q} --out {params.folder:q} > {log:q} 2>&1"
+        "bnbench download {wildcards.dataset:q} --out {params.folder:q} 2>&1 | tee {log:q}"

@@ -1,7 +1,8 @@
 rule figures:
     input:
         plan=ancient(flow.record),
-        tables=ancient(rules.collect.output),
+        tables=ancient(flow.tables),
+        remade=flow.remade,
     output:
         report(
             directory("reports/figures"),
@@ -18,4 +19,4 @@ rule figures:
     threads: workflow.cores
     shell:
         "bnbench figures {input.plan:q} --tables results/tables --out reports/figures"
-        " --workers {threads} > {log:q} 2>&1"
+        " --workers {threads} 2>&1 | tee {log:q}"

@@ -10,7 +10,7 @@ rule prepare:
     params:
         raw=flow.raw_flag,
     shell:
-        "bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q} > {log:q} 2>&1"
+        "bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q} 2>&1 | tee {log:q}"
 
 
 rule data:

@@ -1,7 +1,8 @@
 rule report:
     input:
         plan=ancient(flow.record),
-        tables=ancient(rules.collect.output),
+        tables=ancient(flow.tables),
+        remade=flow.remade,
         figures=ancient(rules.figures.output),
     output:
         report("reports/report.html", caption="../report/report.rst", category="Report"),
@@ -13,4 +14,4 @@ rule report:
         "../envs/bnbench.yaml"
     shell:
         "bnbench report {input.plan:q} --tables results/tables --figures reports/figures"
-        " --out reports > {log:q} 2>&1"
+        " --out reports 2>&1 | tee {log:q}"
