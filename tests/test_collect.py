@@ -212,7 +212,21 @@ def test_a_study_where_nothing_is_ok(tmp_path: Path) -> None:
     summary = store_tables.read(collected(plan, tmp_path), "summary")
     assert summary[["n", "n_diverged"]].to_numpy().tolist() == [[0, 2]]
     assert summary.test_accuracy_mean.isna().all()
-    assert read_json(tmp_path / "metrics.json")["studies"]["E1"]["test_accuracy"] == {"none": None}
+    assert read_json(tmp_path / "metrics.json")["studies"]["E1"]["test_accuracy"] == {"none": 0.0}
+
+
+def test_metrics_count_a_diverged_run_as_accuracy_0(tmp_path: Path) -> None:
+    plan = make_plan({"E1": ({"batch_size": 16, "learning_rate": 1.0}, {"norm": ["none", "batch"], "seed": [0, 1, 2]})})
+    fill_store(plan, tmp_path / "runs")
+    collected(plan, tmp_path)
+    found = read_json(tmp_path / "metrics.json")
+    sums: dict[str, float] = {"none": 0.0, "batch": 0.0}
+    for path in (tmp_path / "runs").glob("*/run.json"):
+        outcome = read_json(path)
+        sums[outcome["config"]["norm"]] += outcome["test_accuracy"] if outcome["status"] == "ok" else 0
+    assert found["diverged"] == 2
+    assert found["studies"]["E1"]["test_accuracy"] == {norm: pytest.approx(sums[norm] / 3, abs=1e-6) for norm in sums}
+    assert found["studies"]["E1"]["test_accuracy"]["none"] < 0.4
 
 
 def test_tables_and_report_load_no_training_and_no_drawing() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.errors import UserError
-from bnbench.files import read_json, write_json
+from bnbench.files import read_record, write_json
 
 Arguments = argparse.Namespace
 
@@ -18,6 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = parser().parse_args(argv)
     try:
         result: int | None = arguments.run(arguments)
+        sys.stdout.flush()  # so that a closed pipe is noticed here
     except UserError as error:
         print(f"bnbench {arguments.command}: {error}", file=sys.stderr)
         return error.code
@@ -74,21 +75,21 @@ def collect(arguments: Arguments) -> None:
     """Make the tables from the run store."""
     from bnbench.collect import collect as gather
 
-    gather(read_json(arguments.plan), arguments.store, arguments.out)
+    gather(read_record(arguments.plan), arguments.store, arguments.out)
 
 
 def figures(arguments: Arguments) -> None:
     """Draw the figures from the tables."""
     from bnbench.figures import draw
 
-    draw(read_json(arguments.plan), arguments.tables, arguments.out, arguments.workers)
+    draw(read_record(arguments.plan), arguments.tables, arguments.out, arguments.workers)
 
 
 def report(arguments: Arguments) -> None:
     """Write the report, HTML and PDF."""
     from bnbench.report import write
 
-    write(read_json(arguments.plan), arguments.tables, arguments.figures, arguments.out)
+    write(read_record(arguments.plan), arguments.tables, arguments.figures, arguments.out)
 
 
 def _positive(text: str) -> int:
@@ -114,18 +115,23 @@ def parser() -> argparse.ArgumentParser:
     tier = ("--tier", {"choices": ["quick", "small", "full"], "help": "instead of the parameter file's"})
     cores = {"type": _positive, "default": os.cpu_count() or 1, "help": "processes of one thread (%(default)s)"}
     workers = ("--workers", cores)
-    file = {"type": Path, "required": True}
+
+    def path(name: str, help_text: str) -> tuple[str, dict[str, Any]]:
+        return name, {"type": Path, "required": True, "help": help_text}
+
     record = ("plan", {"type": Path, "help": "the plan's file, as the workflow writes it"})
     dataset = ("dataset", {"help": "a key of `datasets` in the parameter file"})
     add(plan, params, tier, workers)
-    add(schema, ("--out", file))
-    add(download, dataset, params, ("--out", file))
-    add(prepare, dataset, params, ("--raw", {"type": Path, "help": "the downloaded folder"}), ("--out", file))
+    tables = path("--tables", "the folder of tables")
+    add(schema, path("--out", "the JSON file"))
+    add(download, dataset, params, path("--out", "the folder, which will hold these files alone"))
+    raw = ("--raw", {"type": Path, "help": "the downloaded folder"})
+    add(prepare, dataset, params, raw, path("--out", "the folder of arrays and manifest"))
     add(
         train,
         ("job", {"type": Path, "help": "a list of packs, as the workflow writes it"}),
-        ("--out", {**file, "help": "the run store"}),
-        ("--timings", {**file, "help": "the folder of wall times"}),
+        path("--out", "the run store"),
+        path("--timings", "the folder of wall times"),
         ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
         ("--device", {"default": "cpu", "help": "cpu, cuda or cuda:N (%(default)s)"}),
         (
@@ -135,9 +141,9 @@ def parser() -> argparse.ArgumentParser:
         ("--log", {"type": Path, "help": "a line per pack goes there"}),
         workers,
     )
-    add(collect, record, ("--store", file), ("--out", file))
-    add(figures, record, ("--tables", file), ("--out", file), workers)
-    add(report, record, ("--tables", file), ("--figures", file), ("--out", file))
+    add(collect, record, path("--store", "the run store"), path("--out", "the folder of tables"))
+    add(figures, record, tables, path("--out", "the folder of figures"), workers)
+    add(report, record, tables, path("--figures", "the folder of figures"), path("--out", "the report's folder"))
     return top
 
 

@@ -233,12 +233,15 @@ def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def metrics(runs: pd.DataFrame) -> dict[str, Any]:
-    """The few numbers for `dvc metrics show`: counts, and per study the mean test accuracy of each norm."""
+    """The few numbers for `dvc metrics show`: counts, and per study the mean test accuracy of each norm.
+
+    A run that did not end ok counts as accuracy 0: a norm gains nothing by runs that diverge.
+    """
     status = runs.drop_duplicates("run_id")["status"]
     studies: dict[str, dict[str, Any]] = {}
     for (study, norm), part in runs.groupby(["study", "norm"]):
-        accuracy = part.loc[part["status"] == "ok", "test_accuracy"].mean()
+        accuracy = part["test_accuracy"].where(part["status"] == "ok", 0.0).mean()
         values = studies.setdefault(str(study), {"test_accuracy": {}})["test_accuracy"]
-        values[str(norm)] = None if pd.isna(accuracy) else round(float(accuracy), 6)
+        values[str(norm)] = round(float(accuracy), 6)
     counts = {"ok": int((status == "ok").sum()), "diverged": int((status == "diverged").sum())}
     return {"runs": len(status), **counts, "studies": studies}

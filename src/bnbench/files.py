@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import shutil
 import tempfile
@@ -12,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from bnbench.errors import SystemFault
+from bnbench.errors import SystemFault, UserError
 
 REMEDY = {
     errno.ENOSPC: "no space is left on the disk; free some and run the same command again",
@@ -21,6 +22,8 @@ REMEDY = {
     errno.EPERM: "this folder may not be written; change its permissions or its owner",
     errno.ENOTDIR: "a file lies where a folder is needed; move it away",
     errno.EEXIST: "a file lies where a folder is needed; move it away",
+    errno.EISDIR: "a folder lies where a file is needed; move it away",
+    errno.EFBIG: "files may not grow so large here; raise the limit (ulimit -f) and run the same command again",
     errno.EROFS: "this file system is read-only; work in a folder that can be written",
 }
 
@@ -37,7 +40,18 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REMEDY:
             raise
-        raise SystemFault(f"cannot write {error.filename or path}: {REMEDY[error.errno]}") from error
+        place = error.filename2 or error.filename or path  # of a copy or a renaming the second is written
+        raise SystemFault(f"cannot write {place}: {REMEDY[error.errno]}") from error
+
+
+def check_folder(path: Path) -> None:
+    """Check that what is at `path`, if anything, is a folder that may be written.
+
+    Raises:
+        SystemFault: it is not.
+    """
+    if path.exists() and not (path.is_dir() and os.access(path, os.W_OK)):
+        raise SystemFault(f"cannot write {path}: {REMEDY[errno.EACCES if path.is_dir() else errno.ENOTDIR]}")
 
 
 @contextlib.contextmanager
@@ -86,8 +100,11 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def canonical(value: object) -> bytes:
-    """`value` as JSON with sorted keys: equal values give equal bytes."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    """`value` as JSON with sorted keys: equal values give equal bytes.
+
+    By the standard library: orjson's versions differ in how they write numbers from 1e16 on.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def write_json(path: Path, value: object) -> None:
@@ -99,6 +116,19 @@ def write_json(path: Path, value: object) -> None:
 def read_json(path: Path) -> Any:
     """The value of a JSON file."""
     return orjson.loads(path.read_bytes())
+
+
+def read_record(path: Path) -> Any:
+    """The value of a JSON file that the workflow wrote and a user may name.
+
+    Raises:
+        UserError: there is no such file, or it is no JSON.
+    """
+    try:
+        return read_json(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"no JSON: {error}"
+        raise UserError(f"{path}: {reason}; name a file under .bnbench/, which `snakemake` writes") from None
 
 
 def digest(*parts: object, length: int = 16) -> str:

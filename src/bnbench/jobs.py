@@ -19,7 +19,7 @@ import torch
 from bnbench import cost, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
-from bnbench.files import read_json, write_json
+from bnbench.files import explained, read_record, write_json
 from bnbench.progress import Counts, Progress
 from bnbench.schema import Run
 from bnbench.train import Outcome, Pack, start, train
@@ -62,15 +62,18 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
         How many runs ended with which status; runs that were stored already are not counted.
 
     Raises:
+        UserError: `job` cannot be read.
         PackCrashed: after all other packs are finished.
+        SystemFault: the store, a checkpoint or the log cannot be written.
         Interrupted: a signal came, or a worker was killed; what was trained so far is saved.
     """
-    packs = sorted(read_json(job), key=lambda pack: -pack["seconds"])
+    packs = sorted(read_record(job), key=lambda pack: -pack["seconds"])
     torch.set_num_threads(1)  # before the fork: threads do not survive one
     context = multiprocessing.get_context("fork" if place.device == "cpu" else "spawn")
     shared: Counts = context.Array("d", 2)
     title = f"training {sum(len(pack['runs']) for pack in packs)} runs"
-    with ProcessPoolExecutor(workers, context, _begin, (shared,)) as pool, _signals_passed_on():
+    pools = ProcessPoolExecutor(workers, context, _begin, (shared,))
+    with explained(log or place.store), pools as pool, _signals_passed_on():
         waiting = {pool.submit(train_pack, pack, place): pack for pack in packs}
         with Progress(title, sum(pack["seconds"] for pack in packs), shared, log) as progress:
             try:

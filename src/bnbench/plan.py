@@ -14,7 +14,8 @@ from typing import Any
 
 from bnbench import cost
 from bnbench.data import fingerprint
-from bnbench.files import canonical, digest, read_json, source_digest, write_json
+from bnbench.errors import UserError
+from bnbench.files import canonical, check_folder, digest, read_json, source_digest, write_json
 from bnbench.params import Resolved, resolve
 from bnbench.schema import Run
 
@@ -26,6 +27,12 @@ OF_A_RUN = {"seed", "learning_rate"}
 
 # Runs a pack: 8 to 32 were fastest, depending on the processor's cache.
 PACK_WIDTH = 16
+
+# Folders that the workflow writes to. Snakemake's own error where one cannot be written has no remedy.
+PLACES = (
+    *("data", "data/raw", "data/prepared", "results", "results/runs", "results/timings", "results/tables"),
+    *("reports", "reports/figures", "reports/identity", ".bnbench", ".bnbench/jobs", ".bnbench/plans", "logs"),
+)
 
 # The modules whose source decides what a stage makes of its input.
 COLLECT = ("collect.py", "summary.py", "tables.py")
@@ -172,10 +179,20 @@ def _parts(runs: dict[str, Run]) -> list[dict[str, Run]]:
 
 
 class Workflow:
-    """The plan as Snakemake asks for it: paths, and files that jobs read. Needs no snakemake itself."""
+    """The plan as Snakemake asks for it: paths, and files that jobs read. Needs no snakemake itself.
+
+    Raises:
+        SystemExit: the parameter file is not as it must be, or a folder of the project cannot be written; with the
+            message alone, for Snakemake shows any other error with its stack.
+    """
 
     def __init__(self, params: Path, config: dict[str, Any], root: Path = Path()) -> None:
-        self.plan = Plan(params, config.get("tier"), root)
+        try:
+            self.plan = Plan(params, config.get("tier"), root)
+            for place in PLACES:
+                check_folder(root / place)
+        except UserError as error:
+            raise SystemExit(f"snakemake: {error}") from None
         self.root = root
         self.work = root / ".bnbench"
 

@@ -11,11 +11,11 @@ from typing import Any
 import orjson
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 from torch import Tensor
 
 from bnbench import cost
-from bnbench.files import atomic, atomic_folder, explained, write_json
+from bnbench.files import atomic_folder, explained, write_bytes, write_json
 from bnbench.plan import TRAINER_VERSION
 from bnbench.train import Outcome, Pack
 
@@ -47,8 +47,9 @@ def save(checkpoints: Path, pack: Pack) -> None:
     for i, name in enumerate(pack.names):
         rows = {key: array[i].contiguous().cpu() for key, array in pack.arrays.items() if key != "grads"}
         about = {"step": pack.step, "history": pack.history[i], "sha256": _digest(rows)}
-        with atomic(checkpoints / f"{name}.safetensors") as temporary:
-            save_file(rows, temporary, metadata={"about": orjson.dumps(about).decode()})
+        # by way of memory: safetensors' own error of a full disk does not say so
+        content = serialised(rows, metadata={"about": orjson.dumps(about).decode()})
+        write_bytes(checkpoints / f"{name}.safetensors", content)
 
 
 def load(checkpoints: Path, run_id: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:

@@ -1,0 +1,178 @@
+"""The command line: its commands and flags are frozen here, its exit codes mean one thing each."""
+
+import argparse
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bnbench
+from bnbench import errors
+from bnbench.cli import main, parser
+from bnbench.jobs import PackCrashed
+from tests.little import ROOT
+from tests.parameters import toy
+
+# command -> what must be given, what may be; whoever changes this changes what users have in their scripts
+COMMANDS = {
+    "plan": ("", "--params --tier --workers"),
+    "schema": ("--out", ""),
+    "download": ("dataset --out", "--params"),
+    "prepare": ("dataset --out", "--params --raw"),
+    "train": ("job --out --timings", "--work --device --checkpoint-seconds --log --workers"),
+    "collect": ("plan --store --out", ""),
+    "figures": ("plan --tables --out", "--workers"),
+    "report": ("plan --tables --figures --out", ""),
+}
+CODES = {
+    errors.UserError: 2,
+    errors.DataError: 3,
+    errors.SystemFault: 4,
+    errors.Interrupted: 75,
+    PackCrashed: 1,
+}
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    (sub,) = (action for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(sub.choices)
+
+
+def arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [action for action in command._actions if action.dest != "help"]
+
+
+def run(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "bnbench.cli", *words]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+
+
+def test_the_commands_and_their_flags() -> None:
+    seen = {}
+    for name, command in commands().items():
+        flags = {True: [], False: []}
+        for action in arguments(command):
+            flags[action.required].append(" ".join(action.option_strings) or action.dest)
+        seen[name] = (" ".join(flags[True]), " ".join(flags[False]))
+    assert seen == COMMANDS
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_each_command_and_each_argument_says_what_it_is_for(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = commands()[name]
+    assert command.description
+    assert command.description[-1] == "."
+    assert all(action.help for action in arguments(command))
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert command.description in " ".join(told.split())
+    assert "%(default)s" not in told
+
+
+def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    assert ended.value.code == 0
+    assert set(re.findall(r"^    (\w+) ", capsys.readouterr().out, re.MULTILINE)) == set(COMMANDS)
+
+
+def test_the_rules_of_the_workflow_call_these_commands_with_these_flags() -> None:
+    used = 0
+    for rule in (ROOT / "workflow" / "rules").glob("*.smk"):
+        for line in re.findall(r'"bnbench (.*?)(?:2>&1|"\n\n|"\n$|\Z)', rule.read_text(), re.DOTALL):
+            name = line.split()[0]
+            known = set(" ".join(COMMANDS[name]).split())
+            given = set(re.findall(r"--[a-z-]+", line))
+            assert given <= known, rule
+            assert {flag for flag in COMMANDS[name][0].split() if flag.startswith("--")} <= given, rule
+            used += 1
+    assert used >= 6
+
+
+@pytest.mark.parametrize(("error", "code"), CODES.items(), ids=lambda value: getattr(value, "__name__", str(value)))
+def test_the_exit_code_says_which_kind_of_error_it_was(
+    error: type[errors.UserError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("what was seen")
+
+    monkeypatch.setattr("bnbench.files.write_bytes", fail)
+    assert main(["schema", "--out", "nowhere"]) == code
+    assert capsys.readouterr().err == "bnbench schema: what was seen\n"
+
+
+def test_every_kind_of_error_has_a_code_of_its_own() -> None:
+    kinds = {errors.UserError, *errors.UserError.__subclasses__()}
+    assert kinds == set(CODES)
+    assert {kind: kind.code for kind in kinds} == CODES
+    assert len(set(CODES.values())) == len(CODES)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [], ["nonsense"], ["plan", "--workers", "0"], ["plan", "--workers", "x"], ["plan", "--tier", "huge"],
+        ["schema"], ["download", "digits"], ["train", "job.json", "--out", "a"], ["plan", "more"],
+    ],
+)  # fmt: skip
+def test_a_command_line_that_cannot_be_ends_with_2_and_the_usage(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: bnbench")
+
+
+@pytest.mark.parametrize("command", ["train", "collect", "figures", "report"])
+@pytest.mark.parametrize("content", [None, b"", b"tier: quick"])
+def test_a_record_that_cannot_be_read_is_named(
+    command: str, content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if content is not None:
+        (tmp_path / "record").write_bytes(content)
+    needed = [flag for flag in COMMANDS[command][0].split() if flag.startswith("--")]
+    paths = [word for flag in needed for word in (flag, str(tmp_path / "out"))]
+    assert main([command, str(tmp_path / "record"), *paths]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"bnbench {command}: {tmp_path}/record: {'No such file' if content is None else 'no JSON'}")
+    assert "which `snakemake` writes" in told
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_is_told_before_anything_starts(tmp_path: Path) -> None:
+    toy(tmp_path)
+    done = run("plan", "--workers", "2", folder=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert "Tier quick: toy" in done.stdout
+    assert re.search(r"│ S +│ A study +│ E +│ +8 │ +2 │ +0 │ +8 │", done.stdout)
+    assert [path.name for path in tmp_path.iterdir()] == ["params.yaml"]
+    assert "Tier small: larger" in run("plan", "--tier", "small", folder=tmp_path).stdout
+
+
+@pytest.mark.parametrize("words", ["plan", "prepare digits --out out"])
+def test_a_closed_pipe_ends_quietly(tmp_path: Path, words: str) -> None:
+    toy(tmp_path)
+    command = f"'{sys.executable}' -m bnbench.cli {words} | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout in ("0\n", "1\n")
+    assert done.stderr == ""
+
+
+def test_the_package_loads_neither_snakemake_nor_dvc() -> None:
+    modules = sorted(f"bnbench.{module.name}" for module in pkgutil.iter_modules(bnbench.__path__))
+    code = f"import sys, {', '.join(modules)}; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"snakemake", "dvc"} & set(done.stdout.split())
+
+
+def test_planning_loads_neither_torch_nor_what_draws() -> None:
+    code = "import sys, bnbench.cli, bnbench.overview; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert not {"torch", "pandas", "matplotlib", "sklearn"} & set(done.stdout.split())

@@ -1,0 +1,293 @@
+"""The plan: what a run's id depends on, how runs are packed, what is stored, missing or orphaned."""
+
+import hashlib
+import json
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnbench import plan as planning
+from bnbench.data import fingerprint
+from bnbench.files import write_json
+from bnbench.params import resolve
+from bnbench.plan import OF_A_RUN, PACK_WIDTH, Pack, Plan, Workflow, run_id
+from bnbench.schema import Run
+from tests.little import run
+from tests.parameters import toy
+
+AXES = "        seed: [0, 1]\n"
+# another value of each setting than training's default
+OTHERS: dict[str, Any] = {
+    "dataset": "other", "train_images": 500, "preprocessing": "zscore", "model": "64-10", "norm": "none",
+    "order": "post", "norm_epsilon": 0.5, "norm_keep": 0.5, "activation": "tanh", "slope": 0.5, "init": "glorot",
+    "dropout": 0.5, "loss": "sum", "optimizer": "adam", "learning_rate": 0.5, "momentum": 0.5, "beta1": 0.5,
+    "beta2": 0.5, "adam_epsilon": 0.5, "weight_decay": 0.5, "schedule": {"kind": "plateau", "factor": 0.5, "window": 2},
+    "batch_size": 5, "epochs": 5, "evaluate_every": 5, "evaluate_test": True, "keep_weights": "best",
+    "diverged_above": 5.0, "seed": 5,
+}  # fmt: skip
+ONLY = {"precision"}  # settings of which the schema knows a single value
+
+
+def ids(folder: Path, *edits: tuple[str, str]) -> list[str]:
+    folder.mkdir(exist_ok=True)
+    return list(Plan(toy(folder, *edits), root=folder).runs)
+
+
+def store(folder: Path, names: list[str]) -> None:
+    for name in names:
+        write_json(folder / "results" / "runs" / name / "run.json", {})
+
+
+# --- run ids
+
+
+def test_a_run_id_is_a_hash_of_settings_data_and_version() -> None:
+    one = run()
+    canonical = json.dumps([one.model_dump(), "data", planning.TRAINER_VERSION], sort_keys=True, separators=(",", ":"))
+    canonical = canonical.replace("1e-05", "0.00001").replace("1e-08", "1e-8")  # as orjson writes them
+    assert run_id(one, "data") == hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def test_each_setting_is_part_of_the_run_id() -> None:
+    settings = [name for name in Run.model_fields if name not in ONLY]
+    assert set(settings) <= set(OTHERS), "name another value of the new setting"
+    changed = {name: run_id(run(**{name: OTHERS[name]}), "data") for name in settings}
+    assert len({run_id(run(), "data"), *changed.values()}) == 1 + len(settings)
+
+
+def test_the_data_and_the_trainers_version_are_part_of_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {run_id(run(), "data"), run_id(run(), "other")}
+    monkeypatch.setattr(planning, "TRAINER_VERSION", planning.TRAINER_VERSION + 1)
+    assert len(seen | {run_id(run(), "data")}) == 3
+
+
+@pytest.mark.parametrize(
+    ("edit", "same"),
+    [
+        (("valid: 240", "valid: 241"), False),
+        (("seed: 0}", "seed: 1}"), False),
+        (("split: {valid: 240, test: 360", "split: {valid: 240, test: 361"), False),
+        (("title: Digits", "title: Numerals"), True),
+        (("licence: free", "licence: CC0"), True),
+        (("    classes: 10", "    mirrors: [/mirror]\n    classes: 10"), True),
+        (("title: A study", "title: Another"), True),
+        (("question: Does it?", "question: Is it so?"), True),
+        (("title: A figure", "title: Another"), True),
+        (("work: E", "work: B"), True),
+        (("about: toy", "about: little"), True),
+        (("studies:\n", "# a comment\nstudies:\n"), True),
+        (("    base: {epochs: 4}\n", "    base: {epochs: 4, slope: 0.01}\n"), True),
+    ],
+)
+def test_run_ids_follow_the_data_and_no_words_or_places(tmp_path: Path, edit: tuple[str, str], same: bool) -> None:
+    before, after = ids(tmp_path), ids(tmp_path, edit)
+    assert (before == after) if same else not set(before) & set(after)
+
+
+def test_run_ids_do_not_hang_on_the_folder_the_tier_or_other_studies(tmp_path: Path) -> None:
+    first = ids(tmp_path / "a")
+    assert ids(tmp_path / "b") == first
+    assert ids(tmp_path / "c", ("studies:\n  S:\n", "studies:\n  Renamed:\n")) == first
+    small = ("  small: {about: larger, base: {epochs: 5}}", "  small: {about: same}")
+    other = Plan(toy(tmp_path, small), "small", tmp_path)
+    assert list(other.runs) == first
+
+
+def test_a_run_of_two_studies_is_one(tmp_path: Path) -> None:
+    text = toy(tmp_path).read_text()
+    study = text[text.index("\n  S:\n") + 1 :]
+    twin = study.replace("  S:", "  T:", 1).replace("seed: [0, 1]", "seed: [1, 2]")
+    (tmp_path / "params.yaml").write_text(text + twin)
+    plan = Plan(tmp_path / "params.yaml", root=tmp_path)
+    assert [len(plan.studies[name]) for name in "ST"] == [8, 8]
+    assert len(plan.runs) == len(plan.missing) == sum(len(pack.runs) for pack in plan.packs) == 12
+    shared = set(plan.studies["S"]) & set(plan.studies["T"])
+    assert {plan.runs[name].seed for name in shared} == {1}
+    assert set(plan.record()["runs"]) == set(plan.runs)
+
+
+# --- packs
+
+
+def many(folder: Path, seed: int = 0) -> Plan:
+    """A plan of 2 x 3 x 2 shapes of 3 x 7 runs, its axes in an order drawn from `seed`."""
+    axes = {
+        "norm": "[none, batch]",
+        "batch_size": "[8, 32, 128]",
+        "model": "[64-10, 64-50-10]",
+        "learning_rate": "[0.1, 0.2, 1]",
+        "seed": "[0, 1, 2, 3, 4, 5, 6]",
+    }
+    names = random.Random(seed).sample(list(axes), len(axes))
+    old = "        norm: [none, batch]\n        learning_rate: [0.1, 1]\n        seed: [0, 1]\n"
+    return Plan(toy(folder, (old, "".join(f"        {name}: {axes[name]}\n" for name in names))), root=folder)
+
+
+def test_packs_hold_each_missing_run_once(tmp_path: Path) -> None:
+    plan = many(tmp_path)
+    store(tmp_path, list(plan.runs)[::5])
+    packed = [name for pack in many(tmp_path).packs for name in pack.runs]
+    assert sorted(packed) == sorted(set(plan.runs) - set(list(plan.runs)[::5]))
+
+
+def test_a_pack_has_one_shape_and_a_bounded_width(tmp_path: Path) -> None:
+    packs = many(tmp_path).packs
+    for pack in packs:
+        shapes = {json.dumps(one.model_dump(exclude=OF_A_RUN)) for one in pack.runs.values()}
+        assert len(shapes) == 1
+        assert 1 <= len(pack.runs) <= PACK_WIDTH
+        assert pack.data.startswith("data/prepared/digits-")
+    # no more packs than needed, of sizes as equal as can be: 21 runs a shape
+    fewest = -(-21 // PACK_WIDTH)
+    assert len(packs) == 12 * fewest
+    assert {len(pack.runs) for pack in packs} <= {21 // fewest, -(-21 // fewest)}
+
+
+def test_the_longest_pack_comes_first(tmp_path: Path) -> None:
+    packs = many(tmp_path).packs
+    seconds = [pack.seconds for pack in packs]
+    assert seconds == sorted(seconds, reverse=True)
+    assert min(seconds) > 0
+    first, last = (next(iter(pack.runs.values())) for pack in (packs[0], packs[-1]))
+    assert (first.batch_size, first.model) == (8, "64-50-10")
+    assert (last.batch_size, last.model) == (128, "64-10")
+
+
+def test_packs_are_the_same_again_and_whatever_the_order_of_the_axes(tmp_path: Path) -> None:
+    first = many(tmp_path).packs
+    assert [pack.record() for pack in many(tmp_path).packs] == [pack.record() for pack in first]
+    for seed in (1, 2, 3):
+        assert {pack.id for pack in many(tmp_path, seed).packs} == {pack.id for pack in first}
+
+
+def test_a_pack_id_is_of_its_runs_alone() -> None:
+    runs = {name: run(seed=i) for i, name in enumerate(("a", "b", "c"))}
+    shuffled = {name: runs[name] for name in ("c", "a", "b")}
+    assert Pack(runs, "here", 1.0).id == Pack(shuffled, "there", 2.0).id
+    assert Pack(runs, "here", 1.0).id != Pack({"a": run()}, "here", 1.0).id
+
+
+# --- the run store
+
+
+def test_stored_missing_and_orphaned_are_told_apart(tmp_path: Path) -> None:
+    path = toy(tmp_path)
+    names = list(Plan(path, root=tmp_path).runs)
+    store(tmp_path, [*names[:3], "f" * 16])
+    (tmp_path / "results/runs" / names[4]).mkdir()  # a folder alone is no finished run
+    plan = Plan(path, root=tmp_path)
+    assert plan.stored == {*names[:3], "f" * 16}
+    assert list(plan.missing) == names[3:]
+    assert plan.orphaned == {"f" * 16}
+
+
+def test_a_value_taken_out_leaves_orphans_and_one_put_in_is_missing_alone(tmp_path: Path) -> None:
+    store(tmp_path, ids(tmp_path))
+    fewer = Plan(toy(tmp_path, (AXES, "        seed: [1]\n")), root=tmp_path)
+    assert (len(fewer.runs), len(fewer.missing), len(fewer.orphaned)) == (4, 0, 4)
+    assert fewer.packs == []
+    more = Plan(toy(tmp_path, (AXES, "        seed: [0, 1, 2]\n")), root=tmp_path)
+    assert {one.seed for one in more.missing.values()} == {2}
+    assert (len(more.missing), len(more.orphaned)) == (4, 0)
+    back = Plan(toy(tmp_path), root=tmp_path)
+    assert (len(back.missing), len(back.orphaned)) == (0, 0)
+
+
+# --- identities of what is made from runs
+
+
+def identities(folder: Path, *edits: tuple[str, str]) -> tuple[str, str, str]:
+    plan = Plan(toy(folder, *edits), root=folder)
+    return plan.tables_id, plan.figures_id, plan.report_id
+
+
+@pytest.mark.parametrize(
+    ("edit", "changed"),
+    [
+        ((AXES, "        seed: [0, 1, 2]\n"), "tables figures report"),
+        (("    base: {epochs: 4}", "    base: {epochs: 3}"), "tables figures report"),
+        (("valid: 240", "valid: 241"), "tables figures report"),
+        (("work: E", "work: B"), "tables figures report"),
+        (("  S:\n", "  T:\n"), "tables figures report"),
+        (("title: A figure", "title: Another"), "figures report"),
+        (("y: test_accuracy", "y: test_loss"), "figures report"),
+        (("        hue: norm\n", ""), "figures report"),
+        (("title: A study", "title: Another"), "report"),
+        (("question: Does it?", "question: Is it so?"), "report"),
+        (("about: toy", "about: little"), "report"),
+        (("licence: free", "licence: CC0"), "report"),
+        (("studies:\n", "# a comment\nstudies:\n"), ""),
+        (("    classes: 10", "    mirrors: [/mirror]\n    classes: 10"), ""),
+        (("base: {epochs: 5}", "base: {epochs: 6}"), ""),
+    ],
+)
+def test_only_what_shows_a_change_gets_another_identity(tmp_path: Path, edit: tuple[str, str], changed: str) -> None:
+    before, after = identities(tmp_path), identities(tmp_path, edit)
+    names = ("tables", "figures", "report")
+    assert [name for name, a, b in zip(names, before, after, strict=True) if a != b] == changed.split()
+
+
+def test_identities_do_not_hang_on_what_is_stored(tmp_path: Path) -> None:
+    before = identities(tmp_path)
+    store(tmp_path, ids(tmp_path)[:3])
+    assert identities(tmp_path) == before
+
+
+# --- what Snakemake asks for
+
+
+def test_a_finished_plan_has_no_job_and_an_unfinished_one_a_job_of_its_packs(tmp_path: Path) -> None:
+    path = toy(tmp_path)
+    flow = Workflow(path, {}, tmp_path)
+    (mark,) = flow.trained(None)
+    job = json.loads(Path(mark).with_suffix(".json").read_text())
+    assert job == json.loads(json.dumps([pack.record() for pack in flow.plan.packs]))
+    assert Workflow(path, {}, tmp_path).trained(None) == [mark]
+    Path(mark).touch()  # of a job that ran, but whose runs were lost since
+    assert Workflow(path, {}, tmp_path).trained(None) == [mark]
+    assert not Path(mark).exists()
+    store(tmp_path, list(flow.plan.runs))
+    assert Workflow(path, {}, tmp_path).trained(None) == []
+    Path(mark).touch()  # of a job that was never collected
+    assert Workflow(path, {}, tmp_path).trained(None) == [mark]
+    assert Path(mark).exists()
+
+
+def test_the_plans_file_is_named_by_its_content(tmp_path: Path) -> None:
+    first = Workflow(toy(tmp_path), {}, tmp_path).record(None)
+    assert Workflow(toy(tmp_path), {}, tmp_path).record(None) == first
+    assert Workflow(toy(tmp_path, ("title: A study", "title: B")), {}, tmp_path).record(None) != first
+    content = json.loads(Path(first).read_text())
+    assert sorted(content["studies"]["S"]["runs"]) == list(content["runs"])
+
+
+def test_prepared_folders_carry_the_datas_fingerprint(tmp_path: Path) -> None:
+    path = toy(tmp_path)
+    key = fingerprint(resolve(path).datasets["digits"])
+    assert Workflow(path, {}, tmp_path).prepared == [f"data/prepared/digits-{key}"]
+    assert Workflow(path, {"tier": "small"}, tmp_path).plan.resolved.tier == "small"
+
+
+# --- size
+
+
+@pytest.mark.parametrize("shapes", [25, 10_000])
+def test_ten_thousand_runs_are_planned_in_seconds(tmp_path: Path, shapes: int) -> None:
+    sizes, seeds = ([4, 8, 16, 32, 64], 100) if shapes == 25 else (list(range(4, 504)), 1)
+    epochs = range(1, 10_000 // (4 * len(sizes) * seeds) + 1)
+    axes = f"        seed: {list(range(seeds))}\n        batch_size: {sizes}\n        epochs: {list(epochs)}\n"
+    if shapes == 10_000:  # each run of a shape of its own
+        axes += "        slope: [0.1, 0.2]\n"
+    rates = ("learning_rate: [0.1, 1]", "learning_rate: [0.1, 1]" if shapes == 25 else "learning_rate: [0.1]")
+    path = toy(tmp_path, (AXES, axes), rates)
+    begun = time.perf_counter()
+    plan = Plan(path, root=tmp_path)
+    packs, record = plan.packs, plan.record()
+    seconds = time.perf_counter() - begun
+    assert len(record["runs"]) == sum(len(pack.runs) for pack in packs) == 10_000
+    assert len(packs) >= shapes
+    assert seconds < 3
+    print(f"{shapes} shapes: {seconds:.2f} s")
