@@ -27,7 +27,7 @@ COMMANDS = {
     "figures": ("plan --tables --out", "--workers"),
     "report": ("plan --tables --figures --out", ""),
 }
-CODES = {
+CODES: dict[type[errors.UserError], int] = {
     errors.UserError: 2,
     errors.DataError: 3,
     errors.SystemFault: 4,
@@ -53,7 +53,7 @@ def run(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
 def test_the_commands_and_their_flags() -> None:
     seen = {}
     for name, command in commands().items():
-        flags = {True: [], False: []}
+        flags: dict[bool, list[str]] = {True: [], False: []}
         for action in arguments(command):
             flags[action.required].append(" ".join(action.option_strings) or action.dest)
         seen[name] = (" ".join(flags[True]), " ".join(flags[False]))
@@ -107,7 +107,7 @@ def test_the_exit_code_says_which_kind_of_error_it_was(
 
 
 def test_every_kind_of_error_has_a_code_of_its_own() -> None:
-    kinds = {errors.UserError, *errors.UserError.__subclasses__()}
+    kinds: set[type[errors.UserError]] = {errors.UserError, *errors.UserError.__subclasses__()}
     assert kinds == set(CODES)
     assert {kind: kind.code for kind in kinds} == CODES
     assert len(set(CODES.values())) == len(CODES)

@@ -62,9 +62,7 @@ def walk(settings: Run, rates: Tensor, values: Tensor) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("settings", "make"), TORCH.values(), ids=TORCH)
-def test_the_steps_are_torchs(
-    settings: dict[str, Any], make: Callable[[Tensor, float], torch.optim.Optimizer]
-) -> None:
+def test_the_steps_are_torchs(settings: dict[str, Any], make: Callable[[Tensor, float], torch.optim.Optimizer]) -> None:
     seen = walk(run(**settings), RATES, begin())
     for i, rate in enumerate(RATES[:, 0].tolist()):
         weights = begin()[i].requires_grad_()
@@ -95,7 +93,9 @@ def test_adam_by_the_weighted_means_over_all_past_gradients() -> None:
         age = torch.arange(t, -1, -1, dtype=torch.float64).view(-1, 1, 1)
         mean = (beta1**age * grads).sum(0) / (beta1**age).sum()  # the correction makes the weights sum to 1
         square = (beta2**age * grads**2).sum(0) / (beta2**age).sum()
-        torch.testing.assert_close(places[t + 1], places[t] - rate * mean / (square.sqrt() + epsilon), rtol=1e-9, atol=0)
+        torch.testing.assert_close(
+            places[t + 1], places[t] - rate * mean / (square.sqrt() + epsilon), rtol=1e-9, atol=0
+        )
 
 
 def test_adams_first_step_is_the_rate_against_the_gradients_sign() -> None:

@@ -81,7 +81,9 @@ def test_a_grid_makes_its_runs_in_the_order_written(tmp_path: Path) -> None:
 
 
 def test_a_run_that_a_grid_names_twice_is_one(tmp_path: Path) -> None:
-    path = toy(tmp_path, (AXES, f"{AXES}      include: [{{norm: [none, batch], learning_rate: [0.1, 2], seed: [0]}}]\n"))
+    path = toy(
+        tmp_path, (AXES, f"{AXES}      include: [{{norm: [none, batch], learning_rate: [0.1, 2], seed: [0]}}]\n")
+    )
     runs = [run.model_dump_json() for run in runs_of(path)]
     assert len(runs) == len(set(runs)) == 8 + 2
 
@@ -135,9 +137,7 @@ PLACES: dict[str, tuple[tuple[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("edit", "key"), PLACES.values(), ids=PLACES)
-def test_a_value_that_does_not_fit_is_found_where_it_was_set(
-    tmp_path: Path, edit: tuple[str, str], key: str
-) -> None:
+def test_a_value_that_does_not_fit_is_found_where_it_was_set(tmp_path: Path, edit: tuple[str, str], key: str) -> None:
     path = toy(tmp_path, edit)
     expected = "a batch of 9999 is larger than the training set of 1197 images (study S, tier quick)"
     assert refusal(path) == f"params.yaml:{line_of(path, TOO_LARGE)}: {key}: {expected}"
@@ -193,7 +193,7 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
         (AXES, f"{AXES}      zip: {{slope: [0, 1], dropout: [0]}}\n"), "    grid:", "zip joins lists of one length",
     ),
     "a setting in two parts": (
-        (AXES, f"{AXES}      zip: {{seed: [3]}}\n"), "    grid:", "seed varies in product and zip; keep it in one of them",
+        (AXES, f"{AXES}      zip: {{seed: [3]}}\n"), "    grid:", "seed varies in product and zip; keep it in one of",
     ),
     "too many runs": (
         (AXES, f"        seed: [{', '.join(map(str, range(317)))}]\n        epochs: {list(range(1, 101))}\n"),
@@ -204,7 +204,8 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
         "studies.S.base.dataset: no data set 'digit' under datasets (there: digits); did you mean 'digits'?",
     ),
     "another width": (
-        (BASE, "    base: {model: 784-10}\n"), "784-10", "images of 1x8x8 have 64 inputs, not 784\n    784-10\n    ^ here",
+        (BASE, "    base: {model: 784-10}\n"), "784-10",
+        "images of 1x8x8 have 64 inputs, not 784\n    784-10\n    ^ here",
     ),
     "a variance of one value": (
         (BASE, "    base: {batch_size: 1}\n"), "size: 1}", "use batch_size >= 2 or norm: none",
@@ -240,7 +241,12 @@ def test_what_cannot_be_is_refused_with_its_line(
 def test_every_violation_of_the_schema_is_listed_a_line_each(tmp_path: Path) -> None:
     path = toy(tmp_path, (BASE, "    base: {epochs: x, slope: -1}\n"), ("work: E", "work: F"), ("  classes: 10", ""))
     keys = [line.split(": ")[1] for line in refusal(path).splitlines()]
-    assert sorted(keys) == ["datasets.digits.classes", "studies.S.base.epochs", "studies.S.base.slope", "studies.S.work"]
+    assert sorted(keys) == [
+        "datasets.digits.classes",
+        "studies.S.base.epochs",
+        "studies.S.base.slope",
+        "studies.S.work",
+    ]
 
 
 def test_a_tier_without_an_entry_is_refused(tmp_path: Path) -> None:

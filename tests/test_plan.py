@@ -290,4 +290,3 @@ def test_ten_thousand_runs_are_planned_in_seconds(tmp_path: Path, shapes: int) -
     assert len(record["runs"]) == sum(len(pack.runs) for pack in packs) == 10_000
     assert len(packs) >= shapes
     assert seconds < 3
-    print(f"{shapes} shapes: {seconds:.2f} s")

@@ -23,6 +23,7 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
 
     Raises:
         UserError: a figure of the plan has not been drawn.
+        SystemFault: `out`, or the folder of temporary files, cannot be written.
     """
     identity = out / "identity"
     with explained(identity):
@@ -37,7 +38,8 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
         folder="figures",
     )
     text = markdown(inputs)
-    with tempfile.TemporaryDirectory(prefix="bnbench-report-") as name:
+    temporary = tempfile.TemporaryDirectory(prefix="bnbench-report-")
+    with explained(Path(tempfile.gettempdir())), temporary as name:
         folder = Path(name)
         (folder / "figures").symlink_to(figures.resolve())
         html, pdf = to_html(text, folder), to_pdf(text, folder)
