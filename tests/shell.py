@@ -13,7 +13,7 @@ import pytest
 from tests.parameters import toy
 from tests.web import CONTENT
 
-SECONDS = 5.0  # within which a mistake is told, where no network is asked
+SECONDS = 5.0  # of processor time within which a mistake is told, where no network is asked
 
 
 def bnbench(*words: object, folder: Path, prefix: tuple[str, ...] = (), limit: int | None = None) -> str:
@@ -33,6 +33,12 @@ def bnbench(*words: object, folder: Path, prefix: tuple[str, ...] = (), limit: i
     assert "Traceback" not in told
     assert told.count(f"bnbench {words[0]}: ") == 1, told
     return f"{done.returncode}: {told[told.index(f'bnbench {words[0]}: ') :]}"
+
+
+def spent() -> float:
+    """Processor time of the commands that ended so far, in seconds: a busy machine does not count."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def contents(folder: Path) -> dict[str, bytes]:

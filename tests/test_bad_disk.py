@@ -3,7 +3,6 @@
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from bnbench.figures import draw
 from bnbench.files import write_json
 from bnbench.plan import Workflow
 from tests.parameters import toy
-from tests.shell import SECONDS, bnbench, contents, namespace, no_temporaries, with_mirror
+from tests.shell import SECONDS, bnbench, contents, namespace, no_temporaries, spent, with_mirror
 from tests.store import fill_store, make_plan
 from tests.web import CONTENT
 
@@ -98,9 +97,9 @@ def test_a_full_disk_ends_with_the_remedy(inputs: Inputs, tmp_path: Path, stage:
 @pytest.mark.parametrize("stage", ["schema", "prepare", "download", "collect", "figures", "report"])
 def test_a_file_where_a_folder_is_needed_ends_with_the_remedy(inputs: Inputs, tmp_path: Path, stage: str) -> None:
     (tmp_path / "results").write_text("dear to somebody")
-    begun = time.perf_counter()
+    begun = spent()
     told = bnbench(*inputs.words(stage, str(tmp_path / "results")), folder=inputs.folder)
-    assert time.perf_counter() - begun < SECONDS
+    assert spent() - begun < SECONDS
     assert told.startswith("4: ")
     assert "a file lies where a folder is needed; move it away" in told
     assert contents(tmp_path) == {"results": b"dear to somebody"}

@@ -1,14 +1,13 @@
 """What a user can get wrong, and what a mirror can: one clear message with the remedy, nothing half-written."""
 
 import hashlib
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.parameters import line_of, toy
-from tests.shell import SECONDS, bnbench, contents, with_mirror
+from tests.shell import SECONDS, bnbench, contents, spent, with_mirror
 from tests.web import CONTENT, Serve, flipped, servers, truncated
 
 BASE = "    base: {epochs: 4}\n"
@@ -47,9 +46,9 @@ def test_a_mistake_in_the_parameter_file_is_told_at_once(
     tmp_path: Path, edit: tuple[str, str], mark: str, message: str
 ) -> None:
     path = toy(tmp_path, edit)
-    before, begun = contents(tmp_path), time.perf_counter()
+    before, begun = contents(tmp_path), spent()
     told = bnbench("plan", folder=tmp_path)
-    assert time.perf_counter() - begun < SECONDS
+    assert spent() - begun < SECONDS
     assert told.startswith(f"2: bnbench plan: params.yaml:{line_of(path, mark)}: ")
     assert message in told
     assert contents(tmp_path) == before
@@ -92,9 +91,9 @@ def refused_mirror(folder: Path, mirror: str) -> str:
 def test_a_truncated_file_in_a_folder_is_told(tmp_path: Path, size: int, seen: str) -> None:
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "a.gz").write_bytes(CONTENT[:size])
-    begun = time.perf_counter()
+    begun = spent()
     told = refused_mirror(tmp_path, str(tmp_path / "mirror"))
-    assert time.perf_counter() - begun < SECONDS
+    assert spent() - begun < SECONDS
     assert f"wrong checksum sha256:{hashlib.sha256(CONTENT[:size]).hexdigest()},{seen}" in told
     assert not list((tmp_path / "raw").iterdir())
     assert (tmp_path / "mirror" / "a.gz").stat().st_size == size
