@@ -79,8 +79,8 @@ WRONG = {
     "784-^Dropout1.5-10": "'Dropout1.5' is no layer",
     "784-^-5-10": "'' is no layer",
     "784-^\u0661\u0660\u0660-10": "is no layer",  # digits, but not ours
-    "64-^8C3-10": "a conv layer or a pool takes images",
-    "8C3-100-^P2-10": "a conv layer or a pool takes images",
+    "64-^8C3-10": "a conv layer, a pool or LRN takes images",
+    "8C3-100-^P2-10": "a conv layer, a pool or LRN takes images",
     "^\x1b[31m-10": "'\\x1b[31m' is no layer",
 }
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from bnbench import tables as store_tables
 from bnbench.errors import UserError
 from bnbench.files import explained, write_json
+from bnbench.spans import span
 from bnbench.summary import COUNTS, aggregate
 from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, RESULTS, settings
 
@@ -28,6 +29,7 @@ RUNS_TYPES: dict[str, pa.DataType] = {
     "diverged_step": pa.int64(),
     "last_finite_loss": pa.float64(),
     "parameters": pa.int64(),
+    "span": pa.int64(),
     **dict.fromkeys(RESULTS, pa.float64()),
     "torch": pa.string(),
     "cpu": pa.string(),
@@ -208,6 +210,7 @@ def runs_table(plan: dict[str, Any], outcomes: dict[str, Outcome]) -> pd.DataFra
             row = {"run_id": run_id, "study": name, "work": study["work"], "tier": plan["tier"]}
             row |= settings(outcome.config) | vars(outcome.environment)
             row |= {column: getattr(outcome, column) for column in (*OUTCOME_COLUMNS, *RESULTS)}
+            row["span"] = span(row["norm"], row["batch_size"], row["norm_parts"])
             for column, values in rows.items():
                 values.append(row[column])
     frame = pd.DataFrame(rows)

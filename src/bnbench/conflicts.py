@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from bnbench import grid, notation
+from bnbench import grid, notation, spans
 from bnbench.errors import UserError
 from bnbench.problems import nearest
-from bnbench.schema import Dataset, Figure, Params, Run, Step
+from bnbench.schema import Figure, Params, Run, Step
 from bnbench.yamlfile import Document, Key
 
 MAX_RUNS = 100_000  # a study: more is a slip of the pen
@@ -107,22 +107,12 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
     images = min(run.train_images or dataset.train_images, dataset.train_images)
     if run.batch_size > images:
         yield "batch_size", f"a batch of {run.batch_size} is larger than the training set of {images} images"
-    if run.norm == "batch" and run.batch_size == 1 and _single_values(model, dataset):
-        remedy = "use batch_size >= 2 or norm: none"
-        yield "batch_size", f"batch norm cannot estimate a variance from 1 value per channel; {remedy}"
+    yield from spans.problems(run, model, dataset.shape)
+    if run.backend == "numpy" and spans.convolutional(model):
+        rule = "the NumPy backend trains dense nets alone"
+        yield "backend", f"{rule}, and {run.model} has conv layers; use backend: torch"
     if isinstance(run.schedule, Step):
         yield from (("schedule", problem) for problem in _of_steps(run.schedule, run.epochs))
-
-
-def _single_values(model: notation.Model, dataset: Dataset) -> bool:
-    """Whether a hidden layer gives one value per channel and image: dense, or a conv layer at 1 x 1."""
-    _, height, width = dataset.shape
-    for layer in model.layers[:-1]:
-        if isinstance(layer, notation.Pool):
-            height, width = height // layer.size, width // layer.size
-        elif isinstance(layer, notation.Dense) or (isinstance(layer, notation.Conv) and height * width == 1):
-            return True
-    return False
 
 
 def _of_steps(schedule: Step, epochs: int) -> Iterator[str]:

@@ -169,11 +169,16 @@ def _by_step(runs: dict[str, Run], data: Prepared, place: Place) -> list[Pack]:
         groups[state[0]["step"] if state else 0].append(name)
     packs = []
     for names in groups.values():
-        pack = start(names, [runs[name] for name in names], data, place.device)
+        pack = start(names, [runs[name] for name in names], data, _device(runs[names[0]], place))
         if saved := [state for name in names if (state := states[name])]:
             store.restore(pack, saved)
         packs.append(pack)
     return packs
+
+
+def _device(run: Run, place: Place) -> str:
+    """Where a run is trained: NumPy has the processor alone."""
+    return "cpu" if run.backend == "numpy" else place.device
 
 
 def _train_part(pack: Pack, place: Place, share: float, counts: Counter[str]) -> None:
@@ -190,7 +195,7 @@ def _train_part(pack: Pack, place: Place, share: float, counts: Counter[str]) ->
             raise Interrupted(f"stopped at step {pack.step} of {pack.steps}; start again to go on from there")
 
     def done(outcome: Outcome) -> None:
-        store.write(place.store, outcome, pack.fingerprint, place.device)
+        store.write(place.store, outcome, pack.fingerprint, _device(outcome.run, place))
         store.forget(checkpoints, outcome.name)
         counts[outcome.result["status"]] += 1
 

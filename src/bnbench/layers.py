@@ -9,6 +9,7 @@ logistic function is written by `tanh` (torch.sigmoid has the same trait).
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -22,11 +23,21 @@ Shape = tuple[int, ...]
 Views = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Moment:
+    """What a layer may have to know of a training step: each run's seed, steps done before it, steps of an epoch."""
+
+    seeds: list[int]
+    step: int = 0
+    epoch_steps: int = 1
+
+
 class Layer(Protocol):
     """What a network is made of.
 
     `weights` are learned, `moving` are statistics that training updates: name -> shape for one run. `values`,
-    `grads` and `statistics` are those arrays with the run in front, bound by the network.
+    `grads` and `statistics` are those arrays with the run in front, bound by the network, which also sets the
+    `moment` before each training step.
     """
 
     weights: dict[str, Shape]
@@ -34,6 +45,7 @@ class Layer(Protocol):
     values: Views
     grads: Views
     statistics: Views
+    moment: Moment
 
     def start(self, name: str, seed: int) -> Tensor | float:
         """First value of a weight or statistic of one run."""
@@ -54,6 +66,7 @@ class Plain:
         self.values: Views = {}
         self.grads: Views = {}
         self.statistics: Views = {}
+        self.moment = Moment([])
 
     def start(self, name: str, seed: int) -> Tensor | float:  # noqa: ARG002
         """Zero."""
@@ -233,20 +246,18 @@ class Flatten(Plain):
 class Dropout(Plain):
     """In training each value is dropped with probability `rate` and the others grow by 1 / (1 - rate).
 
-    The network sets `seeds` and `step` before each training step: the mask is a function of them alone.
+    The mask is a function of the run's seed, the layer's place and the step alone.
     """
 
     def __init__(self, rate: float, place: int) -> None:
         super().__init__()
         self.rate, self.place = rate, place
-        self.seeds: list[int] = []
-        self.step = 0
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """x times the mask; x itself outside training."""
         if not training:
             return x
-        draw = uniform(self.seeds, (self.place, self.step), tuple(x.shape[1:]))
+        draw = uniform(self.moment.seeds, (self.place, self.moment.step), tuple(x.shape[1:]))
         self.mask = (draw >= self.rate).to(x) / (1 - self.rate)
         return x * self.mask
 

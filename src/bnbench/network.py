@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnbench import notation
+from bnbench import notation, spans
 from bnbench.activations import activation
-from bnbench.layers import Conv, Dropout, Flatten, Layer, Linear, MaxPool, Shape, Views
-from bnbench.norms import NORMS
+from bnbench.layers import Conv, Dropout, Flatten, Layer, Linear, MaxPool, Moment, Shape, Views
+from bnbench.norms import NORMS, PerChannel, Population
+from bnbench.perimage import LocalResponse
 from bnbench.schema import Run
 
 # A row's length is a multiple of this, so that every element of every run lies in a full vector (AVX-512, four
@@ -45,7 +46,7 @@ class Network:
         self.weights = _slots([layer.weights for layer in self.layers])
         self.moving = _slots([layer.moving for layer in self.layers])
         self.widest = widest(run.model, shape)
-        self.dropouts = [layer for layer in self.layers if isinstance(layer, Dropout)]
+        self.population: Population = run.population
 
     @property
     def parameters(self) -> int:
@@ -72,11 +73,25 @@ class Network:
             if grads is not None:
                 layer.grads = _views(grads, self.weights, index)
 
-    def forward(self, x: Tensor, training: bool = False) -> Tensor:
-        """Images x_RNHWC to logits_RNK."""
+    def forward(self, x: Tensor, training: bool = False, statistics: Population | None = None) -> Tensor:
+        """Images x_RNHWC to logits_RNK.
+
+        Args:
+            x: any number of images for each run.
+            training: with the batch's statistics, noting them, and with dropout.
+            statistics: outside training, those of norms over a batch: the run's choice if None; `last_epoch` only
+                if it is the run's choice.
+        """
+        self.choose(statistics or self.population)
         for layer in self.layers:
             x = layer.forward(x, training)
         return x
+
+    def choose(self, statistics: Population) -> None:
+        """Use these statistics outside training."""
+        for layer in self.layers:
+            if isinstance(layer, PerChannel):
+                layer.population = statistics
 
     def backward(self, dy: Tensor) -> None:
         """Fill the gradients from that of the logits. The first layer's input needs none."""
@@ -84,10 +99,10 @@ class Network:
         for index in range(len(self.layers) - 1, last - 1, -1):
             dy = self.layers[index].backward(dy, index > last)
 
-    def draw_masks(self, seeds: list[int], step: int) -> None:
-        """Tell dropout which masks the next step has."""
-        for layer in self.dropouts:
-            layer.seeds, layer.step = seeds, step
+    def at(self, moment: Moment) -> None:
+        """Tell the layers which training step comes next."""
+        for layer in self.layers:
+            layer.moment = moment
 
     def _first(self, slots: list[Slot], seeds: list[int]) -> Tensor:
         rows = torch.zeros(len(seeds), _length(slots))
@@ -118,39 +133,44 @@ def build(run: Run, shape: notation.Shape) -> list[Layer]:
     model = notation.parse(run.model)
     channels, height, width = shape
     layers: list[Layer] = []
-    flat = False
+    flat, normed = False, spans.in_dense(run, model)
     for place, part in enumerate(model.layers):
         if isinstance(part, notation.Conv):
-            bias = not (NORMS[run.norm] and run.order == "pre")
-            layers.append(Conv(channels, part.kernels, part.size, bias, run, place))
-            layers += _hidden(part.kernels, run)
+            layers.append(Conv(channels, part.kernels, part.size, _bias(run, run.norm != "none"), run, place))
+            layers += _hidden(part.kernels, run, run.norm != "none")
             channels = part.kernels
         elif isinstance(part, notation.Pool):
             layers.append(MaxPool(part.size))
             height, width = height // part.size, width // part.size
         elif isinstance(part, notation.Drop):
             layers.append(Dropout(part.rate, place))
+        elif isinstance(part, notation.Lrn):
+            layers.append(LocalResponse(channels, run))
         else:
             if not flat:
                 layers.append(Flatten())
                 channels, flat = channels * height * width, True
-            layers += _dense(part.units, channels, run, place, place == len(model.layers) - 1)
+            last = place == len(model.layers) - 1
+            layers.append(Linear(channels, part.units, last or _bias(run, normed), run, place))
+            layers += [] if last else _dense(part.units, run, place, normed)
             channels = part.units
     return layers
 
 
-def _dense(units: int, inputs: int, run: Run, place: int, output: bool) -> list[Layer]:
-    if output:
-        return [Linear(inputs, units, True, run, place)]
-    # a bias just before a norm is cancelled by its mean, and beta takes its part
-    bias = not (NORMS[run.norm] and run.order == "pre")
-    layers: list[Layer] = [Linear(inputs, units, bias, run, place), *_hidden(units, run)]
-    return [*layers, Dropout(run.dropout, place)] if run.dropout else layers
+def _bias(run: Run, normed: bool) -> bool:
+    """Whether a hidden layer has a bias: not where the norm's mean cancels it, and beta takes its part."""
+    return not (normed and run.order == "pre" and run.norm in spans.PER_CHANNEL)
 
 
-def _hidden(channels: int, run: Run) -> list[Layer]:
+def _dense(units: int, run: Run, place: int, normed: bool) -> list[Layer]:
+    """What follows a hidden linear layer."""
+    dropout: list[Layer] = [Dropout(run.dropout, place)] if run.dropout else []
+    return [*_hidden(units, run, normed), *dropout]
+
+
+def _hidden(channels: int, run: Run, normed: bool) -> list[Layer]:
     """Norm and activation in their order."""
-    make = NORMS[run.norm]
+    make = NORMS[run.norm] if normed else None
     norm = [make(channels, run)] if make else []
     act = [activation(run.activation, channels, run)]
     return [*norm, *act] if run.order == "pre" else [*act, *norm]

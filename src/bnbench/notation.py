@@ -39,7 +39,12 @@ class Drop:
     rate: float
 
 
-Layer = Conv | Pool | Dense | Drop
+@dataclass(frozen=True)
+class Lrn:
+    """Local response normalisation across the channels of an image."""
+
+
+Layer = Conv | Pool | Dense | Drop | Lrn
 Shape = tuple[int, int, int]  # channels, height, width
 MAX_SIZE = 100_000  # units, kernels, ...
 
@@ -71,6 +76,7 @@ TOKENS: dict[str, Callable[[re.Match[str], int], list[Layer]]] = {
     r"P(\d+)": lambda m, _: [Pool(size=int(m[1]))],
     r"(\d+)D?": lambda m, _: [Dense(units=int(m[1]))],
     r"Dropout(0?\.\d+)": lambda m, _: [Drop(rate=float(m[1]))],
+    r"LRN": lambda _match, _width: [Lrn()],
     r"(\d{1,2})C(\d{1,2})B": _blocks,
 }
 
@@ -95,8 +101,8 @@ def parse(text: str) -> Model:
             width = int(match[1])
         elif index or not first:
             made = _layers(text, token, position, width)
-            if flat and isinstance(made[0], Conv | Pool):
-                raise _marked(text, position, "a conv layer or a pool takes images, so it comes before any width")
+            if flat and isinstance(made[0], Conv | Pool | Lrn):
+                raise _marked(text, position, "a conv layer, a pool or LRN takes images, so it comes before any width")
             flat = flat or isinstance(made[0], Dense)
             layers += made
             places += [position] * len(made)
@@ -121,7 +127,7 @@ def _layers(text: str, token: str, position: int, width: int) -> list[Layer]:
             if build is _blocks and not width:
                 raise _marked(text, position, "blocks need a number of kernels before them, as in `64K-4C3B`")
             return build(match, width)
-    known = "784 (width), 32C5 (kernels C odd size), P2 (pool), 256D (dense), Dropout0.5, 64K-4C3B (blocks)"
+    known = "784 (width), 32C5 (kernels C odd size), P2 (pool), 256D (dense), Dropout0.5, LRN, 64K-4C3B (blocks)"
     raise _marked(text, position, f"{token!r} is no layer; known are {known}")
 
 

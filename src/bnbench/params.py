@@ -87,9 +87,9 @@ def _study(document: Document, params: Params, name: str) -> ResolvedStudy:
     return ResolvedStudy(name, study, grid.axes(merged), runs)
 
 
-def _shape(run: Run) -> tuple[object, ...]:
+def _shape(run: Run) -> str:
     """The settings that can be at odds with each other."""
-    return (run.dataset, run.train_images, run.model, run.norm, run.batch_size, str(run.schedule), run.epochs)
+    return run.model_dump_json(exclude={"seed", "learning_rate"})
 
 
 def dataset(path: Path, name: str) -> Dataset:

@@ -35,7 +35,7 @@ PLACES = (
 )
 
 # The modules whose source decides what a stage makes of its input.
-COLLECT = ("collect.py", "summary.py", "tables.py")
+COLLECT = ("collect.py", "spans.py", "summary.py", "tables.py")
 DRAW = (
     *("axes.py", "captions.py", "curves.py", "figures.py", "labels.py", "look.py", "markdown.py", "panels.py"),
     *("points.py", "summary.py", "sweeps.py", "tables.py"),

@@ -13,6 +13,8 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), AfterValidator(abs)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Ramp = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
 Work = Literal["A", "B", "C", "D", "E"]
 Tier = Literal["quick", "small", "full"]
 
@@ -60,12 +62,45 @@ class Run(Strict):
     model: Annotated[
         str, Field(max_length=200, description="the field's shorthand: 784-100-10, 32C5-P2-64C7-P2-10D, ...")
     ]
-    norm: Annotated[Literal["none", "batch"], Field(description="normalisation of each hidden layer")]
+    norm: Annotated[
+        Literal["none", "batch", "center", "renorm", "ghost", "group", "layer", "local_response"],
+        Field(description="normalisation of each hidden layer"),
+    ]
     order: Annotated[Literal["pre", "post"], Field(description="norm before (pre) or after (post) the activation")]
+    norm_dense: Annotated[bool, Field(description="false: hidden dense layers of a conv net have no norm")]
+    norm_gamma: Annotated[
+        Literal["learned"] | Positive, Field(description="scale after the norm: learned from 1 on, or fixed (1: none)")
+    ]
+    norm_beta: Annotated[
+        Literal["learned"] | Finite, Field(description="shift after the norm: learned from 0 on, or fixed (0: none)")
+    ]
     norm_epsilon: Annotated[Positive, Field(description="added to the variance")]
     norm_keep: Annotated[
         Fraction, Field(description="weight of the old moving average (PyTorch's momentum is 1 - norm_keep)")
     ]
+    population: Annotated[
+        Literal["moving", "last_epoch", "batch"],
+        Field(
+            description="statistics outside training, of norms over a batch: moving averages; means over the last "
+            "epoch's batches; those of the images evaluated together, batch_size at a time"
+        ),
+    ]
+    norm_groups: Annotated[Count, Field(description="group: groups of channels")]
+    norm_parts: Annotated[Count, Field(description="ghost: parts that a batch is cut into")]
+    renorm_rmax: Annotated[float, Field(ge=1, allow_inf_nan=False, description="renorm: r in [1/rmax, rmax]")]
+    renorm_dmax: Annotated[NotNegative, Field(description="renorm: d in [-dmax, dmax]")]
+    renorm_rmax_ramp: Annotated[
+        Ramp, Field(description="renorm: rmax is 1 before the first of these epochs and whole from the second on")
+    ]
+    renorm_dmax_ramp: Annotated[
+        Ramp, Field(description="renorm: dmax is 0 before the first of these epochs and whole from the second on")
+    ]
+    lrn_size: Annotated[
+        int, Field(ge=1, le=1000, description="local response norm: channels that it adds up, itself among them")
+    ]
+    lrn_alpha: Annotated[NotNegative, Field(description="local response norm: weight of their mean square")]
+    lrn_beta: Annotated[NotNegative, Field(description="local response norm: the exponent")]
+    lrn_k: Annotated[Positive, Field(description="local response norm: added to the mean square")]
     activation: Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh"]
     slope: Annotated[NotNegative, Field(description="leaky_relu's slope below zero; prelu's first one")]
     init: Annotated[
@@ -97,6 +132,10 @@ class Run(Strict):
         Positive, Field(description="a run has diverged when its loss exceeds so many times that of chance")
     ]
     precision: Annotated[Literal["exact"], Field(description="exact: fp32 throughout")]
+    backend: Annotated[
+        Literal["torch", "numpy"],
+        Field(description="torch: PyTorch's kernels; numpy: the hand-written reference, fp64, dense nets alone"),
+    ]
     seed: Annotated[int, Field(ge=0, lt=2**31, description="decides weights, data order and dropout, nothing else")]
 
 

@@ -34,13 +34,19 @@ CONFIG_TYPES: dict[str, pa.DataType] = {
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's configuration (or a part of it) as columns of a table: schedules become compact text."""
+    """A run's configuration (or a part of it) as columns of a table: what is no number becomes compact text."""
     row = {RENAMED.get(name, name): value for name, value in config.items()}
-    if "schedule" in row:
-        row["schedule"] = schedule_text(row["schedule"])
-    if "evaluate_every" in row:
-        row["evaluate_every"] = str(row["evaluate_every"])
-    return row
+    texts = {name for name in row if CONFIG_TYPES[name] == pa.string()}
+    return row | {name: _text(row[name]) for name in texts}
+
+
+def _text(value: Any) -> str | None:
+    """A value of a column of texts: 2.0 as `2`, [1.0, 4.0] as `1 to 4`, a schedule as `schedule_text` writes it."""
+    if isinstance(value, dict):
+        return schedule_text(value)
+    if isinstance(value, list):
+        return " to ".join(map(str, map(_text, value)))
+    return f"{value:.15g}" if isinstance(value, int | float) else value
 
 
 def schedule_text(schedule: dict[str, Any]) -> str:

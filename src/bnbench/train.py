@@ -5,15 +5,17 @@ each) and `Pack.history`, so that a run can leave its pack, or be saved and go o
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise, starmap
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnbench import optimizers, schedules
+from bnbench import handnet, optimizers, schedules
 from bnbench.data import Part, Prepared
+from bnbench.layers import Moment
 from bnbench.network import Network
 from bnbench.preprocess import PREPROCESSING
 from bnbench.schema import Run
@@ -109,7 +111,7 @@ def train(pack: Pack, watch: Callable[[Pack], None], done: Callable[[Outcome], N
 def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str = "cpu") -> Pack:
     """A pack before its first step."""
     run = runs[0]
-    network = Network(run, data.shape)
+    network = BACKENDS[run.backend].network(run, data.shape)
     values, moving = network.start([run.seed for run in runs])
     arrays = {"values": values, "moving": moving, "grads": torch.zeros_like(values)}
     arrays |= optimizers.memory(run, values) | schedules.memory(run.schedule, len(runs))
@@ -152,14 +154,25 @@ def tensors(data: Prepared, run: Run, device: str) -> dict[str, Images]:
 
 
 def train_step(pack: Pack) -> None:
-    """One step of every run: gather, forward, backward, update."""
+    """One step of every run: gather the images, train on them, note loss and right answers."""
     place, arrays, run = pack.step % pack.epoch_steps, pack.arrays, pack.run
     if place == 0 or pack.orders is None:
         orders = {seed: order(seed, pack.step // pack.epoch_steps, len(pack.data["train"].x)) for seed in pack.seeds}
         pack.orders = torch.stack([orders[seed] for seed in pack.seeds]).to(arrays["values"].device)
     index = pack.orders[:, place * run.batch_size : (place + 1) * run.batch_size]
     x, target = (_gather(rows, index) for rows in (pack.data["train"].x, pack.data["train"].target))
-    pack.network.draw_masks(pack.seeds, pack.step)
+    pack.network.at(Moment(pack.seeds, pack.step, pack.epoch_steps))
+    logits, loss = BACKENDS[run.backend].step(pack, x, target)
+    column = pack.step % pack.interval
+    arrays["losses"][:, column] = loss
+    arrays["correct"][:, column] = (logits.argmax(-1) == target.argmax(-1)).sum(1).float()
+    arrays["epoch_loss"].add_(loss)
+    pack.step += 1
+
+
+def _torch_step(pack: Pack, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Forward, backward and update of every run: logits_RNK and loss_R of before the update."""
+    run, arrays = pack.run, pack.arrays
     logits = pack.network.forward(x, training=True)
     chances = torch.log_softmax(logits, -1)
     loss = -(chances * target).sum((1, 2))
@@ -171,11 +184,18 @@ def train_step(pack: Pack) -> None:
         arrays["grads"].add_(arrays["values"] * (pack.network.decayed().to(logits.device) * run.weight_decay))
     rate = (arrays["rate"] * arrays["factor"]).float()[:, None]
     optimizers.OPTIMIZERS[run.optimizer][0](arrays, arrays["grads"], rate, run, pack.step + 1)
-    column = pack.step % pack.interval
-    arrays["losses"][:, column] = loss
-    arrays["correct"][:, column] = (logits.argmax(-1) == target.argmax(-1)).sum(1).float()
-    arrays["epoch_loss"].add_(loss)
-    pack.step += 1
+    return logits, loss
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What trains: the networks of a pack, and a step on images x_RN... with their one-hot labels."""
+
+    network: type[Network]
+    step: Callable[[Pack, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+BACKENDS = {"torch": Backend(Network, _torch_step), "numpy": Backend(handnet.HandNetwork, handnet.step)}
 
 
 def _gather(rows: Tensor, index: Tensor) -> Tensor:
@@ -251,19 +271,31 @@ CHUNK = 2**21
 
 
 def evaluate(pack: Pack, part: str) -> list[Row]:
-    """Mean loss and accuracy of each run on a part of the data, with moving statistics and without dropout."""
+    """Mean loss and accuracy of each run on a part of the data, with the population's statistics, without dropout."""
     images = pack.data[part]
-    chunk = max(1, CHUNK // pack.network.widest)
     runs = len(pack.names)
     loss, correct = torch.zeros(2, runs, dtype=torch.float64, device=images.x.device)
-    for first in range(0, len(images.x), chunk):
-        x, labels = images.x[first : first + chunk], images.labels[first : first + chunk]
+    for few in _together(pack, len(images.x)):
+        x, labels = images.x[few], images.labels[few]
         logits = pack.network.forward(x.expand(runs, *x.shape))
         chances = torch.log_softmax(logits, -1)
         loss -= chances.gather(2, labels.expand(runs, -1)[..., None]).double().sum((1, 2))
         correct += (logits.argmax(-1) == labels).sum(1)
     pairs = zip((loss / len(images.x)).tolist(), (correct / len(images.x)).tolist(), strict=True)
     return [{f"{part}_loss": a if math.isfinite(a) else None, f"{part}_accuracy": b} for a, b in pairs]
+
+
+def _together(pack: Pack, images: int) -> Iterator[slice]:
+    """Images evaluated at once: as memory allows, or `batch_size` where they are the population themselves.
+
+    Then a rest that fills no batch joins the one before it: no statistic is of fewer images.
+    """
+    chunk = max(1, CHUNK // pack.network.widest)
+    starts = range(0, images, chunk)
+    if pack.run.population == "batch":
+        chunk = pack.run.batch_size
+        starts = range(0, max(1, images // chunk) * chunk, chunk)
+    return starmap(slice, pairwise([*starts, images]))
 
 
 def finish(pack: Pack, done: Callable[[Outcome], None]) -> None:
