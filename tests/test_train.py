@@ -11,6 +11,7 @@ from bnbench.train import Outcome, start, train
 from tests import reference
 from tests.little import digits, run, trained
 
+RAMPS = {"renorm_rmax_ramp": [0.5, 1], "renorm_dmax_ramp": [0.25, 1.5]}
 SHAPES: list[dict[str, Any]] = [
     {"model": "64-33-7-10", "norm": "none", "activation": "relu", "optimizer": "sgd", "batch_size": 7},
     {"model": "64-33-7-10", "norm": "batch", "activation": "sigmoid", "optimizer": "adam", "batch_size": 2},
@@ -18,6 +19,22 @@ SHAPES: list[dict[str, Any]] = [
     {"model": "3C3-P2-5C3-13D-10D", "norm": "batch", "activation": "tanh", "optimizer": "adam", "batch_size": 33},
     {"model": "8C5-P2-16C3-10D", "norm": "batch", "order": "post", "activation": "leaky_relu", "batch_size": 64},
     {"model": "8C3-P2-16C3-10D", "norm": "none", "activation": "sigmoid", "batch_size": 5, "loss": "sum"},
+]
+SHAPES += [  # each norm with odd sizes
+    {"model": "64-33-7-10", "norm": "center", "batch_size": 7, "norm_gamma": 2.0},
+    {"model": "5C3-P2-7C3-13D-10D", "norm": "center", "order": "post", "batch_size": 33, "population": "last_epoch"},
+    {"model": "64-33-7-10", "norm": "renorm", "batch_size": 7, "population": "last_epoch", **RAMPS},
+    {"model": "5C3-P2-7C3-13D-10D", "norm": "renorm", "order": "post", "batch_size": 33, **RAMPS},
+    {"model": "64-33-7-10", "norm": "ghost", "batch_size": 21, "norm_parts": 7, "population": "batch"},
+    {"model": "5C3-P2-7C3-13D-10D", "norm": "ghost", "batch_size": 33, "norm_parts": 11},
+    {"model": "64-33-9-10", "norm": "group", "batch_size": 7, "norm_groups": 3, "norm_beta": 0.0},
+    {"model": "5C3-P2-7C3-13D-10D", "norm": "group", "batch_size": 33, "norm_groups": 1},
+    {"model": "6C3-P2-9C3-13D-10D", "norm": "group", "batch_size": 1, "norm_groups": 3, "norm_dense": False},
+    {"model": "64-33-7-10", "norm": "layer", "batch_size": 7, "optimizer": "adam"},
+    {"model": "5C3-P2-7C3-13D-10D", "norm": "layer", "order": "post", "batch_size": 1},
+    {"model": "5C3-P2-7C3-13D-10D", "norm": "local_response", "batch_size": 33, "lrn_alpha": 0.3},
+    {"model": "5C3-LRN-P2-7C3-LRN-13D-10D", "norm": "batch", "batch_size": 9, "population": "last_epoch"},
+    {"model": "64-33-7-10", "norm": "renorm", "batch_size": 7, "backend": "numpy", **RAMPS},
 ]
 EXTRAS = {"dropout": 0.3, "weight_decay": 1e-4, "keep_weights": "best", "evaluate_every": 5, "epochs": 2}
 PLATEAU = {"kind": "plateau", "factor": 0.5, "window": 2}
@@ -33,7 +50,7 @@ def _bits(outcome: Outcome) -> str:
     return repr((outcome.result, outcome.history))
 
 
-@pytest.mark.parametrize("settings", SHAPES, ids=lambda settings: settings["model"])
+@pytest.mark.parametrize("settings", SHAPES, ids=lambda settings: f"{settings['model']} {settings['norm']}")
 def test_a_run_is_the_same_in_a_pack_as_alone_bit_for_bit(settings: dict[str, Any]) -> None:
     runs = _grid(settings)
     packed = trained(runs)

@@ -50,7 +50,7 @@ class PerChannel(Scaled):
 
     def gather(self, name: str, new_RP1C: Tensor) -> None:
         """Note a batch's statistic, the mean over its parts."""
-        new = new_RP1C.mean(1)
+        new = new_RP1C.mean(1) if self.parts > 1 else new_RP1C[:, 0]
         _average(self.statistics[name], new, self.run.norm_keep)
         if self.run.population != "last_epoch":
             return
@@ -63,8 +63,10 @@ class PerChannel(Scaled):
     def learn(self, total_RP1C: Tensor, along_RP1C: Tensor) -> None:
         """Gradients of beta and gamma from the sums over each part of dy, and of dy times the normalised values."""
         for name, sums in (("beta", total_RP1C), ("gamma", along_RP1C)):
-            if name in self.grads:
+            if name in self.grads and self.parts > 1:
                 torch.sum(sums, dim=1, out=self.grads[name])
+            elif name in self.grads:
+                self.grads[name].copy_(sums[:, 0])
 
 
 def _average(old: Tensor, new: Tensor, keep: float) -> None:

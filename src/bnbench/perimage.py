@@ -1,7 +1,7 @@
 """Norms over the values of one image: the same in training and outside, whatever the batch.
 
-And what all norms with a scale and a shift share, `Scaled`. x_R...C is seen as x_RNSGK: R runs, N images, S places
-of an image (1 in dense layers), G groups of K channels.
+And what all norms with a scale and a shift share, `Scaled`. x_R...C is seen as x_RNSC: R runs, N images, S places
+of an image (1 in dense layers), C channels, which are G groups of K.
 """
 
 import torch
@@ -44,24 +44,28 @@ class Group(Scaled):
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """(x - mean) / sqrt(variance + epsilon) * gamma + beta, the statistics per run, image and group."""
-        x_RNSGK = x.reshape(*x.shape[:2], -1, self.groups, x.shape[-1] // self.groups)
-        centred = x_RNSGK - x_RNSGK.mean((2, 4), keepdim=True)
-        variance = (centred * centred).mean((2, 4), keepdim=True)
+        x_RNSC = x.reshape(*x.shape[:2], -1, x.shape[-1])
+        centred = x_RNSC - self._mean(x_RNSC)
+        variance = self._mean(centred * centred)
         self.scale = (variance + self.run.norm_epsilon).sqrt().reciprocal()
         self.normal = centred * self.scale
-        return self.scaled(self.normal.flatten(3)).view(x.shape)
+        return self.scaled(self.normal).view(x.shape)
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
         """dx = (g - mean(g) - x^ mean(g x^)) / sqrt(variance + epsilon) with g = gamma dy."""
-        normal_RNSC = self.normal.flatten(3)
-        dy_RNSC = dy.reshape(normal_RNSC.shape)
+        dy_RNSC = dy.reshape(self.normal.shape)
         if "beta" in self.grads:
             torch.sum(dy_RNSC.flatten(1, 2), dim=1, keepdim=True, out=self.grads["beta"])
         if "gamma" in self.grads:
-            torch.sum((dy_RNSC * normal_RNSC).flatten(1, 2), dim=1, keepdim=True, out=self.grads["gamma"])
-        g = (dy_RNSC * self.factor("gamma")).view(self.normal.shape)
-        inner = g - g.mean((2, 4), keepdim=True) - self.normal * (g * self.normal).mean((2, 4), keepdim=True)
+            torch.sum((dy_RNSC * self.normal).flatten(1, 2), dim=1, keepdim=True, out=self.grads["gamma"])
+        g = dy_RNSC * self.factor("gamma")
+        inner = g - self._mean(g) - self.normal * self._mean(g * self.normal)
         return (inner * self.scale).view(dy.shape)
+
+    def _mean(self, x_RNSC: Tensor) -> Tensor:
+        """The mean over the places and each group's channels, repeated for these: (R, N, 1, C)."""
+        x_RNGK = x_RNSC.mean(2).unflatten(-1, (self.groups, -1))
+        return x_RNGK.mean(-1, keepdim=True).expand_as(x_RNGK).flatten(2).unsqueeze(2)
 
 
 class LayerNorm(Group):
