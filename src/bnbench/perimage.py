@@ -65,7 +65,8 @@ class Group(Scaled):
     def _mean(self, x_RNSC: Tensor) -> Tensor:
         """The mean over the places and each group's channels, repeated for these: (R, N, 1, C)."""
         x_RNGK = x_RNSC.mean(2).unflatten(-1, (self.groups, -1))
-        return x_RNGK.mean(-1, keepdim=True).expand_as(x_RNGK).flatten(2).unsqueeze(2)
+        mean: Tensor = x_RNGK.mean(-1, keepdim=True).expand_as(x_RNGK).flatten(2).unsqueeze(2)
+        return mean
 
 
 class LayerNorm(Group):
