@@ -51,6 +51,22 @@ def test_a_row_per_study_and_run(plan: dict[str, Any], tmp_path: Path) -> None:
     assert set(history["run_id"]) == set(plan["runs"])
 
 
+def test_norms_have_their_settings_as_text_and_their_span_as_a_number(tmp_path: Path) -> None:
+    norms = {"none": None, "batch": 16, "center": 16, "renorm": 16, "ghost": 4, "group": 1, "layer": 1}
+    base = {"batch_size": 16, "norm_parts": 4, "norm_gamma": 2.0, "epochs": 3}
+    plan = make_plan({"E1": (base, {"norm": list(norms), "norm_beta": ["learned", 0.5], "seed": [0]})})
+    fill_store(plan, tmp_path / "runs")
+    tables = collected(plan, tmp_path)
+    runs = store_tables.read(tables, "runs")
+    spans = runs.drop_duplicates("norm").set_index("norm")["span"]
+    assert {name: None if pd.isna(value) else value for name, value in spans.items()} == norms
+    assert set(runs.norm_gamma) == {"2"}
+    assert set(runs.norm_beta) == {"learned", "0.5"}
+    assert set(runs.renorm_rmax_ramp) == {"1 to 4"}
+    again = store_tables.read_csv(tables / "runs.csv")
+    assert [list(again[name]) for name in ("norm_gamma", "norm_beta")] == [list(runs.norm_gamma), list(runs.norm_beta)]
+
+
 def test_summary_is_the_t_interval_of_scipy(plan: dict[str, Any], tmp_path: Path) -> None:
     tables = collected(plan, tmp_path)
     runs, summary = store_tables.read(tables, "runs"), store_tables.read(tables, "summary")

@@ -230,6 +230,10 @@ def test_settings_that_vary_together_are_no_mixture(folder: Path) -> None:
 def test_human_names() -> None:
     assert labels.phrase("norm", "none") == "no norm"
     assert labels.phrase("norm", "batch") == "batch norm"
+    assert labels.phrase("norm", "group") == "group norm"
+    assert labels.phrase("norm", "ghost") == "ghost batch norm"
+    assert labels.phrase("norm_gamma", "2") == "gamma 2"
+    assert labels.phrase("population", "moving") == "statistics: moving averages"
     assert labels.phrase("batch_size", 16) == "batch of 16"
     assert labels.phrase("model", "8C3-P2-10D") == "conv net 8C3-P2-10D"
     assert labels.phrase("learning_rate", 0.001) == "learning rate 0.001"
@@ -250,3 +254,7 @@ def test_workers_draw_the_same_bytes(folder: Path) -> None:
         made.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert made[0] == made[1]
     assert len(made[0]) == 3 * 4
+
+
+def test_every_setting_has_a_name_for_people() -> None:
+    assert set(CONFIG) <= labels.COLUMNS.keys()

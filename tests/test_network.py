@@ -140,9 +140,39 @@ def test_dropout_stands_where_the_notation_and_the_setting_say() -> None:
     assert rates == [[0.5], [0.2, 0.2]]
 
 
-def test_the_published_conv_net_has_its_layers() -> None:
-    network = Network(run(model="64K-4C3B-256D-Dropout0.5-10D"), (3, 32, 32))
-    kernels = [layer.weights["weight"] for layer in network.layers if isinstance(layer, Conv)]
-    expected = [(width, 3, 3) for width in (64,) * 4 + (128,) * 4 + (256,) * 4]
-    assert [shape[:3] for shape in kernels] == expected
-    assert notation.parse("64K-4C3B-256D-Dropout0.5-10D").inputs is None
+# the published conv nets, for images of 3x32x32: kernels, conv layers a block, blocks, units
+PUBLISHED = {
+    "64K-3C2B-256D-Dropout0.5-10D": (64, 3, 2, 256),
+    "64K-3C3B-256D-Dropout0.5-10D": (64, 3, 3, 256),
+    "64K-3C4B-256D-Dropout0.5-10D": (64, 3, 4, 256),
+    "64K-4C3B-256D-Dropout0.5-10D": (64, 4, 3, 256),
+    "256K-4C3B-1024D-Dropout0.5-10D": (256, 4, 3, 1024),
+}
+
+
+def _by_formula(width: int, convs: int, blocks: int, units: int) -> int:
+    """Weights of conv and dense layers, gamma and beta behind each hidden one, the output's bias."""
+    ends = [width * 2**block for block in range(blocks)]
+    channels = [3, *(end for end in ends for _ in range(convs))]
+    weights = 9 * sum(a * b for a, b in itertools.pairwise(channels))
+    flat: int = channels[-1] * (32 // 2**blocks) ** 2
+    return weights + 2 * sum(channels[1:]) + flat * units + 2 * units + units * 10 + 10
+
+
+@pytest.mark.parametrize("model", PUBLISHED)
+def test_the_published_conv_nets_have_their_layers_and_parameters(model: str) -> None:
+    width, convs, blocks, units = PUBLISHED[model]
+    network = Network(run(model=model, activation="leaky_relu"), (3, 32, 32))
+    kernels = [layer.weights["weight"][:3] for layer in network.layers if isinstance(layer, Conv)]
+    assert kernels == [(width * 2**block, 3, 3) for block in range(blocks) for _ in range(convs)]
+    assert [layer.rate for layer in network.layers if isinstance(layer, Dropout)] == [0.5]
+    assert network.parameters == _by_formula(width, convs, blocks, units)
+    without = Network(run(model=model, activation="leaky_relu", norm_dense=False), (3, 32, 32))
+    assert without.parameters == network.parameters - units  # gamma and beta out, a bias in
+    assert notation.parse(model).inputs is None
+
+
+def test_local_response_as_a_layer_stands_beside_a_norm() -> None:
+    layers = Network(run(model="5C3-LRN-P2-10D", norm="batch"), SHAPE).layers
+    kinds = [type(layer).__name__ for layer in layers]
+    assert kinds == ["Conv", "BatchNorm", "Relu", "LocalResponse", "MaxPool", "Flatten", "Linear"]

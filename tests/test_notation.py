@@ -1,8 +1,10 @@
 """Models in shorthand: what they mean, and errors whose mark stands under the character at fault."""
 
+import re
+
 import pytest
 
-from bnbench.notation import Conv, Dense, Drop, Layer, NotationError, Pool, check, parse
+from bnbench.notation import Conv, Dense, Drop, Layer, Lrn, NotationError, Pool, check, parse
 
 MEANINGS: dict[str, list[Layer]] = {
     "784-100-10": [Dense(units=100), Dense(units=10)],
@@ -50,6 +52,22 @@ def test_kernels_double_from_block_to_block() -> None:
     assert kernels == [64] * 4 + [128] * 4 + [256] * 4
 
 
+@pytest.mark.parametrize("text", ["64K-3C2B", "64K-3C3B", "64K-3C4B", "64K-4C3B", "256K-4C3B", "4K-1C1B"])
+def test_blocks_are_conv_layers_of_3x3_then_a_pool_of_2x2(text: str) -> None:
+    width, convs, blocks = (int(number) for number in re.findall(r"\d+", text))
+    expected: list[Layer] = []
+    for _ in range(blocks):
+        expected += [Conv(kernels=width, size=3) for _ in range(convs)]
+        expected.append(Pool(size=2))
+        width = width + width
+    assert list(parse(f"{text}-10D").layers[:-1]) == expected
+
+
+def test_local_response_stands_between_conv_layers() -> None:
+    layers = [Conv(kernels=32, size=5), Lrn(), Pool(size=2), Conv(kernels=64, size=5), Lrn(), Dense(units=10)]
+    assert list(parse("32C5-LRN-P2-64C5-LRN-10D").layers) == layers
+
+
 def test_each_layer_knows_its_place_in_the_text() -> None:
     text = "8C3-4K-2C1B-P2-Dropout0.5-10D"
     starts = [text[place:].split("-")[0] for place in parse(text).places]
@@ -80,6 +98,8 @@ WRONG = {
     "784-^-5-10": "'' is no layer",
     "784-^\u0661\u0660\u0660-10": "is no layer",  # digits, but not ours
     "64-^8C3-10": "a conv layer, a pool or LRN takes images",
+    "8C3-100-^LRN-10": "a conv layer, a pool or LRN takes images",
+    "^Lrn-10D": "'Lrn' is no layer",
     "8C3-100-^P2-10": "a conv layer, a pool or LRN takes images",
     "^\x1b[31m-10": "'\\x1b[31m' is no layer",
 }

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bnbench import handwritten as hand
+from bnbench import notation
 from bnbench.handpasses import PASSES, Back, Own
 from bnbench.handwritten import Array
 from bnbench.layers import Layer, Views
@@ -24,7 +26,14 @@ if TYPE_CHECKING:
 
 
 class HandNetwork(Network):
-    """Networks of one shape on the same arrays as the fast ones, in float64."""
+    """Networks of one shape on the same arrays as the fast ones, in float64.
+
+    NumPy's products are put on one thread, as PyTorch's are: how they round depends on it.
+    """
+
+    def __init__(self, run: Run, shape: notation.Shape) -> None:
+        super().__init__(run, shape)
+        threadpool_limits(1, user_api="blas")
 
     def start(self, seeds: list[int]) -> tuple[Tensor, Tensor]:
         """The same first weights."""
