@@ -152,10 +152,10 @@ PUBLISHED = {
 
 def _by_formula(width: int, convs: int, blocks: int, units: int) -> int:
     """Weights of conv and dense layers, gamma and beta behind each hidden one, the output's bias."""
-    ends = [width * 2**block for block in range(blocks)]
+    ends = [width << block for block in range(blocks)]
     channels = [3, *(end for end in ends for _ in range(convs))]
     weights = 9 * sum(a * b for a, b in itertools.pairwise(channels))
-    flat: int = channels[-1] * (32 // 2**blocks) ** 2
+    flat = channels[-1] * (32 >> blocks) ** 2
     return weights + 2 * sum(channels[1:]) + flat * units + 2 * units + units * 10 + 10
 
 
@@ -164,7 +164,7 @@ def test_the_published_conv_nets_have_their_layers_and_parameters(model: str) ->
     width, convs, blocks, units = PUBLISHED[model]
     network = Network(run(model=model, activation="leaky_relu"), (3, 32, 32))
     kernels = [layer.weights["weight"][:3] for layer in network.layers if isinstance(layer, Conv)]
-    assert kernels == [(width * 2**block, 3, 3) for block in range(blocks) for _ in range(convs)]
+    assert kernels == [(width << block, 3, 3) for block in range(blocks) for _ in range(convs)]
     assert [layer.rate for layer in network.layers if isinstance(layer, Dropout)] == [0.5]
     assert network.parameters == _by_formula(width, convs, blocks, units)
     without = Network(run(model=model, activation="leaky_relu", norm_dense=False), (3, 32, 32))
