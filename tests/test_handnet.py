@@ -62,6 +62,14 @@ def test_a_run_that_was_saved_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -
     assert outcomes == trained([settings])
 
 
+def test_a_run_that_diverges_is_recorded_as_by_pytorch() -> None:
+    wild: dict[str, Any] = {"norm": "center", "learning_rate": 50.0}
+    fast, slow = (trained([run(backend=name, **wild)])[0] for name in ("torch", "numpy"))
+    assert (fast.result["status"], slow.result["status"]) == ("diverged", "diverged")
+    assert slow.result["diverged_step"] == fast.result["diverged_step"]
+    assert slow.result["test_loss"] is None
+
+
 def test_there_is_no_way_back_outside_training() -> None:
     pack = start(["0" * 16], [run(model="64-16-10", backend="numpy")], digits())
     pack.bind()

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from bnbench.train import Pack
 
 
+# a run that diverges is a result, and noted as one by its loss
+quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
 class HandNetwork(Network):
     """Networks of one shape on the same arrays as the fast ones, in float64.
 
@@ -40,6 +44,7 @@ class HandNetwork(Network):
         values, moving = super().start(seeds)
         return values.double(), moving.double()
 
+    @quiet
     def forward(self, x: Tensor, training: bool = False, statistics: Population | None = None) -> Tensor:
         """As `Network.forward`."""
         self.choose(statistics or self.population)
@@ -73,6 +78,7 @@ def _arrays(views: Views, row: int) -> dict[str, Array]:
     return {name: view[row].numpy() if name == "weight" else view[row, 0].numpy() for name, view in views.items()}
 
 
+@quiet
 def step(pack: "Pack", x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Forward, backward and update of every run: logits_RNK and loss_R of before the update."""
     logits = pack.network.forward(x, training=True)
