@@ -51,10 +51,12 @@ class Look:
 NORMS = {
     "none": Look(colour="#4d4d4d", dashes=(0, (4, 1.6)), marker="s"),
     "batch": Look(colour="#0072b2"),
-    "centre": Look(colour="#e69f00", marker="^"),
+    "center": Look(colour="#e69f00", marker="^"),
     "renorm": Look(colour="#009e73", marker="D"),
     "group": Look(colour="#cc79a7", marker="v"),
     "layer": Look(colour="#d55e00", marker="P"),
+    "ghost": Look(colour="#56b4e9", marker="X"),
+    "local_response": Look(colour="#8c564b", marker="<"),
 }
 DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 MARKERS = "os^DvPX<>"
