@@ -9,8 +9,9 @@ from sklearn.datasets import load_digits
 
 from bnbench import yamlfile
 from bnbench.data import Part, Prepared
+from bnbench.pack import Outcome
 from bnbench.schema import Run
-from bnbench.train import Outcome, start, train
+from bnbench.train import start, train
 
 ROOT = Path(__file__).parent.parent
 

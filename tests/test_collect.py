@@ -119,7 +119,7 @@ def test_the_same_bytes_twice_and_from_a_shuffled_plan(plan: dict[str, Any], tmp
     second = collected(plan, tmp_path)
     again = {path.name: path.read_bytes() for path in second.iterdir()}
     assert again | {"metrics": (tmp_path / "metrics.json").read_bytes()} == kept
-    names = {f"{table}.{kind}" for table in ("runs", "history", "summary") for kind in ("csv", "parquet")}
+    names = {f"{table}.{kind}" for table in ("runs", "history", "summary", "probes") for kind in ("csv", "parquet")}
     assert set(again) == names | {"identity-aa11.json"}
 
 

@@ -11,7 +11,8 @@ import torch
 
 from bnbench import files, store
 from bnbench.errors import SystemFault
-from bnbench.train import Outcome, Pack, start, train
+from bnbench.pack import Outcome, Pack
+from bnbench.train import start, train
 from tests.little import digits, run, trained
 
 NAME = "0" * 16

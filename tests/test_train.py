@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from bnbench import streams
+from bnbench.pack import Outcome
 from bnbench.schema import Run
-from bnbench.train import Outcome, start, train
+from bnbench.train import start, train
 from tests import reference
 from tests.little import digits, run, trained
 

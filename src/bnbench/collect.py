@@ -6,6 +6,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bnbench import tables as store_tables
@@ -13,7 +14,7 @@ from bnbench.errors import UserError
 from bnbench.files import explained, write_json
 from bnbench.spans import span
 from bnbench.summary import COUNTS, aggregate
-from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, RESULTS, settings
+from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, PROBED, RESULTS, settings
 
 SUMMARISED = ("valid_accuracy", "test_accuracy", "test_loss", "train_accuracy")
 
@@ -133,7 +134,7 @@ OUTCOME_COLUMNS = (
 
 
 def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
-    """Write the tables `runs`, `history` and `summary` of a plan, `metrics.json` above, the identity last.
+    """Write the tables `runs`, `history`, `summary` and `probes` of a plan, `metrics.json` above, identity last.
 
     Raises:
         UserError: a run of the plan is missing, cannot be read, or is another than the plan's.
@@ -149,6 +150,8 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     store_tables.write(runs, tables, "runs", RUNS_TYPES)
     store_tables.write(history, tables, "history", HISTORY_TYPES)
     store_tables.write(summary_table(runs), tables, "summary", SUMMARY_TYPES)
+    probed = [run_id for run_id in ids if outcomes[run_id].config["probes"]]
+    store_tables.write_table(probes_table({run_id: read_probes(store, run_id) for run_id in probed}), tables, "probes")
     write_json(tables.parent / "metrics.json", metrics(runs))
     identity = {key: plan[key] for key in ("tier", "tables_id", "trainer_version")}
     write_json(tables / f"identity-{plan['tables_id']}.json", {**identity, "runs": len(ids)})
@@ -189,6 +192,19 @@ def read_history(store: Path, run_id: str) -> History:
         raise _damaged(run_id, path, error) from error
 
 
+def read_probes(store: Path, run_id: str) -> pa.Table:
+    """What a run's probes saw.
+
+    Raises:
+        UserError: it is missing or unreadable.
+    """
+    path = store / run_id / "probes.parquet"
+    try:
+        return pq.read_table(path, schema=pa.schema(list(PROBED.items())))
+    except (OSError, pa.ArrowException) as error:
+        raise _damaged(run_id, path, error) from error
+
+
 def _damaged(run_id: str, path: Path, problem: object) -> UserError:
     if isinstance(problem, FileNotFoundError):
         return UserError(
@@ -226,6 +242,15 @@ def history_table(histories: dict[str, History]) -> pd.DataFrame:
     lengths = [len(history.step) for history in histories.values()]
     run_ids = np.repeat(np.array(list(histories), dtype=object), lengths)
     return pd.DataFrame({"run_id": run_ids, **columns})
+
+
+def probes_table(seen: dict[str, pa.Table]) -> pa.Table:
+    """A row per run and number that a probe saw, in the order of run ids."""
+    schema = pa.schema([("run_id", pa.string()), *PROBED.items()])
+    named = [
+        table.add_column(0, "run_id", pa.array([run_id] * len(table), pa.string())) for run_id, table in seen.items()
+    ]
+    return pa.concat_tables([schema.empty_table(), *named])
 
 
 def summary_table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import prod
 from typing import Any
 
 from bnbench import grid, notation, spans
 from bnbench.errors import UserError
 from bnbench.problems import nearest
-from bnbench.schema import Figure, Params, Run, Step
+from bnbench.schema import Dataset, Figure, Params, Run, Step
 from bnbench.yamlfile import Document, Key
 
+FIRST_GRADIENTS = 10  # the step that the probe of that name looks at first
 MAX_RUNS = 100_000  # a study: more is a slip of the pen
 
 
@@ -113,6 +115,40 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
         yield "backend", f"{rule}, and {run.model} has conv layers; use backend: torch"
     if isinstance(run.schedule, Step):
         yield from (("schedule", problem) for problem in _of_steps(run.schedule, run.epochs))
+    if run.preprocessing == "pca":
+        yield from (("preprocessing", problem) for problem in _of_pca(model, dataset, images))
+    steps = images // run.batch_size * run.epochs
+    evaluations = run.epochs if run.evaluate_every == "epoch" else -(-steps // run.evaluate_every)
+    if run.patience is not None and run.patience >= evaluations:
+        rule = f"a patience of {run.patience} can never stop a run of {evaluations} evaluations"
+        yield "patience", f"{rule}; use a smaller one, more epochs, or null"
+    yield from (("probes", problem) for problem in _of_probes(run, model, steps))
+
+
+def _of_pca(model: notation.Model, dataset: Dataset, images: int) -> Iterator[str]:
+    inputs = prod(dataset.shape)
+    if not isinstance(model.layers[0], notation.Dense):
+        yield "principal components have no place in an image, as a conv layer needs; use zca or a dense net"
+    elif images < inputs:
+        yield f"{images} training images have fewer principal components than {inputs} inputs; use more, or zca"
+
+
+# probe -> hidden layers that it needs
+HIDDEN = {"neurons": 2, "percentiles": 1, "activations": 1, "dead_units": 1}
+
+
+def _of_probes(run: Run, model: notation.Model, steps: int) -> Iterator[str]:
+    """Probes that would find nothing to look at."""
+    if run.probes and run.backend == "numpy":
+        yield "probes look at PyTorch's kernels; leave them out or use backend: torch"
+    hidden = sum(isinstance(layer, notation.Dense | notation.Conv) for layer in model.layers) - 1
+    for name in run.probes:
+        if hidden < HIDDEN.get(name, 0):
+            yield f"{name} looks at hidden layer {HIDDEN[name]}, but {run.model} has {hidden}; use a deeper model"
+    if "hyperplanes" in run.probes and not isinstance(model.layers[0], notation.Dense):
+        yield f"hyperplanes cut the inputs of a dense first layer, but that of {run.model} is none; leave it out"
+    if "gradients" in run.probes and steps < FIRST_GRADIENTS:
+        yield f"gradients looks at step {FIRST_GRADIENTS} first, but the run has {steps} steps; use more epochs"
 
 
 def _of_steps(schedule: Step, epochs: int) -> Iterator[str]:

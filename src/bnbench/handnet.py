@@ -4,7 +4,6 @@ Expect: 784-100-10 on MNIST, Adam, batches of 100: 97 % test accuracy after a fe
 """
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,10 +18,8 @@ from bnbench.layers import Layer, Views
 from bnbench.network import Network
 from bnbench.norms import Population
 from bnbench.optimizers import OPTIMIZERS
+from bnbench.pack import Pack
 from bnbench.schema import Run
-
-if TYPE_CHECKING:
-    from bnbench.train import Pack
 
 
 # a run that diverges is a result, and noted as one by its loss
@@ -45,8 +42,14 @@ class HandNetwork(Network):
         return values.double(), moving.double()
 
     @quiet
-    def forward(self, x: Tensor, training: bool = False, statistics: Population | None = None) -> Tensor:
-        """As `Network.forward`."""
+    def forward(
+        self,
+        x: Tensor,
+        training: bool = False,
+        statistics: Population | None = None,
+        trace: list[Tensor] | None = None,  # noqa: ARG002 - nothing asks for it here
+    ) -> Tensor:
+        """As `Network.forward`, without a trace."""
         self.choose(statistics or self.population)
         self.ways: list[list[Back]] = []
         return torch.stack([self._forward(row, images.double().numpy(), training) for row, images in enumerate(x)])
@@ -78,8 +81,8 @@ def _arrays(views: Views, row: int) -> dict[str, Array]:
     return {name: view[row].numpy() if name == "weight" else view[row, 0].numpy() for name, view in views.items()}
 
 
-@quiet
-def step(pack: "Pack", x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    @quiet
+def step(pack: Pack, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Forward, backward and update of every run: logits_RNK and loss_R of before the update."""
     logits = pack.network.forward(x, training=True)
     share = 1 / pack.run.batch_size if pack.run.loss == "mean" else 1.0

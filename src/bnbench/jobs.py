@@ -20,9 +20,10 @@ from bnbench import cost, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
+from bnbench.pack import Outcome, Pack
 from bnbench.progress import Counts, Progress
 from bnbench.schema import Run
-from bnbench.train import Outcome, Pack, start, train
+from bnbench.train import start, train
 
 CHECKPOINT_SECONDS = 30.0  # at most so much work is lost with a process
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)

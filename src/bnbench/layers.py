@@ -73,10 +73,10 @@ class Plain:
         return 0.0
 
 
-INITS: dict[str, Callable[[int, int], float]] = {
-    "he": lambda fan_in, _: math.sqrt(2 / fan_in),
-    "glorot": lambda fan_in, fan_out: math.sqrt(2 / (fan_in + fan_out)),
-    "normal": lambda _in, _out: 1.0,
+INITS: dict[str, Callable[[int, int, Run], float]] = {
+    "he": lambda fan_in, _out, _run: math.sqrt(2 / fan_in),
+    "glorot": lambda fan_in, fan_out, _run: math.sqrt(2 / (fan_in + fan_out)),
+    "normal": lambda _in, _out, run: run.init_deviation,
 }
 
 
@@ -92,7 +92,7 @@ class Linear(Plain):
         self.weights["weight"] = (inputs, units)
         if bias:
             self.weights["bias"] = (1, units)
-        self.deviation, self.place = INITS[run.init](inputs, units), place
+        self.deviation, self.place = INITS[run.init](inputs, units, run), place
 
     def start(self, name: str, seed: int) -> Tensor | float:
         """Gaussian weights, zero bias."""
@@ -128,7 +128,7 @@ class Conv(Plain):
         self.weights["weight"] = (kernels, size, size, channels)
         if bias:
             self.weights["bias"] = (1, kernels)
-        self.deviation = INITS[run.init](channels * size**2, kernels * size**2)
+        self.deviation = INITS[run.init](channels * size**2, kernels * size**2, run)
 
     def start(self, name: str, seed: int) -> Tensor | float:
         """Gaussian weights, zero bias."""

@@ -28,6 +28,11 @@ class Slot:
     shape: Shape
 
     @property
+    def key(self) -> str:
+        """Its name in a file of weights."""
+        return f"layers.{self.layer}.{self.name}"
+
+    @property
     def end(self) -> int:
         """One past its last element."""
         return self.start + math.prod(self.shape)
@@ -73,7 +78,13 @@ class Network:
             if grads is not None:
                 layer.grads = _views(grads, self.weights, index)
 
-    def forward(self, x: Tensor, training: bool = False, statistics: Population | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        training: bool = False,
+        statistics: Population | None = None,
+        trace: list[Tensor] | None = None,
+    ) -> Tensor:
         """Images x_RNHWC to logits_RNK.
 
         Args:
@@ -81,10 +92,13 @@ class Network:
             training: with the batch's statistics, noting them, and with dropout.
             statistics: outside training, those of norms over a batch: the run's choice if None; `last_epoch` only
                 if it is the run's choice.
+            trace: a list for each layer's output.
         """
         self.choose(statistics or self.population)
         for layer in self.layers:
             x = layer.forward(x, training)
+            if trace is not None:
+                trace.append(x)
         return x
 
     def choose(self, statistics: Population) -> None:
@@ -103,6 +117,26 @@ class Network:
         """Tell the layers which training step comes next."""
         for layer in self.layers:
             layer.moment = moment
+
+    def named(self, values: Tensor, moving: Tensor) -> list[dict[str, Tensor]]:
+        """Each run's weights and moving statistics by layer and name, as "layers.1.weight" (layers from 0 on)."""
+        rows = [(array, slot) for array, slots in ((values, self.weights), (moving, self.moving)) for slot in slots]
+        return [
+            {slot.key: array[i, slot.start : slot.end].view(slot.shape).clone().cpu() for array, slot in rows}
+            for i in range(len(values))
+        ]
+
+    def load(self, named: dict[str, Tensor]) -> None:
+        """Use the weights and moving statistics of one run, as `named` gives them.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        arrays = [torch.zeros(1, _length(slots)) for slots in (self.weights, self.moving)]
+        for array, slots in zip(arrays, (self.weights, self.moving), strict=True):
+            for slot in slots:
+                array[0, slot.start : slot.end] = named[slot.key].flatten()
+        self.bind(*arrays)
 
     def _first(self, slots: list[Slot], seeds: list[int]) -> Tensor:
         rows = torch.zeros(len(seeds), _length(slots))

@@ -15,6 +15,20 @@ Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), AfterValidat
 Count = Annotated[int, Field(ge=1, le=10**9)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Ramp = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
+ProbeName = Literal[
+    "hyperplanes",
+    "gradients",
+    "smoothness",
+    "outputs_histogram",
+    "neurons",
+    "percentiles",
+    "activations",
+    "drift",
+    "one_by_one",
+    "population",
+    "classes",
+    "dead_units",
+]
 Work = Literal["A", "B", "C", "D", "E"]
 Tier = Literal["quick", "small", "full"]
 
@@ -23,6 +37,13 @@ class Strict(BaseModel):
     """Unknown keys are refused, types are not converted, values cannot change."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise ValueError(f"{value!r} stands twice")
+    return values
 
 
 class Constant(Strict):
@@ -56,8 +77,12 @@ class Run(Strict):
     dataset: Annotated[Name, Field(description="a key of `datasets`")]
     train_images: Annotated[Count | None, Field(description="train on the first n of the split; null: on all")]
     preprocessing: Annotated[
-        Literal["unit", "zscore"],
-        Field(description="unit: pixels / 255; zscore: minus mean, over deviation of the training images, per channel"),
+        Literal["raw", "unit", "center", "zscore", "standard", "pca", "zca"],
+        Field(
+            description="raw: pixels 0..255; unit: pixels / 255; zscore: minus mean, over deviation of the training "
+            "images, per channel; per input pixel, of pixels / 255: center: minus its mean; standard: also over its "
+            "deviation; pca, zca: whitened, in the principal components or turned back to pixels"
+        ),
     ]
     model: Annotated[
         str, Field(max_length=200, description="the field's shorthand: 784-100-10, 32C5-P2-64C7-P2-10D, ...")
@@ -105,8 +130,9 @@ class Run(Strict):
     slope: Annotated[NotNegative, Field(description="leaky_relu's slope below zero; prelu's first one")]
     init: Annotated[
         Literal["he", "glorot", "normal"],
-        Field(description="Gaussian weights; variance 2/fan_in, 2/(fan_in + fan_out) or 1"),
+        Field(description="Gaussian weights; variance 2/fan_in, 2/(fan_in + fan_out) or init_deviation squared"),
     ]
+    init_deviation: Annotated[Positive, Field(description="normal: deviation of the first weights")]
     dropout: Annotated[Fraction, Field(description="share of a hidden dense layer's units dropped in training")]
     loss: Annotated[Literal["mean", "sum"], Field(description="cross-entropy over a batch: its mean or its sum")]
     optimizer: Literal["sgd", "adam"]
@@ -128,6 +154,16 @@ class Run(Strict):
     keep_weights: Annotated[
         Literal["last", "best"], Field(description="weights tested and kept: the last, or of best validation accuracy")
     ]
+    save_weights: Annotated[bool, Field(description="true: the run's folder has the weights that are kept")]
+    patience: Annotated[
+        Count | None,
+        Field(description="stop after so many evaluations in which validation accuracy has not risen; null: never"),
+    ]
+    probes: Annotated[
+        list[ProbeName],
+        AfterValidator(_distinct),
+        Field(description="what is measured besides loss and accuracy: rows of the table `probes`"),
+    ]
     diverged_above: Annotated[
         Positive, Field(description="a run has diverged when its loss exceeds so many times that of chance")
     ]
@@ -137,13 +173,6 @@ class Run(Strict):
         Field(description="torch: PyTorch's kernels; numpy: the hand-written reference, fp64, dense nets alone"),
     ]
     seed: Annotated[int, Field(ge=0, lt=2**31, description="decides weights, data order and dropout, nothing else")]
-
-
-def _distinct(values: list[Any]) -> list[Any]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
-            raise ValueError(f"{value!r} stands twice")
-    return values
 
 
 def _optional(name: str, doc: str, wrap: bool) -> type[Strict]:

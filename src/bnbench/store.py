@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor
 
 from bnbench import cost
-from bnbench.files import atomic_folder, explained, write_bytes, write_json
+from bnbench.errors import UserError
+from bnbench.files import atomic_folder, explained, read_json, write_bytes, write_json
+from bnbench.network import Network
+from bnbench.pack import Outcome, Pack
 from bnbench.plan import TRAINER_VERSION
-from bnbench.train import Outcome, Pack
+from bnbench.schema import Run
+from bnbench.tables import PROBED
 
 
 def finished(store: Path, run_id: str) -> bool:
@@ -26,8 +32,9 @@ def finished(store: Path, run_id: str) -> bool:
 
 
 def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
-    """Write a run's folder: `history.json`, then `run.json`. A folder that another process wrote first stays.
+    """Write a run's folder: `history.json`, and `run.json` last. A folder that another process wrote first stays.
 
+    A run with probes has `probes.parquet` too, one with `save_weights` that did not diverge `weights.safetensors`.
     Nothing that differs between two trainings of the same run on one machine is in it: no time, no host, no path.
     """
     columns = list(dict.fromkeys(name for row in outcome.history for name in row))
@@ -39,14 +46,45 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with atomic_folder(store / outcome.name) as folder:
         (folder / "history.json").write_bytes(orjson.dumps(history))
+        if outcome.run.probes:
+            seen = list(zip(*outcome.probed, strict=True)) or [()] * len(PROBED)
+            schema = pa.schema(list(PROBED.items()))
+            pq.write_table(pa.table(list(map(list, seen)), schema=schema), folder / "probes.parquet")
+        if outcome.weights:
+            (folder / "weights.safetensors").write_bytes(serialised(outcome.weights))
         write_json(folder / "run.json", record)
+
+
+def read_network(store: Path, run_id: str, shape: tuple[int, int, int]) -> tuple[Run, Network]:
+    """A finished run's settings, and its network with the weights and moving statistics that it kept.
+
+    Args:
+        store: the run store.
+        run_id: a run that was trained with `save_weights`.
+        shape: channels, height and width of an image.
+
+    Raises:
+        UserError: the run is not there, has no weights, or they are damaged or of another network.
+    """
+    folder = store / run_id
+    path = folder / "weights.safetensors"
+    try:
+        run = Run.model_validate(read_json(folder / "run.json")["config"])
+        network = Network(run, shape)
+        with safe_open(path, "pt") as file:
+            network.load({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 - not a mapping
+    except FileNotFoundError as error:
+        raise UserError(f"{error.filename or path}: no such file; train the run with `save_weights: true`") from None
+    except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+        raise UserError(f"{path}: not the weights of {run_id} ({error}); delete {folder} and train again") from None
+    return run, network
 
 
 def save(checkpoints: Path, pack: Pack) -> None:
     """Save each run of a pack, a file each: its row of every array, its step, its history."""
     for i, name in enumerate(pack.names):
         rows = {key: array[i].contiguous().cpu() for key, array in pack.arrays.items() if key != "grads"}
-        about = {"step": pack.step, "history": pack.history[i], "sha256": _digest(rows)}
+        about = {"step": pack.step, "history": pack.history[i], "probed": pack.probed[i], "sha256": _digest(rows)}
         # by way of memory: safetensors' own error of a full disk does not say so
         content = serialised(rows, metadata={"about": orjson.dumps(about).decode()})
         write_bytes(checkpoints / f"{name}.safetensors", content)
@@ -68,6 +106,7 @@ def restore(pack: Pack, states: list[tuple[dict[str, Any], dict[str, Tensor]]]) 
     """Put saved rows, all of one step, into a pack that was just started."""
     pack.step = states[0][0]["step"]
     pack.history = [about["history"] for about, _ in states]
+    pack.probed = [about["probed"] for about, _ in states]
     for name in states[0][1]:
         pack.arrays[name].copy_(torch.stack([rows[name] for _, rows in states]))
 

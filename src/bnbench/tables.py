@@ -19,6 +19,17 @@ from bnbench.schema import Run
 RENAMED = {"epochs": "max_epochs"}  # `epochs` of a result is how many were trained
 CONFIG = tuple(RENAMED.get(name, name) for name in Run.model_fields)
 CELL = tuple(name for name in CONFIG if name != "seed")
+PROBED: dict[str, pa.DataType] = {
+    "probe": pa.string(),
+    "step": pa.int64(),
+    "epoch": pa.float64(),
+    "part": pa.string(),
+    "layer": pa.int64(),
+    "quantity": pa.string(),
+    "item": pa.int64(),
+    "at": pa.float64(),
+    "value": pa.float64(),
+}
 RESULTS = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy")
 
 
@@ -36,6 +47,8 @@ CONFIG_TYPES: dict[str, pa.DataType] = {
 def settings(config: dict[str, Any]) -> dict[str, Any]:
     """A run's configuration (or a part of it) as columns of a table: what is no number becomes compact text."""
     row = {RENAMED.get(name, name): value for name, value in config.items()}
+    if "probes" in row:
+        row["probes"] = " ".join(row["probes"]) or "none"
     texts = {name for name in row if CONFIG_TYPES[name] == pa.string()}
     return row | {name: _text(row[name]) for name in texts}
 
@@ -63,7 +76,11 @@ def arrow(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
 
 def write(frame: pd.DataFrame, folder: Path, name: str, types: dict[str, pa.DataType]) -> None:
     """Write the columns `types` of `frame` as parquet and CSV named `name` in `folder`, both atomically."""
-    table = arrow(frame, types)
+    write_table(arrow(frame, types), folder, name)
+
+
+def write_table(table: pa.Table, folder: Path, name: str) -> None:
+    """Write `table` as parquet and CSV named `name` in `folder`, both atomically."""
     with atomic(folder / f"{name}.parquet") as path:
         pq.write_table(table, path)
     write_csv(table, folder / f"{name}.csv")

@@ -1,0 +1,141 @@
+"""A pack: runs of one shape in training, side by side, and what it holds between two steps.
+
+Everything a pack knows is in `Pack.arrays` (the run is the first axis of each), `Pack.history` and `Pack.probed`,
+so that a run can leave its pack, or be saved and go on elsewhere, as a row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnbench.network import Network
+from bnbench.schema import Run
+from bnbench.streams import order
+
+Row = dict[str, float | None]
+# what a probe saw: probe, step, epoch, part, layer, quantity, item, at, value
+Probed = Sequence[Any]
+
+# values a network may have in a layer's output per evaluated chunk and run: 2 M are 8 MB
+CHUNK = 2**21
+
+
+@dataclass(frozen=True)
+class Images:
+    """A part of a data set as a pack reads it: x_NHWC fp32, labels (N,), target (N, classes) one-hot."""
+
+    x: Tensor
+    labels: Tensor
+    target: Tensor
+
+
+@dataclass
+class Pack:
+    """Runs in training: their ids and settings, row by row. `run` stands for what they share: all settings but two."""
+
+    names: list[str]
+    runs: list[Run]
+    run: Run
+    network: Network
+    data: dict[str, Images]
+    fingerprint: str
+    arrays: dict[str, Tensor]
+    step: int = 0
+    history: list[list[Row]] = field(default_factory=list)
+    probed: list[list[Probed]] = field(default_factory=list)
+    orders: Tensor | None = None
+
+    @property
+    def seeds(self) -> list[int]:
+        """Each run's seed."""
+        return [run.seed for run in self.runs]
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of an epoch; images that fill no batch are left out."""
+        return len(self.data["train"].x) // self.run.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole training."""
+        return self.epoch_steps * self.run.epochs
+
+    @property
+    def interval(self) -> int:
+        """Steps between two rows of history."""
+        return self.epoch_steps if self.run.evaluate_every == "epoch" else self.run.evaluate_every
+
+    @property
+    def chunk(self) -> int:
+        """How many images are evaluated at a time."""
+        return max(1, CHUNK // self.network.widest)
+
+    @property
+    def rate(self) -> Tensor:
+        """Each run's learning rate now, (runs, 1)."""
+        return (self.arrays["rate"] * self.arrays["factor"]).float()[:, None]
+
+    @property
+    def kept(self) -> tuple[Tensor, Tensor]:
+        """Weights and moving statistics that are tested: the last, or the best so far."""
+        of = "best_" if "best_values" in self.arrays else ""
+        return self.arrays[f"{of}values"], self.arrays[f"{of}moving"]
+
+    @property
+    def kept_steps(self) -> list[int]:
+        """The step that each run's kept weights are of."""
+        if "best_step" in self.arrays:
+            return [int(step) for step in self.arrays["best_step"]]
+        return [self.step] * len(self.names)
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """What the runs see at a step (from 0) of the present epoch: x_RNHWC and the target (R, N, classes)."""
+        place, size, train = step % self.epoch_steps, self.run.batch_size, self.data["train"]
+        if place == 0 or self.orders is None:
+            orders = {seed: order(seed, step // self.epoch_steps, len(train.x)) for seed in self.seeds}
+            self.orders = torch.stack([orders[seed] for seed in self.seeds]).to(train.x.device)
+        index = self.orders[:, place * size : (place + 1) * size]
+        return _gather(train.x, index), _gather(train.target, index)
+
+    def part(self, rows: list[int]) -> "Pack":
+        """These runs alone, in a pack of their own."""
+        index = torch.tensor(rows, dtype=torch.long, device=self.arrays["values"].device)
+        return replace(
+            self,
+            names=[self.names[i] for i in rows],
+            runs=[self.runs[i] for i in rows],
+            history=[self.history[i] for i in rows],
+            probed=[self.probed[i] for i in rows],
+            arrays={name: array[index] for name, array in self.arrays.items()},
+            orders=None if self.orders is None else self.orders[index],
+        )
+
+    def keep(self, rows: list[int]) -> None:
+        """Go on with these runs alone."""
+        rest = self.part(rows)
+        self.names, self.runs, self.history, self.probed = rest.names, rest.runs, rest.history, rest.probed
+        self.arrays, self.orders = rest.arrays, rest.orders
+        self.bind()
+
+    def bind(self) -> None:
+        """Let the network use the arrays as they are now."""
+        self.network.bind(self.arrays["values"], self.arrays["moving"], self.arrays["grads"])
+
+
+def _gather(rows: Tensor, index: Tensor) -> Tensor:
+    return rows.index_select(0, index.flatten()).view(*index.shape, *rows.shape[1:])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run: status, counts, losses and accuracies; its history; what its probes saw; kept weights."""
+
+    name: str
+    run: Run
+    result: dict[str, Any]
+    history: list[Row]
+    probed: list[Probed] = field(default_factory=list)
+    weights: dict[str, Tensor] = field(default_factory=dict)
