@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bnbench import collect, store
+from bnbench.errors import UserError
 from bnbench.pack import Outcome, Pack
 from bnbench.probes import PROBES
 from bnbench.schema import ProbeName, Run
@@ -132,7 +133,7 @@ def test_the_table_of_probes_has_each_number_once_under_its_run(tmp_path: Path) 
 def test_a_run_whose_probes_are_gone_is_named(tmp_path: Path) -> None:
     plan, outcomes = _collected(tmp_path, [run(**SMALL, model="64-12-9-10", probes=["classes"])])
     (tmp_path / "runs" / outcomes[0].name / "probes.parquet").write_bytes(b"PAR1")
-    with pytest.raises(collect.UserError, match=rf"run {outcomes[0].name}.*probes.parquet"):
+    with pytest.raises(UserError, match=rf"run {outcomes[0].name}.*probes.parquet"):
         collect.collect(plan, tmp_path / "runs", tmp_path / "tables")
 
 
