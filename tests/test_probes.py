@@ -23,7 +23,14 @@ SHAPES: list[dict[str, Any]] = [
     {"model": "64-33-7-10", "norm": "none", "activation": "relu", "probes": DENSE},
     {"model": "64-33-7-10", "norm": "batch", "activation": "sigmoid", "optimizer": "adam", "probes": DENSE},
     {"model": "3C3-P2-5C3-13D-10D", "norm": "batch", "order": "post", "probes": CONV, "keep_weights": "best"},
+    {"model": "64-16-8-10", "norm": "renorm", "population": "last_epoch", "renorm_rmax_ramp": [0, 1], "probes": DENSE},
+    {"model": "64-16-8-10", "norm": "center", "population": "batch", "probes": DENSE},
+    {"model": "64-16-8-10", "norm": "group", "probes": DENSE},
 ]
+
+
+def _name(settings: dict[str, Any]) -> str:
+    return f"{settings['model']} {settings['norm']}"
 
 
 def _grid(settings: dict[str, Any]) -> list[Run]:
@@ -38,7 +45,7 @@ def test_every_name_of_the_schema_has_its_probe_and_every_probe_its_name() -> No
     assert set(DENSE) == set(PROBES)
 
 
-@pytest.mark.parametrize("settings", SHAPES, ids=lambda settings: settings["model"])
+@pytest.mark.parametrize("settings", SHAPES, ids=_name)
 def test_probes_see_the_same_in_a_pack_as_alone_bit_for_bit(settings: dict[str, Any]) -> None:
     runs = _grid(settings)
     packed = trained(runs)
@@ -46,7 +53,7 @@ def test_probes_see_the_same_in_a_pack_as_alone_bit_for_bit(settings: dict[str, 
     assert [_bits(outcome) for outcome in packed] == [_bits(trained([one])[0]) for one in runs]
 
 
-@pytest.mark.parametrize("settings", SHAPES, ids=lambda settings: settings["model"])
+@pytest.mark.parametrize("settings", SHAPES, ids=_name)
 def test_looking_changes_nothing_of_what_is_seen(settings: dict[str, Any]) -> None:
     runs = _grid(settings)
     blind = trained([one.model_copy(update={"probes": []}) for one in runs])

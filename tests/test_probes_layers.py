@@ -94,9 +94,12 @@ def test_hyperplanes_that_cut_the_data_are_counted_and_two_inputs_told(preproces
     fires = x @ weight.T > 0
     share = (fires.any(0) & ~fires.all(0)).mean()
     assert share < 1 or preprocessing == "zscore"
-    assert seen.value("hyperplanes", quantity="share_cutting") == pytest.approx(share)
-    smaller = np.minimum(fires.mean(0), 1 - fires.mean(0)).mean()
-    assert seen.value("hyperplanes", quantity="smaller_side") == pytest.approx(smaller, abs=1e-4)
+    assert seen.value("hyperplanes", quantity="share_cutting", at=0) == pytest.approx(share)
+    smaller = np.minimum(fires.mean(0), 1 - fires.mean(0))
+    assert seen.value("hyperplanes", quantity="smaller_side") == pytest.approx(smaller.mean(), abs=1e-4)
+    for cut in (0.01, 0.05, 0.1, 0.25):
+        value = seen.value("hyperplanes", quantity="share_cutting", at=cut)
+        assert value == pytest.approx((smaller >= cut).mean(), abs=1.5 / 90)
     inputs = [int(seen.value("hyperplanes", quantity="input", item=i)) for i in (1, 2)]
     assert inputs == list(np.argsort(-x.var(0), kind="stable")[:2])
     for image in (1, 57, 200):

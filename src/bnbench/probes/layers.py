@@ -14,6 +14,8 @@ UNITS = 5
 PERCENTILES_OF = (15, 50, 85)
 IMAGES = 200  # in the scatter of two inputs
 LINES = 10  # hyperplanes drawn in it
+# least shares of the images on either side of a hyperplane that is said to cut them; 0 is one image
+CUTS = (0.0, 0.01, 0.05, 0.1, 0.25)
 
 
 def _columns(x: Tensor) -> Tensor:
@@ -163,6 +165,8 @@ def _fires(network: Network, trace: list[Tensor]) -> Tensor:
 def _hyperplanes(pack: Pack, picked: Tensor | None) -> Cells:
     """The share of hyperplanes W x + b = 0 that cut the data, and the mean share of images on their smaller side.
 
+    Of many images nearly every hyperplane cuts off at least one, so the share is told also of those that leave at
+    least `CUTS` of the images on either side.
     For a picture: two inputs (those of largest variance) of some images, and of some hyperplanes the line that they
     are in these two, weight_1 input_1 + weight_2 input_2 + shift = 0, the other inputs at their means.
     """
@@ -182,8 +186,9 @@ def _hyperplanes(pack: Pack, picked: Tensor | None) -> Cells:
     cells: Cells = []
     for i, side in enumerate(smaller):
         shift = rest @ weights[i] + bias[i, 0]
-        shares = {"share_cutting": (side > 0).double().mean(), "smaller_side": side.mean() / count}
-        cells.append([*(Cell(float(share), "train", 1, name) for name, share in shares.items()), *scatter])
+        shares = [((side >= max(cut * count, 1)).double().mean(), cut) for cut in CUTS]
+        cells.append([Cell(float(share), "train", 1, "share_cutting", None, cut) for share, cut in shares])
+        cells[-1] += [Cell(float(side.mean()) / count, "train", 1, "smaller_side"), *scatter]
         for unit in range(min(LINES, weights.shape[2])):
             line = (*weights[i, inputs, unit], shift[unit])
             names = zip(("weight_1", "weight_2", "shift"), line, strict=True)
