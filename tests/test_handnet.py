@@ -10,9 +10,10 @@ import torch
 from bnbench import store
 from bnbench.data import Prepared
 from bnbench.download import download
+from bnbench.pack import Outcome
 from bnbench.prepare import prepare
 from bnbench.schema import Dataset
-from bnbench.train import Outcome, start, train, train_step
+from bnbench.train import start, train, train_step
 from bnbench.yamlfile import read
 from tests.little import ROOT, digits, run, trained
 

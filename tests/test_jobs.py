@@ -59,7 +59,8 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 
 RUNS = [run(model="64-24-10", epochs=3, seed=seed, learning_rate=rate) for seed in range(4) for rate in (0.01, 0.1)]
-LONG = [run(model="64-50-10", epochs=60, batch_size=8, seed=seed) for seed in range(6)]
+KEPT: dict[str, Any] = {"probes": ["drift", "percentiles"], "save_weights": True}
+LONG = [run(model="64-50-10", epochs=60, batch_size=8, seed=seed, **KEPT) for seed in range(6)]
 
 
 def test_a_job_stores_each_run_once_and_a_second_start_trains_nothing(tmp_path: Path, prepared: Path) -> None:

@@ -22,7 +22,14 @@ SMALL = {"train_images": 600, "batch_size": 60, "epochs": 2, "dropout": 0.2}
 SHAPES: list[dict[str, Any]] = [
     {"model": "64-33-7-10", "norm": "none", "activation": "relu", "probes": DENSE},
     {"model": "64-33-7-10", "norm": "batch", "activation": "sigmoid", "optimizer": "adam", "probes": DENSE},
-    {"model": "3C3-P2-5C3-13D-10D", "norm": "batch", "order": "post", "probes": CONV, "keep_weights": "best", "epochs": 1},
+    {
+        "model": "3C3-P2-5C3-13D-10D",
+        "norm": "batch",
+        "order": "post",
+        "probes": CONV,
+        "keep_weights": "best",
+        "epochs": 1,
+    },
     {"model": "64-16-8-10", "norm": "renorm", "population": "last_epoch", "renorm_rmax_ramp": [0, 1], "probes": DENSE},
     {"model": "64-16-8-10", "norm": "center", "population": "batch", "probes": DENSE},
     {"model": "64-16-8-10", "norm": "group", "probes": DENSE},

@@ -199,6 +199,7 @@ def _train_part(pack: Pack, place: Place, share: float, counts: Counter[str]) ->
         store.write(place.store, outcome, pack.fingerprint, _device(outcome.run, place))
         store.forget(checkpoints, outcome.name)
         counts[outcome.result["status"]] += 1
+        _advance(share * (1 - outcome.result["steps"] / pack.steps), 0)  # of a run that stopped early
 
     train(pack, watch, done)
 

@@ -42,7 +42,7 @@ def look(pack: Pack, moment: Moment) -> None:
     seen = _walked(pack, due)
     steps = pack.kept_steps if moment == "end" else [pack.step + (moment == "step")] * len(pack.names)
     for name, probe in due.items():
-        for row, step, cells in zip(pack.probed, steps, probe.cells(pack, seen.get(name)), strict=True):
+        for row, step, cells in zip(pack.probed, steps, probe.cells(pack, seen.get(name, torch.empty(0))), strict=True):
             row += [(name, step, step / pack.epoch_steps, *cell[1:], _finite(cell.value)) for cell in cells]
 
 

@@ -11,7 +11,7 @@ ITERATIONS = (10, 20, 30, 40, 50)  # as published in the reading notes on the BN
 MULTIPLES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)  # of the learning rate
 
 
-def _magnitudes(pack: Pack, _picked: Tensor | None) -> Cells:
+def _magnitudes(pack: Pack, _picked: Tensor) -> Cells:
     """L2 norm and mean absolute value of the loss's gradient with respect to each layer's weights."""
     cells: Cells = [[] for _ in pack.names]
     for place in places(pack.network):
@@ -29,7 +29,7 @@ def _published(pack: Pack) -> bool:
 GRADIENTS = Probe(moment="step", due=_published, cells=_magnitudes)
 
 
-def _surface(pack: Pack, _picked: Tensor | None) -> Cells:
+def _surface(pack: Pack, _picked: Tensor) -> Cells:
     """The loss surface of a training batch along its gradient (arXiv 1805.11604, section 3.1).
 
     From the weights of the step, the batch's loss and gradient after plain steps of `MULTIPLES` times the learning
@@ -71,7 +71,7 @@ def _due(pack: Pack) -> bool:
 SMOOTHNESS = Probe(moment="step", due=_due, cells=_surface)
 
 
-def _drift(pack: Pack, _picked: Tensor | None) -> Cells:
+def _drift(pack: Pack, _picked: Tensor) -> Cells:
     """Change of the running statistics since the last evaluation, in units of those of then: mean over channels.
 
     Of the mean: |new - old| / old deviation; of the variance: |new - old| / old variance. A norm that keeps no

@@ -23,7 +23,7 @@ def _columns(x: Tensor) -> Tensor:
     return x.flatten(1, -2)
 
 
-def _histograms(pack: Pack, _picked: Tensor | None) -> Cells:
+def _histograms(pack: Pack, _picked: Tensor) -> Cells:
     """Shares of the first layer's outputs in equal bins between their extremes, and of its norm's, if one follows.
 
     The training batch is the last one, with its own statistics as in training; the validation batch is the first
@@ -72,8 +72,7 @@ def _five(network: Network, trace: list[Tensor]) -> Tensor:
     return _columns(trace[activation - 1])[:, :, :UNITS]
 
 
-def _means(_pack: Pack, picked: Tensor | None) -> Cells:
-    assert picked is not None
+def _means(_pack: Pack, picked: Tensor) -> Cells:
     return [
         [Cell(float(mean), "test", 2, "mean", unit) for unit, mean in enumerate(values.double().mean(0), 1)]
         for values in picked
@@ -89,8 +88,7 @@ def _typical(network: Network, trace: list[Tensor]) -> Tensor:
     return _columns(trace[activation - 1])[:, :, :1]
 
 
-def _percentiles(pack: Pack, picked: Tensor | None) -> Cells:
-    assert picked is not None
+def _percentiles(pack: Pack, picked: Tensor) -> Cells:
     layer, _ = hidden(pack.network)[-1]
     found = [np.percentile(values.double().numpy(), PERCENTILES_OF) for values in picked]
     return [
@@ -108,8 +106,7 @@ def _extremes(network: Network, trace: list[Tensor]) -> Tensor:
     return torch.stack(ends, 1)[:, None]
 
 
-def _smallest_largest(pack: Pack, picked: Tensor | None) -> Cells:
-    assert picked is not None
+def _smallest_largest(pack: Pack, picked: Tensor) -> Cells:
     layers = [layer for layer, _ in hidden(pack.network)]
     low, high = picked[:, :, ::2].amin(1), picked[:, :, 1::2].amax(1)
     return [
@@ -132,9 +129,8 @@ def _reach(network: Network, trace: list[Tensor]) -> Tensor:
     return torch.cat([*inputs, *outputs], 1)[:, None]
 
 
-def _dead(pack: Pack, picked: Tensor | None) -> Cells:
+def _dead(pack: Pack, picked: Tensor) -> Cells:
     """Inactive: its input is never positive. Dead: its output is never other than 0, so nothing can be learned."""
-    assert picked is not None
     inside = [place for place in places(pack.network) if place.activation is not None]
     layers = [place.layer for place in inside]
     units = [_units(pack.network.layers[place.weights].weights["weight"]) for place in inside]
@@ -162,7 +158,7 @@ def _fires(network: Network, trace: list[Tensor]) -> Tensor:
     return (trace[places(network)[0].weights] > 0).sum(1, keepdim=True)
 
 
-def _hyperplanes(pack: Pack, picked: Tensor | None) -> Cells:
+def _hyperplanes(pack: Pack, picked: Tensor) -> Cells:
     """The share of hyperplanes W x + b = 0 that cut the data, and the mean share of images on their smaller side.
 
     Of many images nearly every hyperplane cuts off at least one, so the share is told also of those that leave at
@@ -170,7 +166,6 @@ def _hyperplanes(pack: Pack, picked: Tensor | None) -> Cells:
     For a picture: two inputs (those of largest variance) of some images, and of some hyperplanes the line that they
     are in these two, weight_1 input_1 + weight_2 input_2 + shift = 0, the other inputs at their means.
     """
-    assert picked is not None
     count = len(pack.data["train"].x)
     smaller = torch.minimum(picked.sum(1), count - picked.sum(1)).double()
     x = pack.data["train"].x.flatten(1).cpu()

@@ -21,14 +21,13 @@ def _predicted(_network: Network, trace: list[Tensor]) -> Tensor:
     return trace[-1].argmax(-1, keepdim=True)
 
 
-def _one_by_one(pack: Pack, picked: Tensor | None) -> Cells:
+def _one_by_one(pack: Pack, picked: Tensor) -> Cells:
     """Predictions of the first test images, and accuracy against how many images are predicted together.
 
     With the population's statistics, and, where the norm uses a batch's, with those of the images that are
     predicted together: 1, 2, 4, ..., all; a rest that fills no group is left out, and so are groups too large for
     memory.
     """
-    assert picked is not None
     test = pack.data["test"]
     labels = test.labels.cpu()
     cells: Cells = []
@@ -76,13 +75,12 @@ def _grouped(pack: Pack, i: int, size: int) -> Tensor:
 ONE_BY_ONE = Probe(moment="end", part="test", pick=_predicted, cells=_one_by_one)
 
 
-def _population(pack: Pack, picked: Tensor | None) -> Cells:
+def _population(pack: Pack, picked: Tensor) -> Cells:
     """Test accuracy with the run's statistics, and with those gathered after training.
 
     Gathered: means over all batches of the training set, the weights as they are kept, of the batch's mean and of
     m / (m - 1) times its variance (arXiv 1502.03167, algorithm 2); with dropout, as in training.
     """
-    assert picked is not None
     labels = pack.data["test"].labels.cpu()
     found = {f"accuracy_{pack.run.population}": picked}
     if pack.network.moving:
@@ -113,9 +111,8 @@ def _predicted_after(pack: Pack) -> Tensor:
 POPULATION = Probe(moment="end", part="test", pick=_predicted, cells=_population)
 
 
-def _confusion(pack: Pack, picked: Tensor | None) -> Cells:
+def _confusion(pack: Pack, picked: Tensor) -> Cells:
     """How many test images of each class (item) are taken for each class (at)."""
-    assert picked is not None
     labels, classes = pack.data["test"].labels.cpu(), pack.data["test"].target.shape[1]
     counts = [torch.bincount(labels * classes + one[:, 0], minlength=classes**2) for one in picked]
     return [

@@ -46,7 +46,7 @@ class Probe:
 
     Attributes:
         moment: when it looks.
-        cells: what it tells of each run, given what was picked.
+        cells: what it tells of each run, given what was picked, if anything.
         due: whether it looks this time.
         part: the part of the data to walk over first, outside training.
         pick: what it picks out of the layers' outputs of a chunk of images: (runs, rows, values); the rows of
@@ -54,7 +54,7 @@ class Probe:
     """
 
     moment: Moment
-    cells: Callable[[Pack, Tensor | None], Cells]
+    cells: Callable[[Pack, Tensor], Cells]
     due: Callable[[Pack], bool] = _always
     part: str | None = None
     pick: Callable[[Network, list[Tensor]], Tensor] | None = None
