@@ -29,6 +29,8 @@ OTHERS: dict[str, Any] = {
     "diverged_above": 5.0, "seed": 5, "norm_dense": False, "norm_gamma": 2.0, "norm_beta": 0.0, "population": "batch",
     "norm_groups": 5, "norm_parts": 5, "renorm_rmax": 5.0, "renorm_dmax": 0.5, "renorm_rmax_ramp": [5, 6],
     "renorm_dmax_ramp": [5, 6], "lrn_size": 3, "lrn_alpha": 0.5, "lrn_beta": 0.5, "lrn_k": 0.5, "backend": "numpy",
+
+    "init_deviation": 0.5, "save_weights": True, "patience": 5, "probes": ["classes"],
 }  # fmt: skip
 ONLY = {"precision"}  # settings of which the schema knows a single value
 
