@@ -81,7 +81,7 @@ def _arrays(views: Views, row: int) -> dict[str, Array]:
     return {name: view[row].numpy() if name == "weight" else view[row, 0].numpy() for name, view in views.items()}
 
 
-    @quiet
+@quiet
 def step(pack: Pack, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Forward, backward and update of every run: logits_RNK and loss_R of before the update."""
     logits = pack.network.forward(x, training=True)
