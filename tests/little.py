@@ -24,7 +24,7 @@ def digits() -> Prepared:
     images = np.round(x[order] * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
     labels = y[order].astype(np.int64)
     parts = [Part(images[a:b], labels[a:b]) for a, b in ((0, 1197), (1197, 1437), (1437, 1797))]
-    return Prepared("digits", "0" * 16, 10, (1, 8, 8), *parts)
+    return Prepared("digits", "0" * 16, 10, (1, 8, 8), parts[0], parts[1], parts[2])
 
 
 @cache

@@ -76,7 +76,7 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
         "tier": "quick", "about": "scikit-learn's 8x8 digits; seconds on a laptop", "trainer_version": 1,
         "tables_id": "aa11", "figures_id": "bb22", "report_id": "cc33",
         "datasets": {"digits": {"title": "Digits (8x8)", "licence": "CC BY 4.0 (UCI)"}},
-        "studies": {}, "runs": {},
+        "studies": {}, "runs": {}, "augmentations": [],
     }  # fmt: skip
     for name, (base, axes) in (studies or STUDIES).items():
         title, question = TITLES.get(name, (f"Study {name}", "What happens?"))
@@ -121,7 +121,10 @@ def write_run(store: Path, run_id: str, config: Config, diverges: bool) -> None:
         "learning_rate": [config["learning_rate"]] * epochs,
     }
     results: dict[str, float | None] = {}
-    for part in ("train", "valid", "test"):
+    for part in ("train", "valid", "test", "official"):
+        if part == "official":  # there is none
+            results |= {f"{part}_loss": None, f"{part}_accuracy": None}
+            continue
         if part != "test":  # by default the test set is seen once, at the end
             history |= {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
         results |= {f"{part}_loss": loss[-1], f"{part}_accuracy": accuracy[-1]}

@@ -2,6 +2,8 @@
 
 import errno
 import hashlib
+import io
+import tarfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ from bnbench.download import download
 from bnbench.errors import DataError, SystemFault, UserError
 from bnbench.schema import Dataset, Split
 from bnbench.transfer import Patience
+from tests import pickles
 from tests.web import (
     CONTENT,
     SIZE,
@@ -205,8 +208,8 @@ def test_a_mirror_of_unknown_kind_is_refused_before_anything_is_made(tmp_path: P
     assert listing(tmp_path) == []
 
 
-@pytest.mark.parametrize("file", ["", ".", "..", "../a", "/a", "b/a", "b\\a", ".a", "a\0", "a.part"])
-def test_a_file_name_with_a_folder_in_it_is_refused(tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize("file", ["", ".", "..", "../a", "/a", "b//a", "b/../a", "b/.a", "b\\a", ".a", "a\0", "a.part"])
+def test_a_file_name_that_leaves_the_folder_is_refused(tmp_path: Path, file: str) -> None:
     with pytest.raises(UserError, match="not a plain file name"):
         download("toy", dataset(str(tmp_path), files=(file,)), tmp_path / "raw")
     assert listing(tmp_path) == []
@@ -257,3 +260,129 @@ def test_of_two_downloads_at_once_one_fetches(serve: Serve, tmp_path: Path) -> N
 def test_a_data_set_without_files_needs_no_download(tmp_path: Path) -> None:
     download("digits", dataset(files=()), tmp_path / "raw")
     assert listing(tmp_path) == []
+
+
+def archived(folder: Path, *mirrors: str, **changed: bytes) -> Dataset:
+    """CIFAR-10 in small, in a tar in `folder`; `changed` files are in the tar and not what is declared."""
+    contents = pickles.contents()
+    with tarfile.open(folder / "c.tar.gz", "w:gz") as made:
+        for name, content in ((f"{pickles.FOLDER}/{name}", changed.get(name, c)) for name, c in contents.items()):
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            made.addfile(member, io.BytesIO(content))
+    files = {f"{pickles.FOLDER}/{name}": "md5:" + hashlib.md5(c).hexdigest() for name, c in contents.items()}
+    archive = {"c.tar.gz": "md5:" + hashlib.md5((folder / "c.tar.gz").read_bytes()).hexdigest()}
+    update = {"files": files, "archive": archive, "mirrors": list(mirrors), "format": "cifar"}
+    return dataset().model_copy(update=update)
+
+
+def held(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_archive_is_fetched_unpacked_and_removed(serve: Serve, tmp_path: Path) -> None:
+    data = archived(tmp_path)
+    mirror = serve(body((tmp_path / "c.tar.gz").read_bytes()))
+    data = data.model_copy(update={"mirrors": [mirror.address]})
+    for _ in range(2):
+        download("toy", data, tmp_path / "raw", HURRIED)
+        assert held(tmp_path / "raw") == pickles.contents()
+    assert [path for path, _ in mirror.asked] == ["/base/c.tar.gz"]
+
+
+@pytest.mark.parametrize("sub", ["", "toy"])
+def test_a_folder_unpacked_by_hand_serves_as_well(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sub: str
+) -> None:
+    pickles.write(tmp_path / "own" / sub / pickles.FOLDER)
+    monkeypatch.setenv("BNBENCH_MIRROR", str(tmp_path / "own"))
+    public = serve(status(404))
+    download("toy", archived(tmp_path, public.address), tmp_path / "raw", HURRIED)
+    assert held(tmp_path / "raw") == pickles.contents()
+    assert public.asked == []
+
+
+@pytest.mark.parametrize("damage", ["missing", "corrupt"])
+def test_a_folder_with_a_bad_batch_is_made_good_by_the_archive_or_refused(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    batch = pickles.write(tmp_path / "own" / pickles.FOLDER)[f"{pickles.FOLDER}/data_batch_3"]
+    batch.unlink() if damage == "missing" else batch.write_bytes(b"x")
+    monkeypatch.setenv("BNBENCH_MIRROR", str(tmp_path / "own"))
+    data = archived(tmp_path)
+    with pytest.raises(DataError) as caught:
+        download("toy", data.model_copy(update={"mirrors": [serve(status(404)).address]}), tmp_path / "raw", HURRIED)
+    seen = "no such file" if damage == "missing" else "wrong checksum md5:"
+    assert f"own/{pickles.FOLDER}/data_batch_3: {seen}" in str(caught.value)
+    assert "c.tar.gz: HTTP 404" in str(caught.value)
+    assert "data_batch_3" not in held(tmp_path / "raw")
+    good = serve(body((tmp_path / "c.tar.gz").read_bytes()))
+    download("toy", data.model_copy(update={"mirrors": [good.address]}), tmp_path / "raw", HURRIED)
+    assert held(tmp_path / "raw") == pickles.contents()
+
+
+def test_an_archive_with_another_file_in_it_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
+    data = archived(tmp_path, str(tmp_path), test_batch=b"another")
+    with pytest.raises(DataError, match="its cifar-10-batches-py/test_batch is not the declared one: wrong checksum"):
+        download("toy", data, tmp_path / "raw", HURRIED)
+    assert not [name for name in held(tmp_path / "raw") if name.endswith(".part") or name == "test_batch"]
+
+
+def listed(folder: Path, names: tuple[str, ...] = ("PetImages/Cat/0.jpg", "PetImages/Dog/0.jpg")) -> Dataset:
+    """A folder with a listing, declared by the listing's digest alone."""
+    lines = "".join(f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n" for name in names)
+    (folder / "pets").mkdir(parents=True)
+    (folder / "pets/SHA256SUMS").write_text(lines)
+    for name in names:
+        if ".." not in name:
+            (folder / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "pets" / name).write_bytes(name.encode())
+    files = {"pets/SHA256SUMS": "sha256:" + hashlib.sha256(lines.encode()).hexdigest()}
+    return dataset(str(folder)).model_copy(update={"files": files})
+
+
+def test_what_a_listing_lists_comes_with_it(tmp_path: Path) -> None:
+    data = listed(tmp_path / "own")
+    for _ in range(2):
+        download("toy", data, tmp_path / "raw")
+        found = sorted(str(path.relative_to(tmp_path / "raw")) for path in (tmp_path / "raw").rglob("*.jpg"))
+        assert found == ["pets/PetImages/Cat/0.jpg", "pets/PetImages/Dog/0.jpg"]
+
+
+def test_a_listed_file_that_is_another_is_refused(tmp_path: Path) -> None:
+    data = listed(tmp_path / "own")
+    (tmp_path / "own/pets/PetImages/Dog/0.jpg").write_bytes(b"")
+    with pytest.raises(DataError, match=r"PetImages/Dog/0\.jpg: wrong checksum sha256:.*, 0 bytes"):
+        download("toy", data, tmp_path / "raw")
+    assert not (tmp_path / "raw/pets/PetImages/Dog/0.jpg").exists()
+
+
+@pytest.mark.parametrize("name", ["../../evil.jpg", "PetImages/../../../evil.jpg", "/etc/evil.jpg", "a/.b.jpg"])
+def test_a_listing_that_reaches_outside_is_refused(tmp_path: Path, name: str) -> None:
+    if name.startswith("/"):
+        data = listed(tmp_path / "own", ("..",))
+        (tmp_path / "own/pets/SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")
+        digest = hashlib.sha256((tmp_path / "own/pets/SHA256SUMS").read_bytes()).hexdigest()
+        data = data.model_copy(update={"files": {"pets/SHA256SUMS": f"sha256:{digest}"}})
+    else:
+        data = listed(tmp_path / "own", (name,))
+    with pytest.raises(DataError, match=r"SHA256SUMS:1: .* leaves the folder"):
+        download("toy", data, tmp_path / "raw")
+    assert held(tmp_path / "raw").keys() == {"SHA256SUMS"}
+
+
+@pytest.mark.parametrize("text", ["", "no listing\n", "0" * 64 + " x.jpg\n"])
+def test_a_listing_of_another_form_is_refused(tmp_path: Path, text: str) -> None:
+    data = listed(tmp_path / "own")
+    (tmp_path / "own/pets/SHA256SUMS").write_text(text)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    with pytest.raises(DataError, match="SHA256SUMS"):
+        download("toy", data.model_copy(update={"files": {"pets/SHA256SUMS": f"sha256:{digest}"}}), tmp_path / "raw")
+
+
+def test_foreign_files_below_are_refused_too(tmp_path: Path) -> None:
+    data = listed(tmp_path / "own")
+    download("toy", data, tmp_path / "raw")
+    (tmp_path / "raw/pets/PetImages/Dog/thesis.txt").write_text("dear")
+    with pytest.raises(UserError, match=r"pets/PetImages/Dog/thesis\.txt"):
+        download("toy", data, tmp_path / "raw")

@@ -38,12 +38,12 @@ def write_four(folder: Path) -> dict[str, Path]:
 
 
 def test_digits_are_scikit_learns_images_scaled_to_bytes() -> None:
-    images, labels, *official = digits({})
+    images, labels, *official, about = digits({})
     assert (str(images.dtype), images.shape, str(labels.dtype)) == ("uint8", (1797, 1, 8, 8), "int64")
     scaled = [round(int(value) * 255 / 16) for value in load_digits().images.ravel()]
     assert images.ravel().tolist() == scaled
     assert (images.min(), images.max()) == (0, 255)
-    assert official == [None, None]
+    assert (official, about) == ([None, None], {})
 
 
 def test_digits_take_no_files(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_changed_digits_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_idx_gives_the_bytes_that_were_written(tmp_path: Path) -> None:
-    images, labels, test_images, test_labels = idx(write_four(tmp_path))
+    images, labels, test_images, test_labels, _ = idx(write_four(tmp_path))
     assert images.dtype == np.uint8
     assert images.shape == (4, 1, 2, 3)
     assert images.tobytes() == PIXELS
@@ -73,7 +73,7 @@ def test_idx_gives_the_bytes_that_were_written(tmp_path: Path) -> None:
 
 def test_idx_without_a_test_set_has_none(tmp_path: Path) -> None:
     files = write_four(tmp_path)
-    assert idx({name: files[name] for name in NAMES[:2]})[2:] == (None, None)
+    assert idx({name: files[name] for name in NAMES[:2]})[2:4] == (None, None)
 
 
 @pytest.mark.parametrize("kept", [(), (0,), (0, 2), (0, 1, 2), (1, 2, 3)])

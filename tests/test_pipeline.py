@@ -101,3 +101,21 @@ def test_an_unreachable_mirror_ends_with_the_remedy(project: Path) -> None:
         os.environ.update(environment)
     assert "Set BNBENCH_MIRROR to a folder that holds the file" in told
     assert not (project / "results").exists()
+
+
+def test_moved_images_are_made_once_shared_and_shown(project: Path) -> None:
+    edit(project, "{model: 64-16-10, epochs: 2}", "{model: 64-16-10, epochs: 2, augmentation: published}")
+    assert trained(snakemake(project)) == 4
+    folders = list((project / "data/augmented/digits").iterdir())
+    assert [folder.name.split("-")[0] for folder in folders] == ["published"]
+    assert "figures/augmentation_digits_published.svg" in (project / "reports" / "report.md").read_text()
+    first = tables(project)
+    assert "Nothing to be done" in snakemake(project)
+    edit(project, "seed: [0, 1]}", "seed: [0, 1, 2]}")
+    stamp = (folders[0] / "copies.npy").stat().st_mtime_ns
+    assert trained(snakemake(project)) == 2
+    assert (folders[0] / "copies.npy").stat().st_mtime_ns == stamp
+    edit(project, "seed: [0, 1, 2]}", "seed: [0, 1]}")
+    shutil.rmtree(project / "data")
+    assert trained(snakemake(project)) == 0
+    assert tables(project) == first

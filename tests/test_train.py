@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench import streams
+from bnbench import augment, streams
 from bnbench.pack import Outcome
 from bnbench.schema import Run
 from bnbench.train import start, train
 from tests import reference
 from tests.little import digits, run, trained
+from tests.test_augment import attached, definition
 
 RAMPS = {"renorm_rmax_ramp": [0.5, 1], "renorm_dmax_ramp": [0.25, 1.5]}
 SHAPES: list[dict[str, Any]] = [
@@ -161,3 +162,54 @@ def test_a_published_step_schedule_sets_the_rate_from_its_epochs_on() -> None:
     schedule = {"kind": "step", "from_epoch": [2, 4], "factor": [0.5, 0.1]}
     outcome = trained([run(model="64-10", epochs=5, batch_size=500, learning_rate=0.2, schedule=schedule)])[0]
     assert [row["learning_rate"] for row in outcome.history] == pytest.approx([0.2, 0.1, 0.1, 0.02, 0.02])
+
+
+@pytest.mark.parametrize("copies", ["online", 3])
+@pytest.mark.parametrize("model", ["64-33-10", "3C3-P2-10D"])
+def test_with_augmentation_too_a_run_is_the_same_in_a_pack_as_alone(model: str, copies: int | str) -> None:
+    data = attached(digits(), definition(copies=copies))
+    settings = {"model": model, "batch_size": 7, "epochs": 2, "train_images": 100, "evaluate_every": 5}
+    runs = [run(**settings, seed=seed, learning_rate=rate) for seed in range(3) for rate in (0.01, 0.1)]
+    packed = trained(runs, data)
+    assert [_bits(outcome) for outcome in packed] == [_bits(trained([one], data)[0]) for one in runs]
+    assert packed[0].result["steps"] == 2 * (100 * (3 if copies == 3 else 1) // 7)
+    plain = trained(runs[:1])[0]
+    assert packed[0].history[0]["train_loss"] != plain.history[0]["train_loss"]
+
+
+def test_a_single_image_a_step_is_moved_in_a_pack_as_alone() -> None:
+    data = attached(digits(), definition(copies="online"))
+    runs = [run(model="64-16-10", norm="none", batch_size=1, epochs=1, train_images=30, seed=seed) for seed in range(5)]
+    assert [_bits(outcome) for outcome in trained(runs, data)] == [_bits(trained([one], data)[0]) for one in runs]
+
+
+def test_the_online_form_trains_on_each_image_moved_as_drawn_for_its_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    what = definition(copies="online")
+    settings = run(model="64-10", norm="none", epochs=2, train_images=96, batch_size=32, learning_rate=1e-30)
+    pack = start(["0" * 16], [settings], attached(digits(), what))
+    seen: list[torch.Tensor] = []
+    forward = pack.network.forward
+
+    def watched(x: torch.Tensor, training: bool = False) -> torch.Tensor:
+        if training:
+            seen.append(x[0].clone())
+        return forward(x, training)
+
+    monkeypatch.setattr(pack.network, "forward", watched)
+    train(pack, lambda _pack: None, lambda _outcome: None)
+    pixels = torch.from_numpy(digits().train.images[:96]).movedim(1, -1).float() / 255
+    for epoch in range(2):
+        moved = augment.move(pixels, augment.online(0, what, epoch, (96, 1, 8, 8)))
+        expected = moved[streams.order(0, epoch, 96)]
+        assert torch.equal(torch.cat(seen[3 * epoch : 3 * epoch + 3]), expected)
+
+
+def test_the_published_test_set_is_measured_beside_the_test_images_taken_out() -> None:
+    data = digits()
+    both = type(data)(**{**vars(data), "official": data.valid})
+    with_it, without = (trained([run(model="64-10", epochs=1, evaluate_test=True)], some)[0] for some in (both, data))
+    assert with_it.result["official_accuracy"] == with_it.result["valid_accuracy"]
+    assert with_it.history[-1]["official_loss"] == with_it.result["official_loss"]
+    assert (without.result["official_accuracy"], without.result["official_loss"]) == (None, None)
+    assert "official_loss" not in without.history[-1]
+    assert with_it.result["test_accuracy"] == without.result["test_accuracy"]

@@ -57,9 +57,20 @@ def prepare(arguments: Arguments) -> None:
     from bnbench.params import dataset
     from bnbench.prepare import prepare as make
 
-    manifest = make(arguments.dataset, dataset(arguments.params, arguments.dataset), arguments.raw, arguments.out)
+    name = arguments.dataset
+    manifest = make(name, dataset(arguments.params, name), arguments.raw, arguments.out, arguments.workers)
     counts = ", ".join(f"{part['n']} {name}" for name, part in manifest["parts"].items())
     print(f"{manifest['name']}: {counts} images of {'x'.join(map(str, manifest['shape']))} in {arguments.out}")
+
+
+def augment(arguments: Arguments) -> None:
+    """Move a prepared data set's training images at random, as copies or for a contact sheet alone."""
+    from bnbench.augment import augment as make
+    from bnbench.params import augmentation, dataset
+
+    definition = augmentation(arguments.params, arguments.augmentation)
+    make(dataset(arguments.params, arguments.dataset), definition, arguments.data, arguments.out)
+    print(f"{arguments.dataset}, {arguments.augmentation}: copies: {definition.copies}, in {arguments.out}")
 
 
 def train(arguments: Arguments) -> None:
@@ -99,6 +110,13 @@ def _positive(text: str) -> int:
     return number
 
 
+PLAN = ("plan", {"type": Path, "help": "the plan's file, as the workflow writes it"})
+DATASET = ("dataset", {"help": "a key of `datasets` in the parameter file"})
+AUGMENTATION = ("augmentation", {"help": "a key of `augmentations` in the parameter file"})
+RAW = ("--raw", {"type": Path, "help": "the downloaded folder"})
+PREPARED = ("--data", {"type": Path, "required": True, "help": "the folder that `bnbench prepare` filled"})
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line: a sub-command per stage."""
     top = argparse.ArgumentParser(prog="bnbench", description="What batch normalisation really does, measured.")
@@ -119,14 +137,12 @@ def parser() -> argparse.ArgumentParser:
     def path(name: str, help_text: str) -> tuple[str, dict[str, Any]]:
         return name, {"type": Path, "required": True, "help": help_text}
 
-    record = ("plan", {"type": Path, "help": "the plan's file, as the workflow writes it"})
-    dataset = ("dataset", {"help": "a key of `datasets` in the parameter file"})
     add(plan, params, tier, workers)
     tables = path("--tables", "the folder of tables")
     add(schema, path("--out", "the JSON file"))
-    add(download, dataset, params, path("--out", "the folder, which will hold these files alone"))
-    raw = ("--raw", {"type": Path, "help": "the downloaded folder"})
-    add(prepare, dataset, params, raw, path("--out", "the folder of arrays and manifest"))
+    add(download, DATASET, params, path("--out", "the folder, which will hold these files alone"))
+    add(prepare, DATASET, params, RAW, path("--out", "the folder of arrays and manifest"), workers)
+    add(augment, DATASET, AUGMENTATION, params, PREPARED, path("--out", "the folder of moved images and manifest"))
     add(
         train,
         ("job", {"type": Path, "help": "a list of packs, as the workflow writes it"}),
@@ -141,9 +157,9 @@ def parser() -> argparse.ArgumentParser:
         ("--log", {"type": Path, "help": "a line per pack goes there"}),
         workers,
     )
-    add(collect, record, path("--store", "the run store"), path("--out", "the folder of tables"))
-    add(figures, record, tables, path("--out", "the folder of figures"), workers)
-    add(report, record, tables, path("--figures", "the folder of figures"), path("--out", "the report's folder"))
+    add(collect, PLAN, path("--store", "the run store"), path("--out", "the folder of tables"))
+    add(figures, PLAN, tables, path("--out", "the folder of figures"), workers)
+    add(report, PLAN, tables, path("--figures", "the folder of figures"), path("--out", "the report's folder"))
     return top
 
 

@@ -16,7 +16,9 @@ from bnbench.spans import span
 from bnbench.summary import COUNTS, aggregate
 from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, PROBED, RESULTS, settings
 
-SUMMARISED = ("valid_accuracy", "test_accuracy", "test_loss", "train_accuracy")
+SUMMARISED = ("valid_accuracy", "test_accuracy", "test_loss", "train_accuracy", "official_accuracy")
+
+AT_THE_END = ("test_loss", "test_accuracy", "official_loss", "official_accuracy")  # unless evaluate_test
 
 WHERE_TYPES: dict[str, pa.DataType] = dict.fromkeys(("study", "work", "tier"), pa.string())
 RUNS_TYPES: dict[str, pa.DataType] = {
@@ -86,13 +88,15 @@ class Outcome(Stored):
     valid_accuracy: float | None
     test_loss: float | None
     test_accuracy: float | None
+    official_loss: float | None
+    official_accuracy: float | None
     environment: Environment
 
 
 class History(Stored):
     """A run's `history.json`: columns of equal length.
 
-    The test columns may be missing, where the test set is measured at the end alone; all columns are, where a run
+    The columns of test sets may be missing, where they are measured at the end alone; all columns are, where a run
     diverged before its first evaluation.
     """
 
@@ -105,13 +109,15 @@ class History(Stored):
     valid_accuracy: list[float | None]
     test_loss: list[float | None]
     test_accuracy: list[float | None]
+    official_loss: list[float | None]
+    official_accuracy: list[float | None]
 
     @model_validator(mode="before")
     @classmethod
     def _not_measured(cls, columns: Any) -> Any:
         if not isinstance(columns, dict):
             return columns
-        missing = ("test_loss", "test_accuracy") if columns else tuple(cls.model_fields)
+        missing = AT_THE_END if columns else tuple(cls.model_fields)
         return {name: [None] * len(columns.get("step") or ()) for name in missing} | columns
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from typing import Any
 from bnbench import grid, notation, spans
 from bnbench.errors import UserError
 from bnbench.problems import nearest
-from bnbench.schema import Dataset, Figure, Params, Run, Step
+from bnbench.schema import NO_AUGMENTATION, Dataset, Figure, Params, Run, Step
 from bnbench.yamlfile import Document, Key
 
 FIRST_GRADIENTS = 10  # the step that the probe of that name looks at first
@@ -106,7 +106,15 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
     except notation.NotationError as error:
         yield "model", str(error)
         return
-    images = min(run.train_images or dataset.train_images, dataset.train_images)
+    if run.augmentation != NO_AUGMENTATION and run.augmentation not in params.augmentations:
+        known = [NO_AUGMENTATION, *params.augmentations]
+        near = nearest(run.augmentation, known)
+        yield "augmentation", f"no augmentation {run.augmentation!r} (there: {', '.join(known)}){near}"
+        return
+    if run.keep_weights == "best" and dataset.split.valid == "test":
+        problem = "best would be chosen by the test images, for they serve for validation too (split.valid: test)"
+        yield "keep_weights", f"{problem}; use keep_weights: last"
+    images = min(run.train_images or dataset.train_images, dataset.train_images) * times(params, run)
     if run.batch_size > images:
         yield "batch_size", f"a batch of {run.batch_size} is larger than the training set of {images} images"
     yield from spans.problems(run, model, dataset.shape)
@@ -149,6 +157,12 @@ def _of_probes(run: Run, model: notation.Model, steps: int) -> Iterator[str]:
         yield f"hyperplanes cut the inputs of a dense first layer, but that of {run.model} is none; leave it out"
     if "gradients" in run.probes and steps < FIRST_GRADIENTS:
         yield f"gradients looks at step {FIRST_GRADIENTS} first, but the run has {steps} steps; use more epochs"
+
+
+def times(params: Params, run: Run) -> int:
+    """How many times as large a run's augmentation makes its training set."""
+    found = params.augmentations.get(run.augmentation)
+    return found.times if found else 1
 
 
 def _of_steps(schedule: Step, epochs: int) -> Iterator[str]:

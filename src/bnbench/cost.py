@@ -42,10 +42,10 @@ def flops(model: str, shape: notation.Shape) -> int:
     return total
 
 
-def steps(run: Run, dataset: Dataset) -> int:
-    """Training steps of a run."""
+def steps(run: Run, dataset: Dataset, times: int = 1) -> int:
+    """Training steps of a run whose augmentation makes the training set so many times as large."""
     images = min(run.train_images or dataset.train_images, dataset.train_images)
-    return images // run.batch_size * run.epochs
+    return images * times // run.batch_size * run.epochs
 
 
 @cache
@@ -60,10 +60,10 @@ def rate() -> float:
         return 20 * 2 * 256**3 / (time.perf_counter() - start)
 
 
-def seconds(runs: list[Run], dataset: Dataset) -> float:
+def seconds(runs: list[Run], dataset: Dataset, times: int = 1) -> float:
     """Estimated time of a pack of `runs` in one worker, before the machine's own correction."""
     run = runs[0]
-    count = steps(run, dataset)
+    count = steps(run, dataset, times)
     layers = len(notation.parse(run.model).layers)
     arithmetic = len(runs) * 3 * flops(run.model, dataset.shape) * count * run.batch_size
     return count * layers * LAYER_SECONDS + arithmetic / (EFFICIENCY * rate())

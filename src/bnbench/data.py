@@ -1,28 +1,50 @@
 """Prepared data: what decides them (known before they exist), and reading them with every byte checked."""
 
+import hashlib
+import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bnbench.errors import DataError
 from bnbench.files import checksum, digest, read_json
-from bnbench.schema import Dataset
+from bnbench.schema import Augmentation, Dataset
 
-PREPARE_VERSION = 1  # raise it when the same files and split give other arrays
+PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
+AUGMENT_VERSION = 1  # raise it when the same images and augmentation give other copies
 PARTS = ("train", "valid", "test")
+OFFICIAL = "official"  # a fourth part: the published test set, where `test` was taken out of the training images
 ARRAYS = ("images", "labels")
 MANIFEST = "manifest.json"
+COPIES, SHEET = "copies.npy", "sheet.npy"
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+class Arrays(NamedTuple):
+    """What raw files hold: all images, N x C x H x W, and labels; the published test set's; what the manifest says."""
+
+    images: Images
+    labels: Labels
+    test_images: Images | None = None
+    test_labels: Labels | None = None
+    about: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
 def fingerprint(dataset: Dataset) -> str:
     """Hash of what decides the prepared arrays, and of nothing else; mirrors, title and licence may vary."""
-    return digest("prepare", PREPARE_VERSION, dataset.format, dataset.files, dataset.split.model_dump())
+    size = [dataset.shape] if dataset.format == "folders" else []  # elsewhere the files say it
+    return digest("prepare", PREPARE_VERSION, dataset.format, dataset.files, dataset.split.model_dump(), *size)
+
+
+def augmented_fingerprint(dataset: Dataset, augmentation: Augmentation) -> str:
+    """Hash of what decides the moved copies of a data set's training images."""
+    return digest("augment", AUGMENT_VERSION, fingerprint(dataset), augmentation.model_dump())
 
 
 @dataclass(frozen=True)
@@ -31,6 +53,32 @@ class Part:
 
     images: Images
     labels: Labels
+
+
+@dataclass(frozen=True)
+class Augmented:
+    """An augmentation of a data set's training images.
+
+    Its fingerprint and definition; `copies`, uint8, k - 1 x N x C x H x W, none for the online form; and `sheet`,
+    uint8, a few images, each with what becomes of it: images x columns x C x H x W.
+    """
+
+    fingerprint: str
+    definition: Augmentation
+    copies: Images | None
+    sheet: Images
+
+    @classmethod
+    def read(cls, folder: Path) -> "Augmented":
+        """Load a folder that `augment` wrote.
+
+        Raises:
+            DataError: a file is missing or altered.
+        """
+        manifest = read_manifest(folder)
+        arrays = {name: _read_array(folder / name, recorded) for name, recorded in manifest["files"].items()}
+        definition = Augmentation.model_validate(manifest["augmentation"])
+        return cls(manifest["fingerprint"], definition, arrays.get(COPIES), arrays[SHEET])
 
 
 @dataclass(frozen=True)
@@ -44,26 +92,41 @@ class Prepared:
     train: Part
     valid: Part
     test: Part
+    official: Part | None = None
+    augmented: Augmented | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> "Prepared":
-        """Load a folder that `prepare` wrote.
+    def read(cls, folder: Path, augmented: Path | None = None) -> "Prepared":
+        """Load a folder that `prepare` wrote, and one that `augment` wrote from it.
 
         Raises:
             DataError: a file is missing, altered, truncated or one too many.
         """
         manifest = read_manifest(folder)
-        expected = {MANIFEST} | {file_name(part, array) for part in PARTS for array in ARRAYS}
+        expected = {MANIFEST} | {file_name(part, array) for part in manifest["parts"] for array in ARRAYS}
         extra = {path.name for path in folder.iterdir() if path.name[0] != "."} - expected
         if extra:
             raise _untrusted(folder / min(extra), "does not belong to the prepared data")
-        parts = {part: _read_part(folder, part, manifest["parts"][part]) for part in PARTS}
-        return cls(manifest["name"], manifest["fingerprint"], manifest["classes"], tuple(manifest["shape"]), **parts)
+        parts: dict[str, Any] = {name: _read_part(folder, name, part) for name, part in manifest["parts"].items()}
+        more = Augmented.read(augmented) if augmented else None
+        known = manifest["name"], manifest["fingerprint"], manifest["classes"], tuple(manifest["shape"])
+        return cls(*known, **parts, augmented=more)
 
 
 def file_name(part: str, array: str) -> str:
     """The file of one array: `train_images.npy`."""
     return f"{part}_{array}.npy"
+
+
+def save(path: Path, array: Images | Labels) -> str:
+    """Write an array; returns its file's sha256.
+
+    By way of memory: written directly, a full disk gives an OSError that does not say so.
+    """
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    path.write_bytes(buffer.getbuffer())
+    return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
 def seal(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -82,7 +145,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: no such file, so no data are prepared here; run `bnbench prepare`") from None
+        raise DataError(f"{path}: no such file, so no data are here; run `bnbench prepare` or `augment`") from None
     except ValueError:
         raise _untrusted(path, "is no JSON") from None
     if not isinstance(manifest, dict) or seal(manifest) != manifest:
@@ -104,4 +167,4 @@ def _read_array(path: Path, recorded: str) -> Any:
 
 
 def _untrusted(path: Path, what: str) -> DataError:
-    return DataError(f"{path} {what}; delete the folder {path.parent} so that it is prepared anew")
+    return DataError(f"{path} {what}; delete the folder {path.parent}, so that it is prepared or augmented anew")

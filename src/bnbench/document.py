@@ -135,6 +135,16 @@ def data_sets(inputs: Inputs) -> list[str]:
     return [heading(2, "Data sets", "data-sets"), table(["Data set", "Licence"], rows)]
 
 
+def augmentations(inputs: Inputs) -> list[str]:
+    """The contact sheets of the augmentations that the runs use."""
+    parts = []
+    for index, entry in enumerate(inputs.plan["augmentations"]):
+        name = labels.contact_sheet(entry["dataset"], entry["augmentation"])
+        caption = (inputs.figures / f"{name}.md").read_text(encoding="utf-8").strip()
+        parts.append(image(f"{inputs.folder}/{name}.svg", caption, f"augmentation-{index + 1}"))
+    return [heading(2, "Augmentation", "augmentation"), *parts] if parts else []
+
+
 def environment(inputs: Inputs) -> list[str]:
     """Where the runs were made."""
     columns = ["torch", "cpu", "device", "threads"]
@@ -178,5 +188,5 @@ def words(_inputs: Inputs) -> list[str]:
 Section = Callable[[Inputs], list[str]]
 StudySection = Callable[[Inputs, str, str], list[str]]
 # The order of the report. Claims and published values: a section, and a column of `results.COLUMNS`.
-SECTIONS: tuple[Section, ...] = (overview, studies, data_sets, environment, reproduce, words)
+SECTIONS: tuple[Section, ...] = (overview, studies, data_sets, augmentations, environment, reproduce, words)
 STUDY: tuple[StudySection, ...] = (question, setting_tables, result_table, study_figures)

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from bnbench.archive import unpack
 from bnbench.errors import DataError, UserError
 from bnbench.files import atomic, checksum, explained
+from bnbench.listing import LISTING, expanded, is_plain
 from bnbench.schema import Dataset
 from bnbench.transfer import MirrorError, Patience, fetch
 
@@ -24,8 +26,14 @@ log = logging.getLogger(__name__)
 class Wanted:
     """A file: where it goes, and the checksum that it must have."""
 
-    path: Path
+    folder: Path
+    name: str  # a path below `folder`, and below a mirror
     declared: str
+
+    @property
+    def path(self) -> Path:
+        """Its place."""
+        return self.folder / self.name
 
     @property
     def part(self) -> Path:
@@ -46,34 +54,71 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
     """Put the files of `dataset` into folder `out`, which then holds them and nothing else.
 
     Files that are there with the right checksum are kept. Where a download breaks off, `FILE.part` stays and
-    the next call goes on from it. What the environment variable BNBENCH_MIRROR names is tried first.
+    the next call goes on from it. What the environment variable BNBENCH_MIRROR names is tried first. With an
+    `archive`, local mirrors may hold the files themselves; else the archive is fetched, unpacked and removed.
 
     Raises:
-        UserError: a file name with a folder in it, a mirror of unknown kind, foreign files in `out`.
-        DataError: no mirror gave a file with the declared checksum.
+        UserError: a file name that is not plain, a mirror of unknown kind, foreign files in `out`.
+        DataError: no mirror gave a file with the declared checksum, or an archive that cannot be trusted.
         SystemFault: `out` cannot be written.
     """
-    files = [Wanted(out / _plain(name, file), declared) for file, declared in dataset.files.items()]
+    for file in [*dataset.files, *dataset.archive]:
+        _check_plain(name, file)
     mirrors = _mirrors(name, dataset)
-    if not files:
+    if not dataset.files:
         return  # the data come with a library
+    fetcher = Fetcher(name, mirrors, patience or Patience())
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
         with _alone(out):
-            _tidy(name, out, files)
+            archives = [Wanted(out, file, declared) for file, declared in dataset.archive.items()]
+            for file, declared in dataset.files.items():
+                if Path(file).name == LISTING:
+                    fetcher.bring(Wanted(out, file, declared))
+            files = [Wanted(out, file, declared) for file, declared in expanded(dataset.files, out).items()]
+            _tidy(name, out, [*files, *archives])
+            for archive in archives:
+                _bring_from(archive, files, fetcher)
             for wanted in files:
-                if not wanted.there():
-                    mirrors = _fetch(name, wanted, mirrors, patience or Patience())
+                fetcher.bring(wanted)
+            for wanted in [*files, *archives]:
                 wanted.part.unlink(missing_ok=True)
 
 
-def _plain(name: str, file: str) -> str:
-    if not file or file.startswith(".") or file.endswith(".part") or any(sign in file for sign in "/\\\0"):
+def _check_plain(name: str, file: str) -> None:
+    if not is_plain(file):
         raise UserError(
-            f"datasets.{name}.files: {file!r} is not a plain file name; write it without folders, "
+            f"datasets.{name}.files: {file!r} is not a plain file name; write it without leaving the folder, "
             "without a leading dot and without .part at its end"
         )
-    return file
+
+
+def _bring_from(archive: Wanted, files: list[Wanted], fetcher: "Fetcher") -> None:
+    """Bring files from local mirrors as they are, or else, all of them, from the archive."""
+    local = Fetcher(fetcher.name, [bases for bases in fetcher.mirrors if _is_local(bases[0])], fetcher.patience)
+    try:
+        for wanted in files:
+            local.bring(wanted)
+    except NotServed as alone:
+        try:
+            fetcher.bring(archive)
+        except NotServed as error:
+            raise NotServed(fetcher.name, f"{archive.name}, or {alone.what}", error.seen + alone.seen) from None
+        _unpack(archive, files)
+    archive.path.unlink(missing_ok=True)
+
+
+def _unpack(archive: Wanted, files: list[Wanted]) -> None:
+    try:
+        unpack(archive.path, {wanted.name: wanted.part for wanted in files})
+        for wanted in files:
+            try:
+                _settle(wanted)
+            except MirrorError as error:
+                raise DataError(f"{archive.path}: its {wanted.name} is not the declared one: {error}") from None
+    finally:
+        for wanted in files:
+            wanted.part.unlink(missing_ok=True)
 
 
 def _mirrors(name: str, dataset: Dataset) -> list[list[str]]:
@@ -115,46 +160,72 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def _tidy(name: str, out: Path, files: list[Wanted]) -> None:
     """Remove what a killed download left in `out`; refuse what is not ours, it may be dear to somebody."""
-    for wanted in files:
-        for left in out.glob(f".{wanted.path.name}.*"):
-            left.unlink()
-    ours = {path.name for wanted in files for path in (wanted.path, wanted.part) if not path.is_dir()}
-    foreign = sorted(path.name for path in out.iterdir() if path.name not in ours and path.name[0] != ".")
+    for folder in {wanted.path.parent for wanted in files}:
+        for left in folder.glob(".*.*"):
+            if any(left.name.startswith(f".{wanted.path.name}.") for wanted in files):
+                left.unlink()
+    ours = {path for wanted in files for path in (wanted.path, wanted.part) if not path.is_dir()}
+    ours |= {parent for wanted in files for parent in wanted.path.parents}
+    foreign = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path not in ours and path.name[0] != ".")
     if foreign:
         raise UserError(
-            f"{out} must hold the files of datasets.{name} alone, but there is also: {', '.join(foreign)}; "
+            f"{out} must hold the files of datasets.{name} alone, but there is also: {', '.join(foreign[:20])}; "
             "move that away, or download into another folder"
         )
 
 
-def _fetch(name: str, wanted: Wanted, mirrors: list[list[str]], patience: Patience) -> list[list[str]]:
-    """Put one file in its place; returns the mirrors, the one that served first: it gives the next file."""
-    seen: list[str] = []
-    for index, bases in enumerate(mirrors):
-        failures = []
-        for base in bases:
-            try:
-                _from_mirror(base, wanted, patience)
-            except MirrorError as error:
-                failures.append(f"{base}/{wanted.path.name}: {error}")
-            else:
-                log.info("%s: from %s", wanted.path, base)
-                return mirrors[index:] + mirrors[:index]
-        log.warning("%s", "; ".join(failures))
-        seen += failures
-    raise DataError(
-        f"{name}: no mirror gave {wanted.path.name} with checksum {wanted.declared}. Seen:\n"
-        + "".join(f"  {line}\n" for line in seen or ["no mirror is declared"])
-        + f"Set {MIRROR} to a folder that holds the file, or add a mirror to datasets.{name}.mirrors "
-        "in params.yaml."
-    )
+class NotServed(DataError):
+    """No mirror gave a file."""
+
+    def __init__(self, name: str, what: str, seen: list[str]) -> None:
+        super().__init__(
+            f"{name}: no mirror gave {what}. Seen:\n"
+            + "".join(f"  {line}\n" for line in seen or ["no mirror is declared"])
+            + f"Set {MIRROR} to a folder that holds the file, or add a mirror to datasets.{name}.mirrors "
+            "in params.yaml."
+        )
+        self.what, self.seen = what, seen
+
+
+@dataclass
+class Fetcher:
+    """Brings a data set's files, each from the mirror that served last or the next that does."""
+
+    name: str
+    mirrors: list[list[str]]
+    patience: Patience
+
+    def bring(self, wanted: Wanted) -> None:
+        """Put one file in its place, unless it is there.
+
+        Raises:
+            NotServed: no mirror gave it.
+        """
+        seen: list[str] = []
+        if wanted.there():
+            return
+        wanted.path.parent.mkdir(parents=True, exist_ok=True)
+        for index, bases in enumerate(self.mirrors):
+            failures = []
+            for base in bases:
+                try:
+                    _from_mirror(base, wanted, self.patience)
+                except MirrorError as error:
+                    failures.append(f"{base}/{wanted.name}: {error}")
+                else:
+                    log.info("%s: from %s", wanted.path, base)
+                    self.mirrors = self.mirrors[index:] + self.mirrors[:index]
+                    return
+            log.warning("%s", "; ".join(failures))
+            seen += failures
+        raise NotServed(self.name, f"{wanted.name} with checksum {wanted.declared}", seen)
 
 
 def _from_mirror(base: str, wanted: Wanted, patience: Patience) -> None:
     if _is_local(base):
-        _copy(_folder(base) / wanted.path.name, wanted.part)
+        _copy(_folder(base) / wanted.name, wanted.part)
         return _settle(wanted)
-    address = f"{base}/{quote(wanted.path.name)}"
+    address = f"{base}/{quote(wanted.name)}"
     fetch(address, wanted.part, patience)
     try:
         return _settle(wanted)

@@ -14,7 +14,9 @@ from matplotlib.figure import Figure as Drawing
 from bnbench import labels
 from bnbench import tables as store_tables
 from bnbench.captions import caption
+from bnbench.contact import contact_caption, draw_contact
 from bnbench.curves import draw_curves
+from bnbench.data import Augmented
 from bnbench.errors import UserError
 from bnbench.files import atomic, explained, read_json, write_bytes, write_json
 from bnbench.look import STYLE
@@ -53,7 +55,7 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     else:
         for job in jobs:
             save(job)
-    names = sorted(job.name for job in jobs)
+    names = sorted([*(job.name for job in jobs), *(save_contact(plan, entry, out) for entry in plan["augmentations"])])
     for name in set(before) - set(names):
         for suffix in SUFFIXES:
             (out / f"{name}.{suffix}").unlink(missing_ok=True)
@@ -93,16 +95,31 @@ def list_jobs(plan: dict[str, Any], tables: Path, out: Path) -> list[Job]:
     return jobs
 
 
+def save_contact(plan: dict[str, Any], entry: dict[str, str], out: Path) -> str:
+    """Write the contact sheet of an augmentation as SVG and PNG, and its caption; returns its name."""
+    augmented, name = (
+        Augmented.read(Path(entry["folder"])),
+        labels.contact_sheet(entry["dataset"], entry["augmentation"]),
+    )
+    title = plan["datasets"][entry["dataset"]]["title"]
+    with mpl.rc_context(cast(Any, STYLE)):
+        _save(draw_contact(augmented), out / name, f"{title}, augmentation {entry['augmentation']}")
+    write_bytes(out / f"{name}.md", (contact_caption(augmented, entry["augmentation"], title) + "\n").encode())
+    return name
+
+
+def _save(drawing: Drawing, place: Path, title: str) -> None:
+    with atomic(place.with_name(f"{place.name}.svg")) as path:
+        drawing.savefig(path, format="svg", metadata={"Date": None, "Creator": None, "Title": title})
+    with atomic(place.with_name(f"{place.name}.png")) as path:
+        drawing.savefig(path, format="png", metadata={"Software": None})
+
+
 def save(job: Job) -> None:
     """Write a figure as SVG and PNG, its points as CSV and its caption as Markdown."""
     named = labels.titled(job.points, job.titles)
     with mpl.rc_context(cast(Any, STYLE)):  # its stubs list each name of each setting
-        drawing = FIGURES[job.options.kind](named, job.options)
-        with atomic(job.out / f"{job.name}.svg") as path:
-            metadata = {"Date": None, "Creator": None, "Title": job.options.title}
-            drawing.savefig(path, format="svg", metadata=metadata)
-        with atomic(job.out / f"{job.name}.png") as path:
-            drawing.savefig(path, format="png", metadata={"Software": None})
+        _save(FIGURES[job.options.kind](named, job.options), job.out / job.name, job.options.title)
     kinds = types(facets(job.options), x_column(job.options))
     store_tables.write_csv(store_tables.arrow(job.points, kinds), job.out / f"{job.name}.csv")
     write_bytes(job.out / f"{job.name}.md", (caption(named, job.options) + "\n").encode())

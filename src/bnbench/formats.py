@@ -10,18 +10,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bnbench.data import Images, Labels
+from bnbench.cifar import cifar
+from bnbench.data import Arrays, Images, Labels, Shape
 from bnbench.errors import DataError, UserError
-
-# All images and labels, then the published test set's if there is one. Images: N x C x H x W.
-Arrays = tuple[Images, Labels, Images | None, Labels | None]
+from bnbench.folders import folders
 
 DIGITS_SHA256 = "0b7e9c3202d7bcd255d6a19a238d3743bf5e320ba74812a6679958a017c55382"  # images, then labels
 MAGIC = {"images": 0x00000803, "labels": 0x00000801}  # unsigned bytes in three dimensions, in one
 LARGEST = 1 << 31  # bytes; MNIST has 47 MB, and a small file can unfold to any size
 
 
-def digits(files: Mapping[str, Path]) -> Arrays:
+def digits(files: Mapping[str, Path], *_: object) -> Arrays:
     """The 1797 images, 1 x 8 x 8, of scikit-learn, grey values from 0..16 to 0..255.
 
     Raises:
@@ -41,10 +40,10 @@ def digits(files: Mapping[str, Path]) -> Arrays:
             f"scikit-learn's digits are not those known: sha256 {seen}, expected {DIGITS_SHA256}; "
             "install the version of scikit-learn that the lock file names"
         )
-    return images, labels, None, None
+    return Arrays(images, labels)
 
 
-def idx(files: Mapping[str, Path]) -> Arrays:
+def idx(files: Mapping[str, Path], *_: object) -> Arrays:
     """Gzip'd IDX files as MNIST's, known by their names: `train` or `t10k`, `images` or `labels`.
 
     Raises:
@@ -54,17 +53,19 @@ def idx(files: Mapping[str, Path]) -> Arrays:
     roles = _roles(files)
     images, labels = _read_pair(roles["train", "images"], roles["train", "labels"])
     if len(roles) == 2:
-        return images, labels, None, None
+        return Arrays(images, labels)
     test_images, test_labels = _read_pair(roles["t10k", "images"], roles["t10k", "labels"])
     if images.shape[1:] != test_images.shape[1:]:
         raise DataError(
             f"{roles['t10k', 'images']}: images of {test_images.shape[2:]} pixels, "
             f"but {roles['train', 'images']} has {images.shape[2:]}; they must be alike"
         )
-    return images, labels, test_images, test_labels
+    return Arrays(images, labels, test_images, test_labels)
 
 
-FORMATS: dict[str, Callable[[Mapping[str, Path]], Arrays]] = {"digits": digits, "idx": idx}
+# from the raw files, an image's shape and a number of threads to images and labels
+Reader = Callable[[Mapping[str, Path], Shape, int], Arrays]
+FORMATS: dict[str, Reader] = {"digits": digits, "idx": idx, "cifar": cifar, "folders": folders}
 
 
 def _roles(files: Mapping[str, Path]) -> dict[tuple[str, str], Path]:

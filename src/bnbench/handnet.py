@@ -21,7 +21,6 @@ from bnbench.optimizers import OPTIMIZERS
 from bnbench.pack import Pack
 from bnbench.schema import Run
 
-
 # a run that diverges is a result, and noted as one by its loss
 quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 

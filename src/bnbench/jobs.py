@@ -145,7 +145,7 @@ def train_pack(pack: dict[str, Any], place: Place) -> Counter[str]:
     """Train those runs of a pack that the store does not have, each from its last checkpoint."""
     begun = time.perf_counter()
     counts: Counter[str] = Counter()
-    data = Prepared.read(Path(pack["data"]))
+    data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
     with store.locked(place.work / "locks", list(pack["runs"])):
         runs = {name: Run.model_validate(config) for name, config in pack["runs"].items()}
         runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}

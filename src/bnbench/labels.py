@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bnbench.notation import Conv, NotationError, parse
-from bnbench.schema import Run
+from bnbench.schema import NO_AUGMENTATION, Run
 
 DASH = "\N{EN DASH}"  # stands for a value that is missing
 
@@ -17,6 +17,7 @@ COLUMNS = {
     "work": "Work",
     "dataset": "Data set",
     "train_images": "Training images",
+    "augmentation": "Augmentation",
     "preprocessing": "Preprocessing",
     "model": "Model",
     "norm": "Norm",
@@ -73,6 +74,8 @@ COLUMNS = {
     "valid_accuracy": "Validation accuracy",
     "test_loss": "Test loss",
     "test_accuracy": "Test accuracy",
+    "official_loss": "Loss on the published test set",
+    "official_accuracy": "Accuracy on the published test set",
     "n": "Seeds",
     "n_diverged": "Diverged",
     "n_other": "Failed",
@@ -166,6 +169,8 @@ def short(name: str, value: Any) -> str:
         return number(value)
     if name == "norm":
         return VALUES["norm"].get(value, f"{value} norm")
+    if name == "augmentation":
+        return "no augmentation" if value == NO_AUGMENTATION else f"{value} augmentation"
     if name == "evaluate_every":
         return value if value == "epoch" else f"{value} steps"
     return VALUES.get(name, {}).get(value, value)
@@ -230,6 +235,11 @@ def metric(name: str, value: float) -> str:
     if is_accuracy(name):
         return percent(value)
     return DASH if pd.isna(value) else f"{value:.3g}"
+
+
+def contact_sheet(dataset: str, augmentation: str) -> str:
+    """The name of the files of an augmentation's contact sheet, without suffix."""
+    return f"augmentation_{dataset}_{augmentation}"
 
 
 def joined(parts: list[str]) -> str:

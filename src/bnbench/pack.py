@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnbench import augment
 from bnbench.network import Network
-from bnbench.schema import Run
+from bnbench.schema import Augmentation, Run
 from bnbench.streams import order
 
 Row = dict[str, float | None]
@@ -46,7 +47,9 @@ class Pack:
     step: int = 0
     history: list[list[Row]] = field(default_factory=list)
     probed: list[list[Probed]] = field(default_factory=list)
-    orders: Tensor | None = None
+    orders: Tensor | None = None  # of this epoch: the images of each run in turn
+    online: Augmentation | None = None
+    moves: Tensor | None = None  # of this epoch: how each run's images are moved, if each epoch has its own moves
 
     @property
     def seeds(self) -> list[int]:
@@ -56,7 +59,7 @@ class Pack:
     @property
     def epoch_steps(self) -> int:
         """Steps of an epoch; images that fill no batch are left out."""
-        return len(self.data["train"].x) // self.run.batch_size
+        return len(self.data["fed"].x) // self.run.batch_size
 
     @property
     def steps(self) -> int:
@@ -93,12 +96,25 @@ class Pack:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """What the runs see at a step (from 0) of the present epoch: x_RNHWC and the target (R, N, classes)."""
-        place, size, train = step % self.epoch_steps, self.run.batch_size, self.data["train"]
+        place, size, fed = step % self.epoch_steps, self.run.batch_size, self.data["fed"]
         if place == 0 or self.orders is None:
-            orders = {seed: order(seed, step // self.epoch_steps, len(train.x)) for seed in self.seeds}
-            self.orders = torch.stack([orders[seed] for seed in self.seeds]).to(train.x.device)
+            self._draw(step // self.epoch_steps)
+        assert self.orders is not None
         index = self.orders[:, place * size : (place + 1) * size]
-        return _gather(train.x, index), _gather(train.target, index)
+        x = _gather(fed.x, index)
+        if self.moves is not None:
+            moves = self.moves.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
+            x = augment.move(x.flatten(0, 1), moves.flatten(0, 1)).view_as(x)
+        return x, _gather(fed.target, index)
+
+    def _draw(self, epoch: int) -> None:
+        """Draw each run's order of an epoch's images, and their moves."""
+        x = self.data["fed"].x
+        orders = {seed: order(seed, epoch, len(x)) for seed in self.seeds}
+        self.orders = torch.stack([orders[seed] for seed in self.seeds]).to(x.device)
+        if self.online:
+            moves = {seed: augment.online(seed, self.online, epoch, x.movedim(-1, 1).shape) for seed in self.seeds}
+            self.moves = torch.stack([moves[seed] for seed in self.seeds]).to(x.device)
 
     def part(self, rows: list[int]) -> "Pack":
         """These runs alone, in a pack of their own."""
@@ -111,13 +127,14 @@ class Pack:
             probed=[self.probed[i] for i in rows],
             arrays={name: array[index] for name, array in self.arrays.items()},
             orders=None if self.orders is None else self.orders[index],
+            moves=None if self.moves is None else self.moves[index],
         )
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these runs alone."""
         rest = self.part(rows)
         self.names, self.runs, self.history, self.probed = rest.names, rest.runs, rest.history, rest.probed
-        self.arrays, self.orders = rest.arrays, rest.orders
+        self.arrays, self.orders, self.moves = rest.arrays, rest.orders, rest.moves
         self.bind()
 
     def bind(self) -> None:

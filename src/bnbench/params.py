@@ -2,14 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from bnbench import conflicts, grid, problems, yamlfile
 from bnbench.errors import UserError
-from bnbench.schema import Dataset, Params, Run, Study, Tier
+from bnbench.schema import Augmentation, Dataset, Params, Run, Study, Tier
 from bnbench.yamlfile import Document
+
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Resolved:
     tier: Tier
     about: str
     datasets: dict[str, Dataset]
+    augmentations: dict[str, Augmentation]
     studies: list[ResolvedStudy]
 
 
@@ -51,7 +54,8 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
     if params.tier not in params.tiers:
         raise UserError(f"{document.where(('tiers',))}: tier {params.tier!r} has no entry here; add one")
     studies = [_study(document, params, name) for name in params.studies]
-    return Resolved(document.values, params.tier, params.tiers[params.tier].about, params.datasets, studies)
+    about = params.tiers[params.tier].about
+    return Resolved(document.values, params.tier, about, params.datasets, params.augmentations, studies)
 
 
 def check(document: Document) -> Params:
@@ -98,7 +102,19 @@ def dataset(path: Path, name: str) -> Dataset:
     Raises:
         UserError: the file is not as it must be, or has no such data set.
     """
-    datasets = check(yamlfile.read(path)).datasets
-    if name not in datasets:
-        raise UserError(f"{path}: no data set {name!r} under datasets{problems.nearest(name, list(datasets))}")
-    return datasets[name]
+    return _entry(path, "data set", "datasets", check(yamlfile.read(path)).datasets, name)
+
+
+def augmentation(path: Path, name: str) -> Augmentation:
+    """One augmentation of a parameter file.
+
+    Raises:
+        UserError: the file is not as it must be, or has no such augmentation.
+    """
+    return _entry(path, "augmentation", "augmentations", check(yamlfile.read(path)).augmentations, name)
+
+
+def _entry(path: Path, kind: str, key: str, entries: dict[str, Entry], name: str) -> Entry:
+    if name not in entries:
+        raise UserError(f"{path}: no {kind} {name!r} under {key}{problems.nearest(name, list(entries))}")
+    return entries[name]

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from bnbench import cost
-from bnbench.data import fingerprint
+from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.errors import UserError
 from bnbench.files import canonical, check_folder, digest, read_json, source_digest, write_json
 from bnbench.params import Resolved, resolve
-from bnbench.schema import Run
+from bnbench.schema import NO_AUGMENTATION, Run
 
 # Raised by hand when the meaning of training changes: every run is then another run.
 TRAINER_VERSION = 1
@@ -37,7 +37,17 @@ PLACES = (
 # The modules whose source decides what a stage makes of its input.
 COLLECT = ("collect.py", "spans.py", "summary.py", "tables.py")
 DRAW = (
-    *("axes.py", "captions.py", "curves.py", "figures.py", "labels.py", "look.py", "markdown.py", "panels.py"),
+    *(
+        "axes.py",
+        "captions.py",
+        "contact.py",
+        "curves.py",
+        "figures.py",
+        "labels.py",
+        "look.py",
+        "markdown.py",
+        "panels.py",
+    ),
     *("points.py", "summary.py", "sweeps.py", "tables.py"),
 )
 REPORT = (
@@ -53,6 +63,7 @@ class Pack:
     runs: dict[str, Run]
     data: str
     seconds: float
+    augmented: str | None = None
 
     @property
     def id(self) -> str:
@@ -62,7 +73,8 @@ class Pack:
     def record(self) -> dict[str, Any]:
         """The pack as JSON, for the worker that trains it."""
         runs = {run_id: run.model_dump() for run_id, run in self.runs.items()}
-        return {"id": self.id, "data": self.data, "seconds": self.seconds, "runs": runs}
+        where = {"data": self.data, "augmented": self.augmented}
+        return {"id": self.id, **where, "seconds": self.seconds, "runs": runs}
 
 
 class Plan:
@@ -84,9 +96,23 @@ class Plan:
         self.runs: dict[str, Run] = {}
         self.studies: dict[str, list[str]] = {}
         for study in self.resolved.studies:
-            named = {run_id(run, self.keys[run.dataset]): run for run in study.runs}
+            named = {run_id(run, self.key(run)): run for run in study.runs}
             self.runs |= named
             self.studies[study.name] = list(named)
+
+    def key(self, run: Run) -> str:
+        """What decides a run's data: the fingerprint of its data set, or of that data set's augmentation."""
+        return self.augmented[run.dataset, run.augmentation][1] if augmented(run) else self.keys[run.dataset]
+
+    @cached_property
+    def augmented(self) -> dict[tuple[str, str], tuple[str, str]]:
+        """Of each data set and augmentation that a run has: where it lies, and its fingerprint."""
+        found = {}
+        for run in (run for study in self.resolved.studies for run in study.runs if augmented(run)):
+            dataset, definition = self.resolved.datasets[run.dataset], self.resolved.augmentations[run.augmentation]
+            key = augmented_fingerprint(dataset, definition)
+            found[run.dataset, run.augmentation] = f"data/augmented/{run.dataset}/{run.augmentation}-{key}", key
+        return dict(sorted(found.items()))
 
     @property
     def store(self) -> Path:
@@ -120,8 +146,12 @@ class Plan:
 
     def _pack(self, runs: dict[str, Run]) -> Pack:
         some = next(iter(runs.values()))
-        seconds = cost.seconds(list(runs.values()), self.resolved.datasets[some.dataset])
-        return Pack(runs, f"data/prepared/{some.dataset}-{self.keys[some.dataset]}", seconds)
+        times, where = 1, None
+        if augmented(some):
+            times = self.resolved.augmentations[some.augmentation].times
+            where = self.augmented[some.dataset, some.augmentation][0]
+        seconds = cost.seconds(list(runs.values()), self.resolved.datasets[some.dataset], times)
+        return Pack(runs, f"data/prepared/{some.dataset}-{self.keys[some.dataset]}", seconds, where)
 
     @cached_property
     def tables_id(self) -> str:
@@ -133,7 +163,7 @@ class Plan:
     def figures_id(self) -> str:
         """Identity of the figures: the tables, what is drawn of them, and the code that draws."""
         options = {s.name: s.study.model_dump(include={"figures"}, exclude_unset=True) for s in self.resolved.studies}
-        return digest(self.tables_id, options, source_digest(*DRAW))
+        return digest(self.tables_id, options, list(self.augmented.values()), source_digest(*DRAW))
 
     @cached_property
     def report_id(self) -> str:
@@ -153,7 +183,16 @@ class Plan:
             for s in self.resolved.studies
         }
         datasets = {name: {"title": d.title, "licence": d.licence} for name, d in self.resolved.datasets.items()}
-        return {"about": self.resolved.about, "studies": studies, "datasets": datasets}
+        augmentations = [
+            {"dataset": dataset, "augmentation": name, "folder": folder}
+            for (dataset, name), (folder, _) in self.augmented.items()
+        ]
+        return {
+            "about": self.resolved.about,
+            "studies": studies,
+            "datasets": datasets,
+            "augmentations": augmentations,
+        }
 
     def record(self) -> dict[str, Any]:
         """The whole plan as JSON: what collect, figures and report read."""
@@ -163,6 +202,11 @@ class Plan:
             record["studies"][name]["runs"] = runs
         record["runs"] = {name: {"config": run.model_dump()} for name, run in self.runs.items()}
         return record
+
+
+def augmented(run: Run) -> bool:
+    """Whether the run's training images are moved."""
+    return run.augmentation != NO_AUGMENTATION
 
 
 def run_id(run: Run, data: str) -> str:
@@ -198,8 +242,10 @@ class Workflow:
 
     def raw(self, dataset: str) -> str | None:
         """The folder that a data set is downloaded to, if it needs a download."""
-        files = self.plan.resolved.datasets[dataset].files
-        return f"data/raw/{dataset}-{digest(files)}" if files else None
+        datasets = self.plan.resolved.datasets
+        files = datasets[dataset].files
+        owner = next(name for name, other in datasets.items() if other.files == files)  # equal files are fetched once
+        return f"data/raw/{owner}-{digest(files)}" if files else None
 
     def downloaded(self, wildcards: Any) -> list[str]:
         """The mark of a finished download that a data set is prepared from."""
@@ -216,6 +262,15 @@ class Workflow:
         """The prepared folders of the data sets that the plan's runs use."""
         used = sorted({run.dataset for run in self.plan.runs.values()})
         return [f"data/prepared/{name}-{self.plan.keys[name]}" for name in used]
+
+    @property
+    def augmented(self) -> list[str]:
+        """The folders of moved images that the plan's runs use."""
+        return [folder for folder, _ in self.plan.augmented.values()]
+
+    def augmented_from(self, wildcards: Any) -> str:
+        """The prepared data that images are moved from."""
+        return f"data/prepared/{wildcards.dataset}-{self.plan.keys[wildcards.dataset]}"
 
     def record(self, _wildcards: Any) -> str:
         """The plan's file, written now: what collect, figures and report read."""
@@ -253,4 +308,4 @@ class Workflow:
     def data_of(self, wildcards: Any) -> list[str]:
         """The prepared data that a job's packs need."""
         packs = read_json(self.work / "jobs" / f"{wildcards.job}.json")
-        return sorted({pack["data"] for pack in packs})
+        return sorted({folder for pack in packs for folder in (pack["data"], pack["augmented"]) if folder})

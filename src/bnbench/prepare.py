@@ -1,7 +1,5 @@
 """Turn raw files into checked, split arrays. Expect: digits -> 1797 images, MNIST -> 60,000 and 10,000."""
 
-import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnbench import data
-from bnbench.data import Images, Labels, Part, Prepared, fingerprint, read_manifest
+from bnbench.data import OFFICIAL, Arrays, Labels, Part, Prepared, fingerprint, read_manifest
 from bnbench.errors import DataError, UserError
 from bnbench.files import atomic_folder, checksum, write_json
-from bnbench.formats import FORMATS, Arrays
+from bnbench.folders import shown
+from bnbench.formats import FORMATS
+from bnbench.listing import expanded
 from bnbench.schema import Dataset, Split
 
 Indices = NDArray[np.intp]
 
 
-def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path) -> dict[str, Any]:
+def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int = 1) -> dict[str, Any]:
     """Write the arrays of each part and their manifest into folder `out`; returns the manifest.
 
     The same files and split give the same bytes. Data that are there already are checked and left.
@@ -30,13 +30,13 @@ def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path) -> dict[st
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _already(name, dataset, out)
-    arrays = FORMATS[dataset.format](_verified(name, dataset, raw))
+    arrays = FORMATS[dataset.format](_verified(name, dataset, raw), dataset.shape, workers)
     _check_declared(name, dataset, arrays)
     parts, classes = divide(name, arrays, dataset.split), dataset.classes
     shape = parts["train"].images.shape[1:]
     with atomic_folder(out) as folder:
         recorded = {part: _write_part(folder, part, divided, classes) for part, divided in parts.items()}
-        manifest = _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": recorded}
+        manifest = arrays.about | _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": recorded}
         write_json(folder / data.MANIFEST, data.seal(manifest))
     return read_manifest(out)
 
@@ -59,11 +59,12 @@ def _verified(name: str, dataset: Dataset, raw: Path | None) -> dict[str, Path]:
     """The raw files by name, each with its declared checksum."""
     if dataset.files and raw is None:
         raise UserError(f"{name} is prepared from files; name the folder that `bnbench download` filled")
-    files = {file: (raw or Path()) / file for file in dataset.files}
+    declared = expanded(dataset.files, raw or Path())
+    files = {file: (raw or Path()) / file for file in declared}
     for file, path in files.items():
         if not path.is_file():
             raise DataError(f"{path}: no such file; run `bnbench download` first")
-        algorithm, _, expected = dataset.files[file].partition(":")
+        algorithm, _, expected = declared[file].partition(":")
         seen = checksum(path, algorithm)
         if seen != expected:
             raise DataError(
@@ -75,35 +76,45 @@ def _verified(name: str, dataset: Dataset, raw: Path | None) -> dict[str, Path]:
 
 def _check_declared(name: str, dataset: Dataset, arrays: Arrays) -> None:
     """What planning was told of the data must be so."""
-    images, labels, _, test_labels = arrays
-    classes = 1 + max(int(part.max()) for part in (labels, test_labels) if part is not None)
-    seen = {"shape": images.shape[1:], "images": len(images), "classes": classes}
+    labels = [part for part in (arrays.labels, arrays.test_labels) if part is not None]
+    classes = 1 + max(int(part.max()) for part in labels)
+    seen = {"shape": arrays.images.shape[1:], "images": len(arrays.images), "classes": classes}
+    left_out = arrays.about.get("left_out")
     for key, value in seen.items():
         declared = getattr(dataset, key)
         if value != declared:
-            raise UserError(f"datasets.{name}.{key}: declared is {declared}, the data have {value}; write {value}")
+            told = f"; left out: {shown(left_out)}" if left_out and key == "images" else ""
+            raise UserError(
+                f"datasets.{name}.{key}: declared is {declared}, the data have {value}; write {value}{told}"
+            )
 
 
 def divide(name: str, arrays: Arrays, split: Split) -> dict[str, Part]:
-    """Split into train, valid and test, stratified by class, by `split.seed` alone."""
-    images, labels, test_images, test_labels = arrays
+    """Split into train, valid and test, stratified by class, by `split.seed` alone.
+
+    Where the test images are taken out of those for training, a published test set is a fourth part, `official`.
+    """
+    images, labels = arrays.images, arrays.labels
+    official = None
+    if arrays.test_images is not None and arrays.test_labels is not None:
+        official = Part(arrays.test_images, arrays.test_labels)
     # RandomState, for its stream is frozen for ever; a Generator's may change with numpy's version.
     random = np.random.RandomState(split.seed)
     rest: Indices = np.arange(len(labels))
     if split.test == "official":
-        if test_images is None or test_labels is None:
+        if official is None:
             raise UserError(f"datasets.{name}.split.test: there is no official test set; give a number of images")
-        test = Part(test_images, test_labels)
+        test, official = official, None
     else:
         rest, taken = _take(f"datasets.{name}.split.test", rest, labels, split.test, random)
         test = Part(images[taken], labels[taken])
-    rest, taken = _take(f"datasets.{name}.split.valid", rest, labels, split.valid, random)
+    valid = test
+    if split.valid != "test":
+        rest, taken = _take(f"datasets.{name}.split.valid", rest, labels, split.valid, random)
+        valid = Part(images[taken], labels[taken])
     rest = rest[fair_order(labels[rest], random)]
-    return {
-        "train": Part(images[rest], labels[rest]),
-        "valid": Part(images[taken], labels[taken]),
-        "test": test,
-    }
+    parts = {"train": Part(images[rest], labels[rest]), "valid": valid, "test": test}
+    return parts if official is None else parts | {OFFICIAL: official}
 
 
 def _take(
@@ -142,20 +153,9 @@ def _write_part(folder: Path, part: str, arrays: Part, classes: int) -> dict[str
     return {
         "n": len(arrays.labels),
         "class_counts": np.bincount(arrays.labels, minlength=classes).tolist(),
-        "images_sha256": _write_array(folder / data.file_name(part, "images"), arrays.images),
-        "labels_sha256": _write_array(folder / data.file_name(part, "labels"), arrays.labels),
+        "images_sha256": data.save(folder / data.file_name(part, "images"), arrays.images),
+        "labels_sha256": data.save(folder / data.file_name(part, "labels"), arrays.labels),
     }
-
-
-def _write_array(path: Path, array: Images | Labels) -> str:
-    """Write an array; returns its file's sha256.
-
-    By way of memory: written directly, a full disk gives an OSError that does not say so.
-    """
-    buffer = io.BytesIO()
-    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-    path.write_bytes(buffer.getbuffer())
-    return hashlib.sha256(buffer.getbuffer()).hexdigest()
 
 
 def _describe(name: str, dataset: Dataset) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import pypandoc
 import typst
 
+from bnbench import labels
 from bnbench import tables as store_tables
 from bnbench.document import TITLE, Inputs, markdown
 from bnbench.errors import UserError
@@ -51,12 +52,11 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
 
 
 def _check(plan: dict[str, Any], figures: Path) -> None:
-    for study, content in plan["studies"].items():
-        for figure in content["figures"]:
-            for suffix in ("svg", "md"):
-                path = figures / f"{study}_{figure}.{suffix}"
-                if not path.exists():
-                    raise UserError(f"the report shows every figure, but {path} is missing: draw the figures first")
+    names = [f"{study}_{figure}" for study, content in plan["studies"].items() for figure in content["figures"]]
+    names += [labels.contact_sheet(entry["dataset"], entry["augmentation"]) for entry in plan["augmentations"]]
+    for path in (figures / f"{name}.{suffix}" for name in names for suffix in ("svg", "md")):
+        if not path.exists():
+            raise UserError(f"the report shows every figure, but {path} is missing: draw the figures first")
 
 
 def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:

@@ -9,7 +9,7 @@ from bnbench import labels
 from bnbench.tables import CELL
 
 LONGEST = 24  # rows of a table that are still read
-SHOWN = ("valid_accuracy", "test_accuracy", "test_loss")
+SHOWN = ("valid_accuracy", "test_accuracy", "test_loss", "official_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,7 @@ def mean_of(value: str) -> Callable[["pd.Series[float]"], str]:
     return text
 
 
+OFFICIAL = labels.column("official_accuracy")
 # what is said of a cell: a column's name -> its text
 COLUMNS: dict[str, Callable[["pd.Series[float]"], str]] = {
     **{labels.column(value): mean_of(value) for value in SHOWN},
@@ -88,7 +89,8 @@ def best(cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 
 
 def _full(cells: pd.DataFrame, names: list[str]) -> Result:
-    columns = {name: text for name, text in COLUMNS.items() if name != "Failed" or cells["n_other"].any()}
+    shown = {"Failed": cells["n_other"].any(), OFFICIAL: cells["official_accuracy_mean"].notna().any()}
+    columns = {name: text for name, text in COLUMNS.items() if shown.get(name, True)}
     rows = [
         [labels.short(name, cell[name]) for name in names] + [text(cell) for text in columns.values()]
         for _, cell in cells.iterrows()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+NO_AUGMENTATION = "none"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 # abs: -0.0 is 0.0
@@ -76,6 +77,7 @@ class Run(Strict):
 
     dataset: Annotated[Name, Field(description="a key of `datasets`")]
     train_images: Annotated[Count | None, Field(description="train on the first n of the split; null: on all")]
+    augmentation: Annotated[Name, Field(description="none, or a key of `augmentations`")]
     preprocessing: Annotated[
         Literal["raw", "unit", "center", "zscore", "standard", "pca", "zca"],
         Field(
@@ -218,7 +220,16 @@ class Figure(Strict):
     kind: Annotated[Literal["curves", "sweep"], Field(description="curves: over training; sweep: over a setting")]
     title: Annotated[str, Field(min_length=1)]
     y: Annotated[
-        Literal["train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy"],
+        Literal[
+            "train_loss",
+            "train_accuracy",
+            "valid_loss",
+            "valid_accuracy",
+            "test_loss",
+            "test_accuracy",
+            "official_loss",
+            "official_accuracy",
+        ],
         Field(description="what is drawn"),
     ]
     x: Annotated[str | None, Field(description="sweep: the setting on the x axis")] = None
@@ -261,11 +272,23 @@ class TierSettings(Strict):
 class Split(Strict):
     """How a data set is divided. Depends on `seed` alone, never on a run's seed."""
 
-    valid: Annotated[Count, Field(description="images held out for validation, stratified by class")]
+    valid: Annotated[
+        Literal["test"] | Count,
+        Field(description="images held out for validation, stratified by class; test: the test images serve for both"),
+    ]
     test: Annotated[
-        Literal["official"] | Count, Field(description="the published test set, or so many images, stratified")
+        Literal["official"] | Count,
+        Field(
+            description="the published test set; or so many images, stratified, and then the published test set, "
+            "where there is one, is measured too (columns official_loss, official_accuracy)"
+        ),
     ]
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+
+    @property
+    def held_out(self) -> int:
+        """Images taken out of those published for training."""
+        return sum(count for count in (self.valid, self.test) if isinstance(count, int))
 
 
 Checksum = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
@@ -275,21 +298,66 @@ class Dataset(Strict):
     """A data set: where it comes from, what it must be, how it is split."""
 
     title: Annotated[str, Field(min_length=1)]
-    format: Annotated[Literal["digits", "idx"], Field(description="digits: comes with scikit-learn; idx: as MNIST")]
+    format: Annotated[
+        Literal["digits", "idx", "cifar", "folders"],
+        Field(
+            description="digits: comes with scikit-learn; idx: as MNIST; cifar: the batches of CIFAR-10; "
+            "folders: a folder of images for each class, listed in SHA256SUMS, or in a zip"
+        ),
+    ]
     licence: Annotated[str, Field(min_length=1, description="under which terms the data are published")]
-    shape: Annotated[tuple[Count, Count, Count], Field(strict=False, description="channels, height, width")]
+    shape: Annotated[
+        tuple[Count, Count, Count],
+        Field(strict=False, description="channels, height, width; folders: images are brought to it"),
+    ]
     classes: Annotated[int, Field(ge=2, le=10**6)]
     images: Annotated[Count, Field(description="images before the split, the published test set not counted")]
     mirrors: Annotated[
         list[str], Field(description="https://, http:// or file:// addresses, or folders; in order")
     ] = []
-    files: Annotated[dict[str, Checksum], Field(description="file name: md5:... or sha256:...")] = {}
+    archive: Annotated[
+        dict[str, Checksum], Field(max_length=1, description="a tar that holds the files, as mirrors serve them")
+    ] = {}
+    files: Annotated[
+        dict[str, Checksum],
+        Field(description="path in the mirror: md5:... or sha256:...; those that a SHA256SUMS lists come with it"),
+    ] = {}
     split: Split
 
     @property
     def train_images(self) -> int:
         """Images of the training part."""
-        return self.images - self.split.valid - (self.split.test if isinstance(self.split.test, int) else 0)
+        return self.images - self.split.held_out
+
+
+class Augmentation(Strict):
+    """Training images moved at random: flipped, then turned about their centre, then shifted."""
+
+    rotate: Annotated[float, Field(ge=0, le=180, description="degrees: the angle is uniform from -rotate to rotate")]
+    shift: Annotated[
+        float,
+        Field(ge=0, lt=1, description="share of the width and, apart, of the height; uniform from -shift to shift"),
+    ]
+    flip: Annotated[bool, Field(description="half of the images, at random, have left and right exchanged")]
+    copies: Annotated[
+        Literal["online"] | Annotated[int, Field(ge=2, le=100)],
+        Field(
+            description="the training set made so many times as large, the originals among them; "
+            "online: as large as it was, each epoch moved afresh"
+        ),
+    ]
+    seed: Annotated[int, Field(ge=0, lt=2**31, description="decides the moves; online: with the run's own seed")]
+
+    @property
+    def times(self) -> int:
+        """How many times as large the training set becomes."""
+        return 1 if self.copies == "online" else self.copies
+
+
+def _no_none(augmentations: dict[str, Augmentation]) -> dict[str, Augmentation]:
+    if NO_AUGMENTATION in augmentations:
+        raise ValueError(f"{NO_AUGMENTATION!r} says that images are left as they are; choose another name")
+    return augmentations
 
 
 class Params(Strict):
@@ -298,5 +366,8 @@ class Params(Strict):
     tier: Annotated[Tier, Field(description="how big the studies are run")]
     tiers: dict[Tier, TierSettings]
     datasets: dict[Name, Dataset]
+    augmentations: Annotated[
+        dict[Name, Augmentation], AfterValidator(_no_none), Field(description="what a run's `augmentation` may name")
+    ] = {}
     training: Annotated[Run, Field(description="defaults of every run; a study's base and grid override them")]
     studies: Annotated[dict[Name, Study], Field(min_length=1)]

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Purpose = Literal["weights", "order", "dropout"]
+Purpose = Literal["weights", "order", "dropout", "augmentation"]
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> torch.Generator:

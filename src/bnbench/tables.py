@@ -30,7 +30,8 @@ PROBED: dict[str, pa.DataType] = {
     "at": pa.float64(),
     "value": pa.float64(),
 }
-RESULTS = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy")
+# official: the published test set, where the test images are others
+RESULTS = tuple(f"{part}_{what}" for part in ("train", "valid", "test", "official") for what in ("loss", "accuracy"))
 
 
 def _arrow_type(field: dict[str, Any]) -> pa.DataType:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnbench import handnet, optimizers, probes, schedules
-from bnbench.data import Part, Prepared
+from bnbench.data import OFFICIAL, PARTS, Part, Prepared
 from bnbench.evaluation import cross_entropy, evaluate
 from bnbench.layers import Moment
 from bnbench.network import Network
@@ -50,10 +50,11 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         run,
         network,
         tensors(data, run, device),
-        data.fingerprint,
+        (data.augmented or data).fingerprint,
         arrays,
         history=[[] for _ in runs],
         probed=[[] for _ in runs],
+        online=data.augmented.definition if data.augmented and data.augmented.copies is None else None,
     )
     arrays |= {
         "rate": torch.tensor([run.learning_rate for run in runs], dtype=torch.float64),
@@ -71,9 +72,14 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
 
 
 def tensors(data: Prepared, run: Run, device: str) -> dict[str, Images]:
-    """Each part preprocessed as the run says, on the device; the training part cut to `train_images`."""
-    train = Part(data.train.images[: run.train_images], data.train.labels[: run.train_images])
-    parts = {"train": train, "valid": data.valid, "test": data.test}
+    """Each part preprocessed as the run says, on the device; the training part cut to `train_images`.
+
+    `fed` is what training draws from: the training part, and its moved copies where there are any.
+    """
+    count = run.train_images or len(data.train.labels)
+    parts = {name: part for name in (*PARTS, OFFICIAL) if (part := getattr(data, name)) is not None}
+    parts["train"] = Part(data.train.images[:count], data.train.labels[:count])
+    copies = data.augmented.copies if data.augmented else None
     pixels = {name: torch.from_numpy(part.images).movedim(1, -1).contiguous() for name, part in parts.items()}
     prepare = PREPROCESSING[run.preprocessing](pixels["train"])
     images = {}
@@ -81,7 +87,14 @@ def tensors(data: Prepared, run: Run, device: str) -> dict[str, Images]:
         labels = torch.from_numpy(part.labels)
         target = torch.nn.functional.one_hot(labels, data.classes).float()
         images[name] = Images(prepare(pixels[name]).to(device), labels.to(device), target.to(device))
-    return images
+    train = images["train"]
+    if copies is None:
+        return images | {"fed": train}
+    moved = [prepare(torch.from_numpy(copy[:count]).movedim(1, -1)).to(device) for copy in copies]
+    times = 1 + len(moved)
+    return images | {
+        "fed": Images(torch.cat([train.x, *moved]), train.labels.repeat(times), train.target.repeat(times, 1))
+    }
 
 
 def train_step(pack: Pack) -> None:
@@ -132,7 +145,7 @@ def _end_interval(pack: Pack, done: Callable[[Outcome], None]) -> None:
     length = (pack.step - 1) % pack.interval + 1
     losses = pack.arrays["losses"][:, :length].double().cpu()
     valid = evaluate(pack, "valid")
-    test = evaluate(pack, "test") if pack.run.evaluate_test else [{}] * len(pack.names)
+    test = _tested(pack) if pack.run.evaluate_test else [{}] * len(pack.names)
     good = []
     for i, row in enumerate(losses):
         bad = _diverged_at(pack, row, valid[i]["valid_loss"])
@@ -150,6 +163,12 @@ def _end_interval(pack: Pack, done: Callable[[Outcome], None]) -> None:
         _note_best(pack, [row["valid_accuracy"] for row in valid])
         probes.look(pack, "evaluation")
         _stop(pack, done)
+
+
+def _tested(pack: Pack) -> list[Row]:
+    """Each run on the test images, and on those published for testing where they are others."""
+    rows = [evaluate(pack, part) for part in ("test", OFFICIAL) if part in pack.data]
+    return [{key: value for row in pair for key, value in row.items()} for pair in zip(*rows, strict=True)]
 
 
 def _diverged_at(pack: Pack, losses: Tensor, valid_loss: float | None) -> int | None:
@@ -204,7 +223,7 @@ def finish(pack: Pack, done: Callable[[Outcome], None]) -> None:
     if not pack.names:
         return
     pack.network.bind(*pack.kept)
-    parts = [evaluate(pack, part) for part in ("train", "valid", "test")]
+    parts = [evaluate(pack, part) for part in (*PARTS, OFFICIAL) if part in pack.data]
     probes.look(pack, "end")
     weights = pack.network.named(*pack.kept) if pack.run.save_weights else [{}] * len(pack.names)
     for i, step in enumerate(pack.kept_steps):
@@ -223,7 +242,7 @@ def _diverged(pack: Pack, i: int, step: int, last: float) -> Outcome:
 
 
 def _result(pack: Pack, status: str) -> dict[str, Any]:
-    measured = [f"{part}_{what}" for part in ("train", "valid", "test") for what in ("loss", "accuracy")]
+    measured = [f"{part}_{what}" for part in (*PARTS, OFFICIAL) for what in ("loss", "accuracy")]
     nothing = dict.fromkeys(["best_epoch", "diverged_step", "last_finite_loss", *measured])
     counts = {"steps": pack.step, "epochs": pack.step // pack.epoch_steps, "parameters": pack.network.parameters}
     return {"status": status, **counts, **nothing}

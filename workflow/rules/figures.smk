@@ -3,6 +3,7 @@ rule figures:
         plan=ancient(flow.record),
         tables=ancient(flow.tables),
         remade=flow.remade,
+        augmented=ancient(flow.augmented),
     output:
         report(
             directory("reports/figures"),

@@ -7,12 +7,15 @@ rule prepare:
         "logs/prepare/{dataset}-{key}.log",
     conda:
         "../envs/bnbench.yaml"
+    threads: workflow.cores
     params:
         raw=flow.raw_flag,
     shell:
-        "bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q} 2>&1 | tee {log:q}"
+        "bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q}"
+        " --workers {threads} 2>&1 | tee {log:q}"
 
 
 rule data:
     input:
         flow.prepared,
+        flow.augmented,

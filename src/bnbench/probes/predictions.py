@@ -99,7 +99,7 @@ def _predicted_after(pack: Pack) -> Tensor:
     after = replace(pack, run=run, network=network)
     network.bind(pack.kept[0], network.start(pack.seeds)[1].to(pack.kept[0].device))
     size, runs = run.batch_size, len(pack.names)
-    for batch in range(pack.epoch_steps):
+    for batch in range(len(pack.data["train"].x) // size):
         x = pack.data["train"].x[batch * size : (batch + 1) * size]
         network.at(Moment(pack.seeds, batch, pack.epoch_steps))
         network.forward(x.expand(runs, *x.shape), training=True)
