@@ -21,7 +21,8 @@ from tests.parameters import toy
 AXES = "        seed: [0, 1]\n"
 # another value of each setting than training's default
 OTHERS: dict[str, Any] = {
-    "dataset": "other", "train_images": 500, "augmentation": "other", "preprocessing": "zscore", "model": "64-10", "norm": "none",
+    "dataset": "other", "train_images": 500, "augmentation": "other",
+    "preprocessing": "zscore", "model": "64-10", "norm": "none",
     "order": "post", "norm_epsilon": 0.5, "norm_keep": 0.5, "activation": "tanh", "slope": 0.5, "init": "glorot",
     "dropout": 0.5, "loss": "sum", "optimizer": "adam", "learning_rate": 0.5, "momentum": 0.5, "beta1": 0.5,
     "beta2": 0.5, "adam_epsilon": 0.5, "weight_decay": 0.5, "schedule": {"kind": "plateau", "factor": 0.5, "window": 2},
