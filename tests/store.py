@@ -75,7 +75,7 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
     plan: dict[str, Any] = {
         "tier": "quick", "about": "scikit-learn's 8x8 digits; seconds on a laptop", "trainer_version": 1,
         "tables_id": "aa11", "figures_id": "bb22", "report_id": "cc33",
-        "datasets": {"digits": {"title": "Digits (8x8)", "licence": "CC BY 4.0 (UCI)"}},
+        "datasets": {"digits": {"title": "Digits (8x8)", "licence": "CC BY 4.0 (UCI)", "shape": [1, 8, 8]}},
         "studies": {}, "runs": {}, "augmentations": [],
     }  # fmt: skip
     for name, (base, axes) in (studies or STUDIES).items():
@@ -84,7 +84,7 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
         plan["runs"] |= runs
         plan["studies"][name] = {
             "title": title, "question": question, "work": name[0], "varies": list(axes),
-            "figures": FIGURES.get(name, {}), "runs": list(runs),
+            "figures": FIGURES.get(name, {}), "published": [], "runs": list(runs),
         }  # fmt: skip
     return plan | changes
 

@@ -1,5 +1,6 @@
 import itertools
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from bnbench.errors import UserError
 from bnbench.figures import FIGURES, draw
 from bnbench.files import read_json
 from bnbench.look import SMALL, STYLE
-from bnbench.points import POINTS
+from bnbench.points import POINTS, Source
 from bnbench.schema import Figure, Run
-from bnbench.tables import CONFIG_TYPES
+from bnbench.tables import CONFIG_TYPES, RENAMED
 from tests.store import FIGURES as DECLARED
 from tests.store import fill_store, make_plan
 
@@ -33,9 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def study(folder: Path, name: str = "E1") -> tuple[pd.DataFrame, pd.DataFrame]:
-    runs = store_tables.read(folder / "tables", "runs")
-    return runs[runs.study == name], store_tables.read(folder / "tables", "history")
+def study(folder: Path, name: str = "E1") -> Source:
+    return Source.read(folder / "tables", make_plan(), name)
 
 
 def options(**changes: Any) -> Figure:
@@ -95,8 +95,9 @@ def test_a_sweeps_points_are_the_summary(folder: Path) -> None:
 
 
 def test_a_curves_points_are_means_of_the_history(folder: Path) -> None:
-    runs, history = study(folder, "A1")
-    points = POINTS["curves"](runs, history, Figure.model_validate(DECLARED["A1"]["accuracy"]))
+    source = study(folder, "A1")
+    runs, history = source.runs, source.history
+    points = POINTS["curves"](source, Figure.model_validate(DECLARED["A1"]["accuracy"]))
     joined = history.merge(runs[["run_id", "norm"]], on="run_id")
     for point in points.itertuples():
         values = joined[(joined.norm == point.norm) & (joined.epoch == point.epoch)].valid_accuracy
@@ -107,7 +108,7 @@ def test_a_curves_points_are_means_of_the_history(folder: Path) -> None:
 def test_a_curve_of_only_diverged_runs_is_counted(folder: Path) -> None:
     where = {"learning_rate": 1.0, "batch_size": 4}
     wanted = options(kind="curves", y="valid_accuracy", x=None, row=None, col="model", where=where)
-    points = POINTS["curves"](*study(folder), wanted)
+    points = POINTS["curves"](study(folder), wanted)
     lost = points[points.norm == "none"]
     assert lost[["n", "n_diverged"]].to_numpy().tolist() == [[0, 5], [0, 5]]
     titles = [ax.get_title() for ax in drawn(points, wanted).axes]
@@ -116,7 +117,7 @@ def test_a_curve_of_only_diverged_runs_is_counted(folder: Path) -> None:
 
 
 def test_diverged_runs_stand_at_the_bottom(folder: Path) -> None:
-    points = POINTS["sweep"](*study(folder), options())
+    points = POINTS["sweep"](study(folder), options())
     drawing = drawn(points, options())
     counts = sorted(text.get_text() for ax in drawing.axes for text in ax.texts)
     failed = points[points.n_diverged > 0]
@@ -126,7 +127,7 @@ def test_diverged_runs_stand_at_the_bottom(folder: Path) -> None:
 
 
 def test_the_caption_is_said_by_the_data(folder: Path) -> None:
-    points = POINTS["sweep"](*study(folder), options())
+    points = POINTS["sweep"](study(folder), options())
     top = points[points.norm == "batch"]["mean"].max()
     said = caption(points, options())
     assert f"batch norm {100 * top:.1f} %" in said
@@ -139,7 +140,7 @@ def test_labels_do_not_overlap(folder: Path) -> None:
     for name, figures in DECLARED.items():
         for raw in figures.values():
             wanted = Figure.model_validate(raw)
-            assert_apart(drawn(POINTS[wanted.kind](*study(folder, name), wanted), wanted))
+            assert_apart(drawn(POINTS[wanted.kind](study(folder, name), wanted), wanted))
 
 
 def test_many_panels_and_values_fit_a_page() -> None:
@@ -160,7 +161,7 @@ def test_many_panels_and_values_fit_a_page() -> None:
 @pytest.mark.parametrize("name", Run.model_fields)
 @pytest.mark.parametrize("places", [("x",), ("hue", "col", "row")])
 def test_any_setting_in_any_place(name: str, places: tuple[str, ...]) -> None:
-    column = "max_epochs" if name == "epochs" else name
+    column = RENAMED.get(name, name)
     values: list[Any] = [
         "a long name of a value, longer than a figure is wide, as titles of data sets may be",
         "$x_1$",
@@ -220,10 +221,11 @@ def test_options_that_do_not_fit(folder: Path, changes: dict[str, Any], message:
 
 
 def test_settings_that_vary_together_are_no_mixture(folder: Path) -> None:
-    runs, history = study(folder)
+    source = study(folder)
+    runs = source.runs
     pairs = runs[(runs.model == runs.model.min()) == (runs.batch_size == 4)]
     pairs = pairs[pairs.batch_size != 64]
-    points = POINTS["sweep"](pairs, history, options(row=None))  # a model for each batch size
+    points = POINTS["sweep"](replace(source, runs=pairs), options(row=None))  # a model for each batch size
     assert (points[["n", "n_diverged", "n_other"]].sum(axis=1) == 5).all()
 
 

@@ -28,8 +28,14 @@ class Scale:
         return 10**limit if self.log else limit
 
 
-def scale(points: pd.DataFrame, y: str) -> Scale:
-    """Limits around means and intervals. A share cannot be outside 0 to 1, whatever a wide interval says."""
+def scale(points: pd.DataFrame, y: str, log: bool | None = None) -> Scale:
+    """Limits around means and intervals. A share cannot be outside 0 to 1, whatever a wide interval says.
+
+    Args:
+        points: with columns mean, low and high.
+        y: the name of what is drawn.
+        log: whether the axis is logarithmic; None: if the means are positive and span enough.
+    """
     values = points[["mean", "low", "high"]].to_numpy(dtype=float)
     values = values[~np.isnan(values)]
     if not len(values):
@@ -37,10 +43,10 @@ def scale(points: pd.DataFrame, y: str) -> Scale:
     means, low, high = points["mean"].dropna(), float(values.min()), float(values.max())
     if labels.is_accuracy(y):
         low, high = max(low, 0.0), min(high, 1.0)
-    elif means.min() > 0 and means.max() / means.min() > DECADES_FROM:
+    elif log is not False and means.min() > 0 and (log or means.max() / means.min() > DECADES_FROM):
         low = max(low, float(means.min()) / 2)
         return Scale(low / 1.2, high * 1.2, log=True)
-    else:
+    elif means.min() >= 0:
         low = max(low, 0.0)
     room = 0.04 * (high - low) or 0.02 * abs(high) or 0.02
     return Scale(low - room, high + room, log=False)

@@ -1,19 +1,119 @@
 """Captions of figures, said by the data that the figure draws: nothing here is known beforehand."""
 
+from collections.abc import Callable
+
 import pandas as pd
 
 from bnbench import labels
+from bnbench.hyperplanes import share
 from bnbench.markdown import escape, strong
-from bnbench.points import facets, lines, x_column
+from bnbench.points import column, facets, lines, x_column
+from bnbench.predictions import STATISTICS, share_right
 from bnbench.schema import Figure
-from bnbench.tables import RENAMED, settings
+from bnbench.tables import settings
 
 
 def caption(points: pd.DataFrame, options: Figure) -> str:
     """The caption of a figure as one paragraph of Markdown; `points` are those drawn, data sets by title."""
-    said = [_drawn(points, options), _best(points, options), _failed(points, options)]
+    said = SAID[options.kind](points, options)
     text = " ".join(escape(sentence) for sentence in said if sentence)
     return f"{strong(labels.sentence(options.title))}{escape('.')} {text}"
+
+
+def named(options: Figure) -> list[str]:
+    """The names of what is drawn."""
+    return options.y if isinstance(options.y, list) else [labels.quantity(options.y, options.probe)]
+
+
+def _means(points: pd.DataFrame, options: Figure) -> list[str]:
+    """Of curves and sweeps: what is drawn, where the best is, what failed. Of several measures the last one counts."""
+    shown = points[points["measure"] == points["measure"].iloc[-1]] if "measure" in points else points
+    return [_drawn(shown, options), _best(shown, options), _failed(shown, options)]
+
+
+def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
+    """What the squares hold, and their span in each panel."""
+    y = labels.quantity(options.y, options.probe)
+    totals = points[["n", "n_diverged", "n_other"]].sum(axis=1)
+    said = [f"Squares show the mean {labels.column(y).lower()} of {_span(totals)} seeds{_fixed(options)}."]
+    for values, part in lines(points, facets(options)):
+        seen = part["mean"].dropna()
+        where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
+        if len(seen):
+            low, high = labels.metric(y, seen.min()), labels.metric(y, seen.max())
+            said.append(f"{labels.sentence(where)}: from {low} to {high}.")
+    return said
+
+
+def _ridges(points: pd.DataFrame, options: Figure) -> list[str]:
+    """What a ridge is, and how far the middle of the values moved from the first to the last."""
+    steps = sorted(points["step"].unique())
+    said = [
+        f"Each ridge is the histogram of one recorded step, {labels.number(steps[0])} to {labels.number(steps[-1])}."
+    ]
+    for values, part in lines(points, facets(options)):
+        first, last = (_moments(part[part["step"] == step]) for step in (steps[0], steps[-1]))
+        where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
+        moved = f"mean {first[0]:.2g} to {last[0]:.2g}, deviation {first[1]:.2g} to {last[1]:.2g}"
+        said.append(f"{labels.sentence(where)}: {moved}.")
+    return said
+
+
+def _moments(histogram: pd.DataFrame) -> tuple[float, float]:
+    """Mean and deviation of a histogram's values."""
+    weights, places = histogram["value"].to_numpy(float), histogram["at"].to_numpy(float)
+    mean = float((weights * places).sum() / weights.sum())
+    return mean, float((weights * (places - mean) ** 2).sum() / weights.sum()) ** 0.5
+
+
+def _hyperplanes(points: pd.DataFrame, options: Figure) -> list[str]:
+    """What is seen, and how many units cut the data in each panel."""
+    said = [
+        "Dots are training images, coloured by class, in the plane of the two inputs of largest variance; lines are"
+        " where ten units of the untrained first layer are 0, the other inputs at their mean."
+    ]
+    for values, part in lines(points, facets(options)):
+        where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "all"
+        said.append(f"{labels.sentence(where)}: {labels.percent(share(part))} of all units cut the data.")
+    return said
+
+
+def _predictions(points: pd.DataFrame, options: Figure) -> list[str]:
+    """How many different classes are predicted, and what share is right."""
+    said = ["Predicted classes of the first test images, in their order, each image predicted alone."]
+    for values, part in lines(points, facets(options)):
+        where = ", ".join(labels.phrase(name, value) for name, value in values.items())
+        for kind, name in STATISTICS.items():
+            found = part[part["quantity"] == f"predicted_{kind}"]["value"]
+            if len(found):
+                classes = found.nunique()
+                what = f"always {int(found.iloc[0])}" if classes == 1 else f"{classes} different classes"
+                place = f"{where}, {name}" if where else name
+                said.append(f"{labels.sentence(place)}: {what}, {labels.percent(share_right(part, kind), 0)} right.")
+    return said
+
+
+def _networks(points: pd.DataFrame, _options: Figure) -> list[str]:
+    """What a box holds."""
+    text = "Each box is a layer: what follows it, the shape of its output (channels x height x width), its parameters."
+    totals = points.groupby("model", sort=False)["parameters"].sum()
+    return [text, *(f"{labels.phrase('model', m)}: {labels.number(int(n))} parameters." for m, n in totals.items())]
+
+
+def _span(totals: "pd.Series[int]") -> str:
+    low, high = int(totals.min()), int(totals.max())
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+SAID: dict[str, Callable[[pd.DataFrame, Figure], list[str]]] = {
+    "curves": _means,
+    "sweep": _means,
+    "heatmap": _heatmap,
+    "ridges": _ridges,
+    "hyperplanes": _hyperplanes,
+    "predictions": _predictions,
+    "networks": _networks,
+}
 
 
 def _cells(points: pd.DataFrame, options: Figure) -> pd.DataFrame:
@@ -29,7 +129,7 @@ def _drawn(points: pd.DataFrame, options: Figure) -> str:
     totals = cells[["n", "n_diverged", "n_other"]].sum(axis=1)
     low, high = int(totals.min()), int(totals.max())
     what, area = ("Points", "bars") if options.kind == "sweep" else ("Lines", "bands")
-    y = labels.column(options.y).lower()
+    y = labels.joined([labels.column(name).lower() for name in named(options)])
     if "seed" in [*facets(options), x_column(options)] or high == 1:
         text = f"{what} show the {y} of single runs{_fixed(options)}."
     else:
@@ -48,11 +148,14 @@ def _fixed(options: Figure) -> str:
 
 def _best(points: pd.DataFrame, options: Figure) -> str:
     """Which mean is best for each colour, and where."""
-    sign = 1 if labels.is_accuracy(options.y) else -1
+    y = named(options)[-1]
+    if options.probe and not labels.is_accuracy(y):
+        return ""
+    sign = 1 if labels.is_accuracy(y) else -1
     drawn = points[points["mean"].notna()]
     if drawn.empty:
         return ""
-    hue = RENAMED.get(options.hue, options.hue) if options.hue else None
+    hue = column(options.hue, options.probe) if options.hue else None
     places = [name for name in dict.fromkeys([x_column(options), *facets(options)]) if name != hue]
     places = [name for name in places if points[name].nunique(dropna=False) > 1]
     parts = []
@@ -60,9 +163,10 @@ def _best(points: pd.DataFrame, options: Figure) -> str:
         part = drawn if hue is None else drawn[drawn[hue].isna() if pd.isna(value) else drawn[hue] == value]
         best = part.iloc[int((sign * part["mean"]).to_numpy().argmax())]
         place = ", ".join(labels.phrase(name, best[name]) for name in places)
-        text = labels.metric(options.y, best["mean"]) + (f" ({place})" if place else "")
+        text = labels.metric(y, best["mean"]) + (f" ({place})" if place else "")
         parts.append(f"{labels.phrase(hue, value)} {text}" if hue else text)
-    return f"{'Highest' if sign > 0 else 'Lowest'} mean: {'; '.join(parts)}."
+    what = f" {labels.column(y).lower()}" if len(named(options)) > 1 else ""
+    return f"{'Highest' if sign > 0 else 'Lowest'} mean{what}: {'; '.join(parts)}."
 
 
 def _failed(points: pd.DataFrame, options: Figure) -> str:
@@ -80,7 +184,7 @@ def _failed(points: pd.DataFrame, options: Figure) -> str:
 
 
 def _by_hue(cells: pd.DataFrame, options: Figure, name: str) -> str:
-    hue = RENAMED.get(options.hue, options.hue) if options.hue else None
+    hue = column(options.hue, options.probe) if options.hue else None
     if hue is None:
         return ""
     sums = cells.groupby(hue, dropna=False)[["n", "n_diverged", "n_other"]].sum()

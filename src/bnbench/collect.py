@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from bnbench import notation
 from bnbench import tables as store_tables
 from bnbench.errors import UserError
 from bnbench.files import explained, write_json
@@ -230,7 +231,8 @@ def runs_table(plan: dict[str, Any], outcomes: dict[str, Outcome]) -> pd.DataFra
         for run_id in study["runs"]:
             outcome = outcomes[run_id]
             row = {"run_id": run_id, "study": name, "work": study["work"], "tier": plan["tier"]}
-            row |= settings(outcome.config) | vars(outcome.environment)
+            row |= settings(outcome.config) | {"network": notation.kind(outcome.config["model"])}
+            row |= vars(outcome.environment)
             row |= {column: getattr(outcome, column) for column in (*OUTCOME_COLUMNS, *RESULTS)}
             row["span"] = span(row["norm"], row["batch_size"], row["norm_parts"])
             for column, values in rows.items():

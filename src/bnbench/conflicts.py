@@ -8,10 +8,17 @@ from typing import Any
 from bnbench import grid, notation, spans
 from bnbench.errors import UserError
 from bnbench.problems import nearest
-from bnbench.schema import NO_AUGMENTATION, Dataset, Figure, Params, Run, Step
+from bnbench.schema import NO_AUGMENTATION, Dataset, Figure, Measure, Params, Run, Step
 from bnbench.yamlfile import Document, Key
 
 FIRST_GRADIENTS = 10  # the step that the probe of that name looks at first
+# columns of the tables that a figure or a published value may name
+MEASURES = (
+    *("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy"),
+    *("official_loss", "official_accuracy"),
+    *("epochs", "best_epoch", "learning_rate"),
+)
+PLACES = ("step", "epoch", "part", "layer", "quantity", "item")  # where a probe's row was taken
 MAX_RUNS = 100_000  # a study: more is a slip of the pen
 
 
@@ -47,21 +54,50 @@ def check_run(document: Document, params: Params, study: str, run: Run) -> None:
         raise UserError(f"{document.where(place)}: {problem} (study {study}, tier {params.tier})")
 
 
-def check_figure(document: Document, own: Key, figure: Figure) -> None:
-    """Check the settings that a figure, at the key `own`, names.
+def check_figure(document: Document, own: Key, figure: Figure, probes: set[str]) -> None:
+    """Check the names that a figure, at the key `own`, uses.
+
+    Args:
+        document: the parameter file.
+        own: where the figure stands in it.
+        figure: the figure.
+        probes: what the study's runs record.
 
     Raises:
-        UserError: a sweep without x, or a name that is no setting.
+        UserError: a name is missing, or is no setting, no column, no probe of the study.
     """
-    if figure.kind == "sweep" and figure.x is None:
-        where = document.where((*own, "x"))
-        raise UserError(f"{where}: a sweep needs the setting on its x axis, as `x: learning_rate`")
-    known = list(Run.model_fields)
-    for name in ("x", "hue", "col", "row"):
+    needed = {"curves": ("y",), "sweep": ("y", "x"), "heatmap": ("y", "x", "against"), "ridges": ("probe",)}
+    for name in needed.get(figure.kind, ()):
+        if getattr(figure, name) is None:
+            example = {"y": "test_accuracy", "x": "learning_rate", "against": "batch_size", "probe": "outputs"}[name]
+            where = document.where((*own, name))
+            raise UserError(f"{where}: a figure of kind {figure.kind} needs {name}, as `{name}: {example}`")
+    known = [*Run.model_fields, "network", *(PLACES if figure.probe else ())]
+    for name in ("x", "against", "hue", "col", "row"):
         value = getattr(figure, name)
-        if value is not None and value not in known:
+        curve_x = figure.kind == "curves" and name == "x"
+        if value is not None and value not in (known if not curve_x else ("epoch", "step")):
             where, near = document.where((*own, name)), nearest(value, known)
             raise UserError(f"{where}: {value!r} is no setting of a run; known are {', '.join(known)}{near}")
+    check_measure(document, own, figure, probes)
+
+
+def check_measure(document: Document, own: Key, measure: Measure, probes: set[str]) -> None:
+    """Check what a figure or a published value, at the key `own`, says that it measures.
+
+    Raises:
+        UserError: no such column, or a probe that the study's runs do not record.
+    """
+    if measure.probe is not None:
+        if measure.probe not in probes:
+            where, there = document.where((*own, "probe")), ", ".join(sorted(probes)) or "none"
+            remedy = f"add it to `probes` of the study's base{nearest(measure.probe, sorted(probes))}"
+            raise UserError(f"{where}: the study's runs do not record {measure.probe!r} (recorded: {there}); {remedy}")
+        return
+    for name in measure.y if isinstance(measure.y, list) else [measure.y]:
+        if name is not None and name not in MEASURES:
+            where, near = document.where((*own, "y")), nearest(name, list(MEASURES))
+            raise UserError(f"{where}: {name!r} is not measured; known are {', '.join(MEASURES)}{near}")
 
 
 def _set_at(document: Document, tier: str, study: str, setting: tuple[str, Any]) -> Key:
@@ -117,16 +153,19 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
     images = min(run.train_images or dataset.train_images, dataset.train_images) * times(params, run)
     if run.batch_size > images:
         yield "batch_size", f"a batch of {run.batch_size} is larger than the training set of {images} images"
+        return
     yield from spans.problems(run, model, dataset.shape)
     if run.backend == "numpy" and spans.convolutional(model):
         rule = "the NumPy backend trains dense nets alone"
         yield "backend", f"{rule}, and {run.model} has conv layers; use backend: torch"
+    steps = run.steps or images // run.batch_size * run.epochs
+    interval = images // run.batch_size if run.evaluate_every == "epoch" else run.evaluate_every
     if isinstance(run.schedule, Step):
-        yield from (("schedule", problem) for problem in _of_steps(run.schedule, run.epochs))
+        epochs = -(-steps // (images // run.batch_size))
+        yield from (("schedule", problem) for problem in _of_steps(run.schedule, epochs))
     if run.preprocessing == "pca":
         yield from (("preprocessing", problem) for problem in _of_pca(model, dataset, images))
-    steps = images // run.batch_size * run.epochs
-    evaluations = run.epochs if run.evaluate_every == "epoch" else -(-steps // run.evaluate_every)
+    evaluations = -(-steps // interval)
     if run.patience is not None and run.patience >= evaluations:
         rule = f"a patience of {run.patience} can never stop a run of {evaluations} evaluations"
         yield "patience", f"{rule}; use a smaller one, more epochs, or null"

@@ -45,7 +45,7 @@ def flops(model: str, shape: notation.Shape) -> int:
 def steps(run: Run, dataset: Dataset, times: int = 1) -> int:
     """Training steps of a run whose augmentation makes the training set so many times as large."""
     images = min(run.train_images or dataset.train_images, dataset.train_images)
-    return images * times // run.batch_size * run.epochs
+    return run.steps or images * times // run.batch_size * run.epochs
 
 
 @cache

@@ -1,5 +1,8 @@
 """Curves over training: a line for the mean over seeds, a band for its interval."""
 
+from dataclasses import replace
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
@@ -8,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnbench import labels
 from bnbench.axes import scale, set_y, y_label
-from bnbench.look import Look, looks
+from bnbench.look import DASHES, Look, looks
 from bnbench.panels import (
     add_legend,
     arrange,
@@ -33,21 +36,41 @@ def draw_curves(frame: pd.DataFrame, options: Figure) -> Drawing:
     drawing = Drawing(layout="constrained")
     panels = arrange(frame, options, WIDEST)
     axes = grid(drawing, panels)
+    several = values_of(frame, "measure") if "measure" in frame else [None]
     for panel, ax in zip(panels, axes, strict=True):
         for value, style in zip(values, styles, strict=True):
-            draw_line(ax, select(panel.points, hue, value), x, style)
+            for index, measure in enumerate(several):
+                part = select(panel.points, "measure" if measure else None, measure)
+                dashes = DASHES[len(several) - 1 - index] if measure else style.dashes
+                draw_line(ax, select(part, hue, value), x, replace(style, dashes=dashes))
     name_panels(panels, axes, [note(panel.points, hue) for panel in panels])
-    set_y(axes[0], scale(frame, options.y), options.y)
+    y = labels.quantity(options.y, options.probe)
+    set_y(axes[0], scale(frame, y, options.log), y)
     axes[0].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     axes[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.number(value)))
     axes[0].set_xlim(left=0)
     drawing.supxlabel(labels.column(x), fontsize="medium")
-    drawing.supylabel(y_label(options.y), fontsize="medium")
-    if hue is not None:
-        handles = [Line2D([], [], color=style.colour, linestyle=style.dashes) for style in styles]
-        add_legend(drawing, handles, *legend_names(hue, values))
+    drawing.supylabel(y_label(y), fontsize="medium")
+    add_legend(drawing, *_legend(hue, values, styles, several))
     part_labels(drawing, categories=False)
     return drawing
+
+
+def _legend(
+    hue: str | None, values: list[Any], styles: list[Look], several: list[Any]
+) -> tuple[list[Line2D], list[str], str | None]:
+    """Entries for the colours, and for the dashes where a panel shows several measures."""
+    names, title = legend_names(hue, values) if hue else ([], None)
+    solid = len(several) > 1
+    handles = [
+        Line2D([], [], color=style.colour, linestyle="-" if solid else style.dashes)
+        for style, _ in zip(styles, names, strict=False)
+    ]
+    if solid:
+        dashes = [DASHES[len(several) - 1 - index] for index in range(len(several))]
+        handles += [Line2D([], [], color="#555555", linestyle=dash) for dash in dashes]
+        names = [*names, *(labels.column(measure).lower() for measure in several)]
+    return handles, names, title
 
 
 def draw_line(ax: Axes, points: pd.DataFrame, x: str, style: Look) -> None:

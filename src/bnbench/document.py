@@ -7,8 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from bnbench import labels
+from bnbench import labels, published
 from bnbench.markdown import escape, heading, image, table
+from bnbench.points import Source
 from bnbench.results import result
 from bnbench.tables import CONFIG
 
@@ -31,6 +32,7 @@ class Inputs:
     plan: dict[str, Any]
     runs: pd.DataFrame
     summary: pd.DataFrame
+    tables: Path
     figures: Path
     folder: str  # of the figures, as seen from the report
 
@@ -115,6 +117,16 @@ def result_table(inputs: Inputs, name: str, anchor: str) -> list[str]:
     ]
 
 
+def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
+    """What was published, beside what was found here."""
+    study = inputs.plan["studies"][name]
+    if not study["published"]:
+        return []
+    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name))
+    note = f"Means over seeds and half their 95 % t intervals, in the tier {inputs.plan['tier']}."
+    return [heading(3, "Published and here", f"{anchor}-published"), *parts, escape(note)]
+
+
 def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """The study's figures with their captions."""
     parts = []
@@ -187,6 +199,6 @@ def words(_inputs: Inputs) -> list[str]:
 
 Section = Callable[[Inputs], list[str]]
 StudySection = Callable[[Inputs, str, str], list[str]]
-# The order of the report. Claims and published values: a section, and a column of `results.COLUMNS`.
+# The order of the report. Claims will be a section.
 SECTIONS: tuple[Section, ...] = (overview, studies, data_sets, augmentations, environment, reproduce, words)
-STUDY: tuple[StudySection, ...] = (question, setting_tables, result_table, study_figures)
+STUDY: tuple[StudySection, ...] = (question, setting_tables, result_table, published_values, study_figures)

@@ -19,12 +19,25 @@ from bnbench.curves import draw_curves
 from bnbench.data import Augmented
 from bnbench.errors import UserError
 from bnbench.files import atomic, explained, read_json, write_bytes, write_json
+from bnbench.heatmap import draw_heatmap
+from bnbench.hyperplanes import draw_hyperplanes
 from bnbench.look import STYLE
-from bnbench.points import POINTS, facets, types, x_column
+from bnbench.networks import draw_networks
+from bnbench.points import POINTS, Source, types
+from bnbench.predictions import draw_predictions
+from bnbench.ridges import draw_ridges
 from bnbench.schema import Figure
 from bnbench.sweeps import draw_sweep
 
-FIGURES: dict[str, Callable[[pd.DataFrame, Figure], Drawing]] = {"curves": draw_curves, "sweep": draw_sweep}
+FIGURES: dict[str, Callable[[pd.DataFrame, Figure], Drawing]] = {
+    "curves": draw_curves,
+    "sweep": draw_sweep,
+    "heatmap": draw_heatmap,
+    "ridges": draw_ridges,
+    "hyperplanes": draw_hyperplanes,
+    "predictions": draw_predictions,
+    "networks": draw_networks,
+}
 SUFFIXES = ("svg", "png", "csv", "md")
 
 
@@ -79,15 +92,14 @@ def list_jobs(plan: dict[str, Any], tables: Path, out: Path) -> list[Job]:
     Raises:
         UserError: a figure's options do not fit the study's runs.
     """
-    runs, history = store_tables.read(tables, "runs"), store_tables.read(tables, "history")
     titles = {name: dataset["title"] for name, dataset in plan["datasets"].items()}
     jobs = []
     for study, content in sorted(plan["studies"].items()):
-        part = runs[runs["study"] == study]
+        source = Source.read(tables, plan, study)
         for figure, raw in sorted(content["figures"].items()):
             options = Figure.model_validate(raw)
             try:
-                points = POINTS[options.kind](part, history, options)
+                points = POINTS[options.kind](source, options)
             except UserError as error:
                 raise UserError(f"studies.{study}.figures.{figure}: {error}") from error
             name = f"{study}_{figure}"
@@ -120,6 +132,5 @@ def save(job: Job) -> None:
     named = labels.titled(job.points, job.titles)
     with mpl.rc_context(cast(Any, STYLE)):  # its stubs list each name of each setting
         _save(FIGURES[job.options.kind](named, job.options), job.out / job.name, job.options.title)
-    kinds = types(facets(job.options), x_column(job.options))
-    store_tables.write_csv(store_tables.arrow(job.points, kinds), job.out / f"{job.name}.csv")
+    store_tables.write_csv(store_tables.arrow(job.points, types(job.points)), job.out / f"{job.name}.csv")
     write_bytes(job.out / f"{job.name}.md", (caption(named, job.options) + "\n").encode())

@@ -56,6 +56,11 @@ COLUMNS = {
     "batch_size": "Batch size",
     "epochs": "Epochs",
     "max_epochs": "Epochs",
+    "max_steps": "Ended after (steps)",
+    "network": "Network",
+    "steps": "Steps",
+    "layer": "Layer",
+    "images_together": "Images predicted together",
     "evaluate_every": "Evaluated every",
     "evaluate_test": "Test set measured during training",
     "keep_weights": "Weights tested",
@@ -116,6 +121,14 @@ VALUES: dict[str, dict[str, str]] = {
     "keep_weights": {"last": "the last", "best": "best by validation accuracy"},
     "precision": {"exact": "single (fp32)"},
     "schedule": {"constant": "constant"},
+    "network": {"dense": "dense net", "conv": "conv net"},
+    "part": {"train": "training images", "valid": "validation images", "test": "test images"},
+    "quantity": {
+        "accuracy_batch": "statistics of these images",
+        "accuracy_population": "population statistics",
+        "accuracy_moving": "moving averages",
+        "accuracy_gathered": "gathered after training",
+    },
 }
 # what a number says when it stands alone, as in a legend
 PHRASES = {
@@ -123,6 +136,7 @@ PHRASES = {
     "train_images": "{} training images",
     "epochs": "{} epochs",
     "max_epochs": "{} epochs",
+    "max_steps": "{} steps",
     "evaluate_every": "evaluated every {}",
     "loss": "{} loss over a batch",
     "init": "{} weights",
@@ -138,12 +152,18 @@ PHRASES = {
 
 def is_accuracy(column: str) -> bool:
     """Whether the column is a share of right answers, shown in percent."""
-    return column.endswith("accuracy")
+    return column.lower().endswith("accuracy")
 
 
 def column(name: str) -> str:
     """A column's name for people; one that is not known, with spaces: `norm_keep` as "Norm keep"."""
     return COLUMNS.get(name, sentence(name.replace("_", " ")))
+
+
+def quantity(y: str | list[str] | None, probe: str | None = None) -> str:
+    """What a figure's values are, as a column's name: of several parts of the data what they have in common."""
+    names = [y] if isinstance(y, str) else y or [probe or "test_accuracy"]
+    return names[0] if len(names) == 1 else sentence(names[0].partition("_")[2])
 
 
 def sentence(text: str) -> str:

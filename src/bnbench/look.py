@@ -58,7 +58,7 @@ NORMS = {
     "ghost": Look(colour="#56b4e9", marker="X"),
     "local_response": Look(colour="#8c564b", marker="<"),
 }
-DASHES = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 MARKERS = "os^DvPX<>"
 
 

@@ -156,3 +156,11 @@ def check(text: str, shape: Shape, classes: int) -> Model:
     if isinstance(last, Dense) and last.units != classes:
         raise _marked(text, model.places[-1], f"the data set has {classes} classes, the model tells {last.units} apart")
     return model
+
+
+def kind(text: str) -> str:
+    """What a net is called in tables: its blocks (`4C3B`), or `conv`, or `dense`."""
+    blocks = re.search(r"\d+C\d+B", text)
+    if blocks:
+        return blocks[0]
+    return "conv" if any(isinstance(layer, Conv) for layer in parse(text).layers) else "dense"

@@ -64,7 +64,7 @@ class Pack:
     @property
     def steps(self) -> int:
         """Steps of the whole training."""
-        return self.epoch_steps * self.run.epochs
+        return self.run.steps or self.epoch_steps * self.run.epochs
 
     @property
     def interval(self) -> int:

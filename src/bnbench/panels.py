@@ -14,8 +14,8 @@ from matplotlib.text import Text
 
 from bnbench import labels
 from bnbench.look import NORMAL, PAGE_HEIGHT, PAGE_WIDTH
+from bnbench.points import column
 from bnbench.schema import Figure
-from bnbench.tables import RENAMED
 
 CHARACTER = 0.62 * NORMAL  # mean width of a character in points
 BOLD_CHARACTER = 0.7 * NORMAL
@@ -41,7 +41,7 @@ def select(points: pd.DataFrame, name: str | None, value: Any) -> pd.DataFrame:
 def facet(options: Figure, name: str) -> str | None:
     """The column that a figure's `hue`, `col` or `row` is."""
     setting: str | None = getattr(options, name)
-    return None if setting is None else RENAMED.get(setting, setting)
+    return None if setting is None else column(setting, options.probe)
 
 
 def values_of(points: pd.DataFrame, name: str | None) -> list[Any]:
@@ -58,27 +58,27 @@ def arrange(points: pd.DataFrame, options: Figure, widest: int) -> list[Panel]:
         block = select(points, row, value)
         columns = values_of(block, col)
         width = math.ceil(len(columns) / math.ceil(len(columns) / widest))
-        for index, column in enumerate(columns):
+        for index, entry in enumerate(columns):
             heading = labels.sentence(labels.phrase(row, value)) if row and not index else ""
-            title = labels.sentence(labels.phrase(col, column)) if col else ""
+            title = labels.sentence(labels.phrase(col, entry)) if col else ""
             place = (first + index // width, index % width)
-            panels.append(Panel(points=select(block, col, column), place=place, heading=heading, title=title))
+            panels.append(Panel(points=select(block, col, entry), place=place, heading=heading, title=title))
         first += math.ceil(len(columns) / width)
     return panels
 
 
-def grid(drawing: Drawing, panels: list[Panel]) -> list[Axes]:
-    """Axes for the panels, sharing both scales; tick labels stand at the outer edges only."""
+def grid(drawing: Drawing, panels: list[Panel], shared: bool = True) -> list[Axes]:
+    """Axes for the panels; if they share both scales, tick labels stand at the outer edges only."""
     rows, columns = 1 + max(p.place[0] for p in panels), 1 + max(p.place[1] for p in panels)
     drawing.set_size_inches(*size(rows, columns))
     spec = drawing.add_gridspec(rows, columns)
     taken = {panel.place for panel in panels}
     found: list[Axes] = []
     for panel in panels:
-        first = found[0] if found else None
+        first = found[0] if found and shared else None
         axes = drawing.add_subplot(spec[panel.place], sharex=first, sharey=first)
         below = (panel.place[0] + 1, panel.place[1]) in taken
-        axes.tick_params(length=2.5, labelleft=panel.place[1] == 0, labelbottom=not below)
+        axes.tick_params(length=2.5, labelleft=panel.place[1] == 0 or not shared, labelbottom=not below or not shared)
         found.append(axes)
     return found
 

@@ -86,8 +86,11 @@ def _study(document: Document, params: Params, name: str) -> ResolvedStudy:
     for run in {_shape(run): run for run in reversed(runs)}.values():
         conflicts.check_run(document, params, name, run)
     study = params.studies[name]
+    probes = {str(probe) for run in runs for probe in run.probes}
     for figure, options in study.figures.items():
-        conflicts.check_figure(document, ("studies", name, "figures", figure), options)
+        conflicts.check_figure(document, ("studies", name, "figures", figure), options, probes)
+    for index, value in enumerate(study.published):
+        conflicts.check_measure(document, ("studies", name, "published", index), value, probes)
     return ResolvedStudy(name, study, grid.axes(merged), runs)
 
 

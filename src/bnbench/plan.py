@@ -35,25 +35,16 @@ PLACES = (
 )
 
 # The modules whose source decides what a stage makes of its input.
-COLLECT = ("collect.py", "spans.py", "summary.py", "tables.py")
+COLLECT = ("collect.py", "notation.py", "spans.py", "summary.py", "tables.py")
 DRAW = (
-    *(
-        "axes.py",
-        "captions.py",
-        "contact.py",
-        "curves.py",
-        "figures.py",
-        "labels.py",
-        "look.py",
-        "markdown.py",
-        "panels.py",
-    ),
-    *("points.py", "summary.py", "sweeps.py", "tables.py"),
-)
+    "architecture.py", "axes.py", "captions.py", "contact.py", "curves.py", "figures.py", "heatmap.py",
+    "hyperplanes.py", "labels.py", "look.py", "markdown.py", "networks.py", "panels.py", "points.py",
+    "predictions.py", "ridges.py", "summary.py", "sweeps.py", "tables.py",
+)  # fmt: skip
 REPORT = (
-    *("document.py", "labels.py", "markdown.py", "report.py", "results.py", "tables.py"),
-    *("assets/report.css", "assets/report.html", "assets/report.typ"),
-)
+    "architecture.py", "document.py", "labels.py", "markdown.py", "points.py", "published.py", "report.py",
+    "results.py", "summary.py", "tables.py", "assets/report.css", "assets/report.html", "assets/report.typ",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -179,10 +170,14 @@ class Plan:
                 "work": s.study.work,
                 "varies": s.varies,
                 "figures": {name: figure.model_dump(exclude_unset=True) for name, figure in s.study.figures.items()},
+                "published": [value.model_dump(exclude_unset=True) for value in s.study.published],
             }
             for s in self.resolved.studies
         }
-        datasets = {name: {"title": d.title, "licence": d.licence} for name, d in self.resolved.datasets.items()}
+        datasets = {
+            name: {"title": d.title, "licence": d.licence, "shape": list(d.shape)}
+            for name, d in self.resolved.datasets.items()
+        }
         augmentations = [
             {"dataset": dataset, "augmentation": name, "folder": folder}
             for (dataset, name), (folder, _) in self.augmented.items()

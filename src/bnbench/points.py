@@ -1,58 +1,126 @@
 """What a figure draws, as a table: mean, interval and counts over seeds per point. No drawing here."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
+from bnbench import tables as store_tables
+from bnbench.architecture import stages
 from bnbench.errors import UserError
-from bnbench.schema import Figure
+from bnbench.schema import Figure, Measure, Run
 from bnbench.summary import COUNTS, aggregate
 from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, RENAMED, settings
 
 FACETS = ("row", "col", "hue")
+# columns of a probe's rows, along which a figure may go
+PLACES = ("step", "epoch", "part", "layer", "quantity", "item", "at")
+# what a probe's `item` counts
+ITEMS = {"neurons": "unit", "percentiles": "percentile", "one_by_one": "images_together", "classes": "true_class"}
+VALUE = "value"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The tables of one study: a row per run; per run and evaluation; per run and what a probe saw.
+
+    And of each run its configuration, of each data set the shape of an image.
+    """
+
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    probes: pd.DataFrame
+    configs: dict[str, dict[str, Any]]
+    shapes: dict[str, tuple[int, int, int]]
+
+    @classmethod
+    def read(cls, tables: Path, plan: dict[str, Any], study: str) -> "Source":
+        """A study's part of the tables."""
+        runs = store_tables.read(tables, "runs")
+        runs = runs[runs["study"] == study]
+        wanted = ("run_id", "in", list(runs["run_id"]))
+        history, probes = (
+            pd.read_parquet(tables / f"{name}.parquet", filters=[wanted]) for name in ("history", "probes")
+        )
+        configs = {run_id: plan["runs"][run_id]["config"] for run_id in runs["run_id"]}
+        shapes = {name: tuple(dataset["shape"]) for name, dataset in plan["datasets"].items()}
+        return cls(runs, history, probes, configs, shapes)
 
 
 def facets(options: Figure) -> list[str]:
     """The columns by which a figure tells lines apart: panels' rows, panels' columns, colours."""
     names = [getattr(options, facet) for facet in FACETS]
-    return list(dict.fromkeys(RENAMED.get(name, name) for name in names if name is not None))
+    return list(dict.fromkeys(column(name, options.probe) for name in names if name is not None))
+
+
+def column(name: str, probe: str | None = None) -> str:
+    """A setting's column in the tables; of a probe's rows the name of what its `item` counts."""
+    return ITEMS.get(probe or "", name) if name == "item" else RENAMED.get(name, name)
 
 
 def x_column(options: Figure) -> str:
     """The column on the x axis: epochs or steps of training for curves, a setting for sweeps."""
-    if options.kind == "curves":
-        return options.x or "epoch"
-    return RENAMED.get(options.x or "learning_rate", options.x or "learning_rate")
+    return column(options.x or "learning_rate", options.probe) if options.kind == "sweep" else options.x or "epoch"
 
 
-def chosen(runs: pd.DataFrame, options: Figure) -> pd.DataFrame:
-    """The runs that a figure shows.
+def measures(options: Measure) -> list[str]:
+    """The columns that are drawn."""
+    if options.probe:
+        return [VALUE]
+    return options.y if isinstance(options.y, list) else [options.y or "test_accuracy"]
+
+
+def chosen(runs: pd.DataFrame, options: Measure) -> pd.DataFrame:
+    """The runs that `where` asks for.
 
     Raises:
-        UserError: it names a setting that is none, no run matches `where`, or a point would mix settings.
+        UserError: there is none.
     """
-    names = [*facets(options), *([x_column(options)] if options.kind == "sweep" else [])]
-    for name in names:
-        if name not in CONFIG:
-            raise UserError(
-                f"figures tell runs apart by settings, but {name!r} is none; known are: {', '.join(CONFIG)}"
-            )
     where = settings(options.where.model_dump(exclude_unset=True))
     frame = runs
     for name, value in where.items():
         frame = frame[frame[name].isna() if value is None else frame[name] == value]
     if frame.empty:
         raise UserError(f"no run has {where}: take values for `where` that stand in the study's grid")
-    _unmixed(frame, names)
     return frame
 
 
+def measured(source: Source, options: Measure) -> pd.DataFrame:
+    """A row per chosen run; with a probe, a row per chosen run and picked row of the probe.
+
+    Raises:
+        UserError: no run has the values asked for, or none recorded such rows.
+    """
+    runs = chosen(source.runs, options)
+    if options.probe is None:
+        return runs
+    pick = options.pick.model_dump(exclude_unset=True)
+    rows = source.probes[source.probes["probe"] == options.probe]
+    for name, value in pick.items():
+        if value == "last":
+            rows = rows[rows[name] == rows.groupby("run_id")[name].transform("max")]
+        else:
+            rows = rows[rows[name].isin(value if isinstance(value, list) else [value])]
+    own = [name for name in (*PLACES, VALUE) if name in rows]
+    # what a probe says of its place replaces what the run's table says under the same name
+    found = runs.drop(columns=[name for name in own if name in runs]).merge(rows[["run_id", *own]], on="run_id")
+    if found.empty:
+        raise UserError(f"no run recorded rows of the probe {options.probe!r} with {pick}")
+    return found
+
+
 def _unmixed(runs: pd.DataFrame, names: list[str]) -> None:
-    """Check that seeds alone are averaged: runs that agree in `names` agree in all settings."""
+    """Check that seeds alone are averaged: rows that agree in `names` agree in all settings and places."""
     names = list(dict.fromkeys(names))
-    rest = [name for name in CELL if name not in names and runs[name].nunique(dropna=False) > 1]
+    for name in names:
+        if name not in runs:
+            raise UserError(f"figures tell runs apart by settings, but {name!r} is none; known are {', '.join(CONFIG)}")
+    places = [name for name in (*PLACES, *ITEMS.values()) if name in runs and name not in ("epoch", "at")]
+    places = places if VALUE in runs else []
+    rest = [name for name in (*CELL, *places) if name not in names and runs[name].nunique(dropna=False) > 1]
     if not rest:
         return
     if "seed" in names:  # each run is a point of its own: then the cell must be one
@@ -63,29 +131,78 @@ def _unmixed(runs: pd.DataFrame, names: list[str]) -> None:
     if mixed:
         raise UserError(
             f"a figure takes the mean over seeds only, but its points would mix runs of different"
-            f" {', '.join(mixed)}: use x, hue, col or row for it, or choose one value by `where`"
+            f" {', '.join(mixed)}: use x, hue, col or row for it, or choose one value by `where` or `pick`"
         )
 
 
-def curve_points(runs: pd.DataFrame, history: pd.DataFrame, options: Figure) -> pd.DataFrame:
+def curve_points(source: Source, options: Figure) -> pd.DataFrame:
     """A row per line and evaluation. A line without any ok run has one row, without x."""
-    runs, x, names = chosen(runs, options), x_column(options), facets(options)
+    x, names = x_column(options), facets(options)
+    if options.probe:
+        return _probe_curves(source, options)
+    runs = chosen(source.runs, options)
+    _unmixed(runs, names)
     runs, by = (runs, names) if names else (runs.assign(line=0), ["line"])
     good = runs.loc[runs["status"] == "ok", ["run_id", "status", *by]]
-    drawn = good.merge(history[["run_id", x, options.y]], on="run_id")
-    if len(drawn) and drawn[options.y].isna().all():
-        raise UserError(
-            f"{options.y} was not measured during training: draw another y, or measure it (evaluate_test: true)"
-        )
-    means = aggregate(drawn, [*by, x], [options.y]).drop(columns=["n_diverged", "n_other"])
-    counts = aggregate(runs, by, []).drop(columns="n")
-    return _tidy(counts.merge(means, on=by, how="left"), [*names, x], options.y)
+    found = []
+    for y in measures(options):
+        drawn = good.merge(source.history[["run_id", x, y]], on="run_id")
+        if len(drawn) and drawn[y].isna().all():
+            raise UserError(f"{y} was not measured during training: draw another, or measure it (evaluate_test: true)")
+        means = aggregate(drawn, [*by, x], [y]).drop(columns=["n_diverged", "n_other"])
+        counts = aggregate(runs, by, []).drop(columns="n")
+        found.append(_tidy(counts.merge(means, on=by, how="left"), [*names, x], y))
+    if len(found) == 1:
+        return found[0]
+    return pd.concat([part.assign(measure=y) for part, y in zip(found, measures(options), strict=True)])
 
 
-def sweep_points(runs: pd.DataFrame, _history: pd.DataFrame, options: Figure) -> pd.DataFrame:
+def _named(source: Source, options: Figure) -> pd.DataFrame:
+    """What is measured, a probe's `item` under the name of what it counts."""
+    return measured(source, options).rename(columns={"item": column("item", options.probe)})
+
+
+def _probe_curves(source: Source, options: Figure) -> pd.DataFrame:
+    rows, by = _named(source, options), [*facets(options), x_column(options)]
+    _unmixed(rows, by)
+    return _tidy(aggregate(rows, by, [VALUE]), by, VALUE)
+
+
+def sweep_points(source: Source, options: Figure) -> pd.DataFrame:
     """A row per setting: what the summary says of it."""
+    rows, y = _named(source, options), measures(options)[0]
     by = list(dict.fromkeys([*facets(options), x_column(options)]))
-    return _tidy(aggregate(chosen(runs, options), by, [options.y]), by, options.y)
+    _unmixed(rows, by)
+    return _tidy(aggregate(rows, by, [y]), by, y)
+
+
+def heatmap_points(source: Source, options: Figure) -> pd.DataFrame:
+    """A row per square: a mean over seeds for each value of `x` and `against`."""
+    rows, y = _named(source, options), measures(options)[0]
+    by = list(
+        dict.fromkeys(
+            [*facets(options), column(options.against or "", options.probe), column(options.x or "", options.probe)]
+        )
+    )
+    _unmixed(rows, by)
+    return _tidy(aggregate(rows, by, [y]), by, y)
+
+
+def single_points(source: Source, options: Figure) -> pd.DataFrame:
+    """The rows of a probe for one run of each panel: that of the smallest seed."""
+    rows, names = measured(source, options), facets(options)
+    first = rows[rows["seed"] == rows["seed"].min()]
+    _unmixed(first, [*names, *PLACES])
+    keep = list(dict.fromkeys([*names, *(name for name in PLACES if name in first), VALUE]))
+    found: pd.DataFrame = first[keep]
+    return found.sort_values(keep[:-1], na_position="first", ignore_index=True)
+
+
+def network_points(source: Source, options: Figure) -> pd.DataFrame:
+    """A row per layer of each distinct network of the runs."""
+    runs = chosen(source.runs, options).drop_duplicates("model")
+    found = [Run.model_validate(source.configs[run_id]) for run_id in runs["run_id"]]
+    return pd.concat([stages(run, source.shapes[run.dataset]) for run in found], ignore_index=True)
 
 
 def _tidy(points: pd.DataFrame, by: list[str], y: str) -> pd.DataFrame:
@@ -95,9 +212,14 @@ def _tidy(points: pd.DataFrame, by: list[str], y: str) -> pd.DataFrame:
     return points.sort_values(by, na_position="first", ignore_index=True)
 
 
-POINTS: dict[str, Callable[[pd.DataFrame, pd.DataFrame, Figure], pd.DataFrame]] = {
+POINTS: dict[str, Callable[[Source, Figure], pd.DataFrame]] = {
     "curves": curve_points,
     "sweep": sweep_points,
+    "heatmap": heatmap_points,
+    "ridges": single_points,
+    "hyperplanes": single_points,
+    "predictions": single_points,
+    "networks": network_points,
 }
 
 
@@ -109,9 +231,12 @@ def lines(points: pd.DataFrame, by: list[str]) -> list[tuple[dict[str, Any], pd.
     return [(dict(zip(by, key, strict=True)), part) for key, part in groups]
 
 
-def types(by: list[str], x: str) -> dict[str, Any]:
+OWN_TYPES: dict[str, pa.DataType] = {
+    **dict.fromkeys(("mean", "low", "high", VALUE, "at", "epoch"), pa.float64()),
+    **dict.fromkeys((*COUNTS, "step", "layer", "item", *ITEMS.values(), "stage", "parameters"), pa.int64()),
+}
+
+
+def types(points: pd.DataFrame) -> dict[str, pa.DataType]:
     """Types of the columns of a figure's data file."""
-    names = dict.fromkeys([*by, x])
-    numbers = dict.fromkeys(("mean", "low", "high"), pa.float64())
-    kinds = {name: CONFIG_TYPES.get(name, pa.float64()) for name in names}
-    return kinds | numbers | dict.fromkeys(COUNTS, pa.int64())
+    return {name: (OWN_TYPES | CONFIG_TYPES).get(name, pa.string()) for name in points.columns}

@@ -35,6 +35,7 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
         plan=plan,
         runs=store_tables.read(tables, "runs"),
         summary=store_tables.read(tables, "summary"),
+        tables=tables,
         figures=figures,
         folder="figures",
     )

@@ -149,6 +149,7 @@ class Run(Strict):
         Count, Field(description="images a step; the rest of an epoch that fills no batch is left out")
     ]
     epochs: Count
+    steps: Annotated[Count | None, Field(description="end after so many steps; null: after all epochs")]
     evaluate_every: Annotated[
         Literal["epoch"] | Count, Field(description="a row of history per epoch, or per so many steps")
     ]
@@ -177,13 +178,15 @@ class Run(Strict):
     seed: Annotated[int, Field(ge=0, lt=2**31, description="decides weights, data order and dropout, nothing else")]
 
 
-def _optional(name: str, doc: str, wrap: bool) -> type[Strict]:
+def _optional(name: str, doc: str, wrap: bool = False, distinct: bool = False) -> type[Strict]:
     """A model with Run's fields, none required; `wrap`: a list of values for each, as an axis of a grid."""
     fields: dict[str, Any] = {}
     for key, info in Run.model_fields.items():
         kind: Any = Annotated[info.annotation, *info.metadata, Field(discriminator=info.discriminator)]
         if wrap:
-            kind = Annotated[list[kind], Field(min_length=1), AfterValidator(_distinct)]
+            kind = Annotated[list[kind], Field(min_length=1)]
+        if distinct:
+            kind = Annotated[kind, AfterValidator(_distinct)]
         fields[key] = (kind, Field(default=None, description=info.description))
     return create_model(name, __base__=Strict, __doc__=doc, **fields)
 
@@ -196,16 +199,26 @@ if TYPE_CHECKING:
     class Axes(Strict):
         """Lists of values, a list for each setting that varies."""
 
+    class Columns(Strict):
+        """Lists of values of one length, joined row by row."""
+
 else:
-    Settings = _optional("Settings", "Some of a run's settings.", wrap=False)
-    Axes = _optional("Axes", "Lists of values, a list for each setting that varies.", wrap=True)
+    Settings = _optional("Settings", "Some of a run's settings.")
+    Axes = _optional("Axes", "Lists of values, a list for each setting that varies.", wrap=True, distinct=True)
+    Columns = _optional("Columns", "Lists of values of one length, joined row by row.", wrap=True)
+
+
+class Where(Settings):
+    """Values by which runs are chosen: of settings, and of what follows from them."""
+
+    network: Annotated[str | None, Field(description="dense, conv, or a net's blocks, as 4C3B")] = None
 
 
 class Grid(Strict):
     """Which runs a study makes: (zip or around) x product, without exclude, with include."""
 
     product: Annotated[Axes | None, Field(description="every combination")] = None
-    zip: Annotated[Axes | None, Field(description="first with first, second with second, ...")] = None
+    zip: Annotated[Columns | None, Field(description="first with first, second with second, ...")] = None
     around: Annotated[
         Axes | None,
         Field(description="the base itself, then each value alone: one setting at a time"),
@@ -214,31 +227,59 @@ class Grid(Strict):
     include: Annotated[list[Axes], Field(description="further runs: a product each, around the base")] = []
 
 
-class Figure(Strict):
+class Pick(Strict):
+    """Which rows of a probe are meant; what is not named may be any."""
+
+    step: int | Literal["last"] | None = None
+    part: str | None = None
+    layer: int | None = None
+    quantity: str | list[str] | None = None
+    item: int | None = None
+
+
+class Measure(Strict):
+    """Something measured of a study's runs: a column of the tables, or rows of a probe."""
+
+    y: Annotated[
+        str | list[str] | None,
+        Field(description="a column of the tables, for curves also several; with a probe, what its values are called"),
+    ] = None
+    probe: Annotated[str | None, Field(description="a probe that the study's runs record")] = None
+    pick: Annotated[Pick, Field(description="which rows of the probe")] = Field(default_factory=Pick)
+    where: Annotated[Where, Field(description="only the runs with these values")] = Field(default_factory=Where)
+
+
+FigureKind = Literal["curves", "sweep", "ridges", "heatmap", "hyperplanes", "predictions", "networks"]
+
+
+class Figure(Measure):
     """One figure of a study, drawn from the tables."""
 
-    kind: Annotated[Literal["curves", "sweep"], Field(description="curves: over training; sweep: over a setting")]
-    title: Annotated[str, Field(min_length=1)]
-    y: Annotated[
-        Literal[
-            "train_loss",
-            "train_accuracy",
-            "valid_loss",
-            "valid_accuracy",
-            "test_loss",
-            "test_accuracy",
-            "official_loss",
-            "official_accuracy",
-        ],
-        Field(description="what is drawn"),
+    kind: Annotated[
+        FigureKind,
+        Field(
+            description="curves: over training; sweep: over a setting; heatmap: over two; ridges: histograms over"
+            " training; hyperplanes: first-layer units in a plane of the inputs; predictions: digit by digit;"
+            " networks: layers, shapes, parameters"
+        ),
     ]
-    x: Annotated[str | None, Field(description="sweep: the setting on the x axis")] = None
+    title: Annotated[str, Field(min_length=1)]
+    x: Annotated[str | None, Field(description="sweep, heatmap: the setting on the x axis")] = None
+    against: Annotated[str | None, Field(description="heatmap: the setting on the y axis")] = None
     hue: Annotated[str | None, Field(description="the setting shown by colour")] = None
     col: Annotated[str | None, Field(description="the setting shown by columns of panels")] = None
     row: Annotated[str | None, Field(description="the setting shown by rows of panels")] = None
-    where: Annotated[Settings, Field(description="draw only the runs with these values")] = Field(
-        default_factory=Settings
-    )
+    log: Annotated[bool | None, Field(description="a logarithmic y axis; null: where losses span decades")] = None
+
+
+class Published(Measure):
+    """A published value, put beside what the study's runs gave."""
+
+    what: Annotated[str, Field(min_length=1, description="the quantity, in words")]
+    value: Annotated[float | list[float], Field(description="as published; a list: one for each value of `by`")]
+    by: Annotated[
+        Literal["step", "part", "layer", "quantity", "item"] | None, Field(description="along which a list goes")
+    ] = None
 
 
 class Variant(Strict):
@@ -258,6 +299,7 @@ class Study(Strict):
     grid: Grid
     tiers: Annotated[dict[Tier, Variant], Field(description="what each tier changes")] = {}
     figures: dict[Name, Figure] = {}
+    published: Annotated[list[Published], Field(description="published values, in the report beside ours")] = []
 
 
 class TierSettings(Strict):

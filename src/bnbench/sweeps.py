@@ -1,7 +1,8 @@
 """Sweeps over a setting: points with intervals, and at the bottom of each panel what diverged."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from textwrap import fill
 from typing import Any
 
@@ -30,7 +31,7 @@ from bnbench.panels import (
 from bnbench.points import x_column
 from bnbench.schema import Figure
 
-LOGARITHMIC = {"learning_rate": 10, "batch_size": 2}  # setting -> base of its axis
+LOGARITHMIC = {"learning_rate": 10, "batch_size": 2, "images_together": 2}  # setting -> base of its axis
 SHARE_WIDTH = 15  # points that "2/5" takes, with some room
 COUNT_WIDTH = 18  # points that a cross and "2/5" take
 CROSS = "\N{MULTIPLICATION SIGN}"
@@ -48,7 +49,13 @@ class Places:
     def base(self) -> int | None:
         """The base of a log axis; None: names or numbers side by side."""
         base = LOGARITHMIC.get(self.name)
-        return base if base and all(value > 0 for value in self.values) else None
+        steps = [b / a for a, b in pairwise(self.values)] if base and min(self.values) > 0 else []
+        return base if base and len(self.values) > 1 and min(steps, default=0) >= 1.5 else None
+
+    @property
+    def ordered(self) -> bool:
+        """Whether the values are numbers: only these are joined by lines."""
+        return not any(isinstance(value, str) for value in self.values)
 
     def at(self, values: Iterable[Any], shift: float = 0.0) -> list[float]:
         """Positions of `values`, moved by a share `shift` of the narrowest gap, so that bars do not hide."""
@@ -74,11 +81,11 @@ def draw_sweep(frame: pd.DataFrame, options: Figure) -> Drawing:
     for panel, ax in zip(panels, axes, strict=True):
         for value, style, shift in zip(values, styles, shifts, strict=True):
             part = _sorted(select(panel.points, hue, value), places)
-            draw_points(ax, part, places.at(part[x], shift), style)
+            draw_points(ax, part, places.at(part[x], shift), style if places.ordered else replace(style, dashes=""))
     name_panels(panels, axes, [""] * len(panels))
     _set_x(axes[0], places)
     drawing.supxlabel(labels.column(x), fontsize="medium")
-    drawing.supylabel(y_label(options.y), fontsize="medium")
+    drawing.supylabel(y_label(labels.quantity(options.y, options.probe)), fontsize="medium")
     add_legend(drawing, *_legend(frame, hue, values, styles))
     _mark_failures(drawing, frame, options, list(zip(panels, axes, strict=True)), places)
     part_labels(drawing, categories=places.base is None)
@@ -172,14 +179,15 @@ def _mark_failures(
         for value, style in zip(values, looks(hue, values), strict=True)
         if bad(select(frame, hue, value)).any()
     ]
-    found = scale(frame, options.y)
-    set_y(panels[0][1], found, options.y)
+    y = labels.quantity(options.y, options.probe)
+    found = scale(frame, y, options.log)
+    set_y(panels[0][1], found, y)
     if not failing:
         return
     drawing.draw_without_rendering()  # only now are the panels' heights known
     line = LINE / (72 * panels[0][1].get_window_extent().height / drawing.dpi)
     strip = min(0.6, line * len(failing) + 0.03)
-    set_y(panels[0][1], found, options.y, strip)
+    set_y(panels[0][1], found, y, strip)
     for panel, ax in panels:
         grey = Rectangle((0, 0), 1, strip - 0.02, transform=ax.transAxes, color="#f0f0f0", lw=0, zorder=2.5)
         ax.add_artist(grey)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from bnbench.files import atomic
 from bnbench.schema import Run
 
-RENAMED = {"epochs": "max_epochs"}  # `epochs` of a result is how many were trained
+RENAMED = {"epochs": "max_epochs", "steps": "max_steps"}  # a result's `epochs` and `steps` are how many were trained
 CONFIG = tuple(RENAMED.get(name, name) for name in Run.model_fields)
 CELL = tuple(name for name in CONFIG if name != "seed")
 PROBED: dict[str, pa.DataType] = {
@@ -42,7 +42,7 @@ def _arrow_type(field: dict[str, Any]) -> pa.DataType:
 
 CONFIG_TYPES: dict[str, pa.DataType] = {
     RENAMED.get(name, name): _arrow_type(field) for name, field in Run.model_json_schema()["properties"].items()
-}
+} | {"network": pa.string()}
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:

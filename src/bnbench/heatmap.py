@@ -1,0 +1,63 @@
+"""Heat maps: one measure over two settings, a panel for each value of a third."""
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import LogNorm, Normalize
+from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from bnbench import labels
+from bnbench.panels import arrange, grid, name_panels
+from bnbench.points import column
+from bnbench.schema import Figure
+
+WIDEST = 2  # panels side by side
+WRITTEN = 150  # squares of a panel in which the value is still written
+DECADES_FROM = 30  # values that span more than so many times the smallest get a log colour scale
+
+
+def draw_heatmap(frame: pd.DataFrame, options: Figure) -> Drawing:
+    """Means over seeds as colours, written into the squares; one colour scale for all panels."""
+    drawing = Drawing(layout="constrained")
+    panels = arrange(frame, options, WIDEST)
+    axes = grid(drawing, panels)
+    x, y = column(options.x or "", options.probe), column(options.against or "", options.probe)
+    name = labels.quantity(options.y, options.probe)
+    factor = 100 if labels.is_accuracy(name) else 1
+    colours = _colours(frame["mean"] * factor)
+    rows = frame[y].nunique()
+    width, _ = drawing.get_size_inches()
+    drawing.set_size_inches(width, 0.9 + (1 + max(panel.place[0] for panel in panels)) * (0.5 + 0.2 * max(rows, 6)))
+    for panel, ax in zip(panels, axes, strict=True):
+        table = panel.points.pivot(index=y, columns=x, values="mean") * factor
+        table = table.reindex(labels.ordered(y, table.index))[labels.ordered(x, table.columns)]
+        texts = table.map(lambda value: labels.DASH if pd.isna(value) else labels.number(float(f"{value:.3g}")))
+        sns.heatmap(
+            table,
+            ax=ax,
+            norm=colours,
+            cmap="viridis",
+            annot=texts.to_numpy() if table.size <= WRITTEN else None,
+            fmt="",
+            annot_kws={"size": 5.5},
+            cbar=False,
+            xticklabels=[labels.short(x, value) for value in table.columns],
+            yticklabels=[labels.short(y, value) for value in table.index],
+        )
+        ax.set(xlabel="", ylabel="")
+        ax.tick_params(labelleft=panel.place[1] == 0, labelrotation=0)
+    name_panels(panels, axes, [""] * len(panels))
+    drawing.supxlabel(labels.column(x), fontsize="medium")
+    drawing.supylabel(labels.column(y), fontsize="medium")
+    unit = " (%)" if factor == 100 else ""
+    bar = drawing.colorbar(axes[0].collections[0], ax=axes, label=labels.column(name) + unit, shrink=0.8)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.number(float(f"{value:.3g}"))))
+    bar.ax.yaxis.set_minor_formatter(NullFormatter())
+    return drawing
+
+
+def _colours(values: "pd.Series[float]") -> Normalize:
+    seen = values[np.isfinite(values)]
+    low, high = (float(seen.min()), float(seen.max())) if len(seen) else (0.0, 1.0)
+    return LogNorm(low, high) if low > 0 and high / low > DECADES_FROM else Normalize(low, high)

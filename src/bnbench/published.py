@@ -1,0 +1,82 @@
+"""Published values beside what the study's runs gave."""
+
+from typing import Any
+
+import pandas as pd
+
+from bnbench import labels
+from bnbench.errors import UserError
+from bnbench.markdown import table
+from bnbench.points import Source, measured, measures
+from bnbench.schema import Published
+from bnbench.summary import aggregate
+
+ABSENT = "not in this tier"
+
+
+def tables(study: dict[str, Any], source: Source) -> list[str]:
+    """Markdown tables of a study's published values: one of single numbers, one of rows of numbers."""
+    values = [Published.model_validate(raw) for raw in study["published"]]
+    single = [value for value in values if not isinstance(value.value, list)]
+    rows = [value for value in values if isinstance(value.value, list)]
+    found = []
+    if single:
+        header = ["Quantity", "Published", "Here", "Seeds"]
+        found.append(table(header, [_single(source, value) for value in single], numbers=3))
+    axes = dict.fromkeys(value.by or "layer" for value in rows)
+    return found + [_side_by_side(source, [value for value in rows if (value.by or "layer") == by], by) for by in axes]
+
+
+def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | None:
+    """Mean, interval and counts of what a published value is compared with; None if no run of this tier has it.
+
+    Raises:
+        UserError: it is measured in no such way.
+    """
+    try:
+        rows = measured(source, value)
+    except UserError:
+        return None
+    y = measures(value)[0]
+    by = by or ["all"]
+    found = aggregate(rows.assign(all=0), by, [y])
+    return found.rename(columns={f"{y}_{part}": part for part in ("mean", "low", "high")}).sort_values(by)
+
+
+def _single(source: Source, value: Published) -> list[str]:
+    name = labels.quantity(value.y, value.probe)
+    published = text(name, float(value.value))  # type: ignore[arg-type]
+    found = observed(source, value, [])
+    if found is None:
+        return [value.what, published, ABSENT, labels.DASH]
+    row = found.iloc[0]
+    here = text(name, row["mean"])
+    if not pd.isna(row["high"]):
+        here = text(name, row["mean"], row["high"] - row["mean"])
+    lost = int(row["n_diverged"] + row["n_other"])
+    return [value.what, published, here, f"{row['n']} ({lost} more failed)" if lost else str(row["n"])]
+
+
+def text(name: str, value: float, half: float | None = None) -> str:
+    """A value, and half its interval, in the unit of its column: accuracy in percent with two digits."""
+    if pd.isna(value):
+        return labels.DASH
+    if labels.is_accuracy(name):
+        return f"{100 * value:.2f} %" if half is None else f"{100 * value:.2f} ± {100 * half:.2f} %"
+    shown = labels.number(float(f"{value:.3g}"))
+    return shown if half is None else f"{shown} ± {labels.number(float(f'{half:.2g}'))}"
+
+
+def _side_by_side(source: Source, values: list[Published], by: str) -> str:
+    """Two rows for each list of values, published and here, with a column for each value of `by`."""
+    width = max(len(value.value) for value in values)  # type: ignore[arg-type]
+    rows = []
+    for value in values:
+        name = labels.quantity(value.y, value.probe)
+        found = observed(source, value, [by])
+        here = [ABSENT] if found is None else [text(name, mean) for mean in found["mean"]]
+        published = [text(name, number) for number in value.value]  # type: ignore[union-attr]
+        rows += [[value.what, "published", *published], ["", "here", *here]]
+    rows = [(row + [""] * width)[: width + 2] for row in rows]
+    heads = [f"{labels.column(by)} {index + 1}" if index == 0 else str(index + 1) for index in range(width)]
+    return table(["Quantity", "", *heads], rows, numbers=width)
