@@ -103,10 +103,25 @@ def report(arguments: Arguments) -> None:
     write(read_record(arguments.plan), arguments.tables, arguments.figures, arguments.out)
 
 
+def demo(arguments: Arguments) -> None:
+    """Open a page to draw digits on, and see what trained runs say of them."""
+    from bnbench.demo import serve
+    from bnbench.plan import Plan
+
+    serve(Plan(arguments.params, arguments.tier), arguments.run_ids, arguments.port, not arguments.no_browser)
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"at least 1, got {number}")
+    return number
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"from 1 to 65535, got {number}")
     return number
 
 
@@ -160,6 +175,23 @@ def parser() -> argparse.ArgumentParser:
     add(collect, PLAN, path("--store", "the run store"), path("--out", "the folder of tables"))
     add(figures, PLAN, tables, path("--out", "the folder of figures"), workers)
     add(report, PLAN, tables, path("--figures", "the folder of figures"), path("--out", "the report's folder"))
+    add(
+        demo,
+        params,
+        tier,
+        (
+            "--run",
+            {
+                "dest": "run_ids",
+                "nargs": "+",
+                "default": [],
+                "metavar": "RUN_ID",
+                "help": "runs instead of the plan's best pair",
+            },
+        ),
+        ("--port", {"type": _port, "help": "of this machine (the first free one from 7860 on)"}),
+        ("--no-browser", {"action": "store_true", "help": "only say where the page is"}),
+    )
     return top
 
 

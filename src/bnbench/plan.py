@@ -82,6 +82,7 @@ class Plan:
 
     def __init__(self, params: Path, tier: str | None = None, root: Path = Path()) -> None:
         self.resolved: Resolved = resolve(params, tier)
+        self.params = params
         self.root = root
         self.keys = {name: fingerprint(dataset) for name, dataset in self.resolved.datasets.items()}
         self.runs: dict[str, Run] = {}

@@ -1,0 +1,130 @@
+"""The demo's page in Gradio: a paper to draw on, test images to pick from, and a card for each view of a run."""
+
+import base64
+import io
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+
+import gradio as gr
+import numpy as np
+from PIL import Image
+
+from bnbench.data import Images, Prepared
+from bnbench.drawing import FORMS, Ink, drawn
+from bnbench.trained import View
+
+ALONE = 100  # test images that a card's last line is about
+SHELF = 16  # test images to pick from at a time
+EXAMPLE_SIDE = 112  # pixels of a picked image on the shelf
+
+INTRODUCTION = """# What does batch norm really do?
+Draw a digit, or pick a test image below, and see how probable each network finds each class."""
+
+
+def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
+    """The page for these views."""
+    form = FORMS[data.shape]
+    cards = [(view, view.alone(data.test.images[:ALONE], data.test.labels[:ALONE])) for view in shown]
+
+    def draw(event: gr.EventData) -> str:
+        strokes = event._data["strokes"]
+        caption = f"Your drawing of {len(strokes)} stroke{'s' * (len(strokes) != 1)}, as the networks get it"
+        return answers(cards, form(drawn(strokes))[None], caption) if strokes else blank
+
+    def pick(offset: int, event: gr.SelectData) -> str:
+        place = offset + event.index
+        return answers(cards, data.test.images[place], f"Test image {place}, a {data.test.labels[place]}")
+
+    def turn(offset: int) -> tuple[int, list[Ink]]:
+        offset = (offset + SHELF) % (len(data.test.images) - SHELF)
+        return offset, shelf(data, offset)
+
+    blank = answers(cards, None, "Nothing drawn yet")
+    one_by_one = {"concurrency_id": "networks", "concurrency_limit": 1, "show_progress": "hidden"}
+    latest = {"trigger_mode": "always_last"}  # a stroke that ends while the one before is being answered
+    with gr.Blocks(title="bnbench demo", analytics_enabled=False) as page:
+        gr.Markdown(INTRODUCTION)
+        with gr.Row():
+            with gr.Column(scale=0, min_width=330):
+                pad = gr.HTML(html_template=_asset("pad.html"), js_on_load=_asset("pad.js"), elem_id="pad")
+            with gr.Column(scale=1):
+                answer = gr.HTML(blank, elem_id="answers")
+        images = gr.Gallery(
+            shelf(data, 0), columns=SHELF, allow_preview=False, interactive=False, buttons=[], show_label=False,
+            elem_id="shelf", format="png",
+        )  # fmt: skip
+        offset = gr.State(0)
+        other = gr.Button("Other test images", size="sm", elem_id="other")
+        pad.input(draw, None, answer, **one_by_one, **latest)
+        wipe = "offset => { document.querySelector('#pad canvas').dispatchEvent(new Event('wipe')); return offset; }"
+        images.select(pick, offset, answer, js=wipe, **one_by_one, **latest)
+        other.click(turn, offset, [offset, images])
+    return page
+
+
+def launch(page: gr.Blocks, host: str, ports: Sequence[int], browser: bool) -> gr.Blocks:
+    """Serve a page in the background on the first of these ports that is free; nothing is fetched from elsewhere.
+
+    Raises:
+        OSError: all are taken.
+    """
+    fonts = ["system-ui", "sans-serif"]
+    theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"], primary_hue="blue")
+    for port in ports:
+        try:
+            page.launch(
+                server_name=host, server_port=port, inbrowser=browser, share=False, quiet=True, footer_links=[],
+                prevent_thread_lock=True, ssr_mode=False, theme=theme, css=_asset("demo.css"),
+            )  # fmt: skip
+        except OSError:
+            if port == ports[-1]:
+                raise
+        else:
+            return page
+    raise OSError("no port was named")
+
+
+def shelf(data: Prepared, offset: int) -> list[Ink]:
+    """Test images to pick from, dark ink on light paper, large enough to be seen."""
+    factor = max(1, EXAMPLE_SIDE // data.shape[1])
+    return [np.kron(_paper(image), np.ones((factor,) * 2, np.uint8)) for image in data.test.images[offset:][:SHELF]]
+
+
+def answers(cards: Sequence[tuple[View, str]], image: Images | None, caption: str) -> str:
+    """What all views say of an image (C, H, W), as HTML."""
+    seen = f'<img src="{_png(_paper(image))}" alt="">' if image is not None else '<span class="empty"></span>'
+    made = "".join(_card(view, alone, image) for view, alone in cards)
+    return f'<div class="seen">{seen}<span>{escape(caption)}</span></div><div class="cards">{made}</div>'
+
+
+def _card(view: View, alone: str, image: Images | None) -> str:
+    chances = [0.0] * view.classes if image is None else view.chances(image).tolist()
+    answer = "" if image is None else str(chances.index(max(chances)))
+    title, model = escape(view.title), escape(view.run.model)
+    bars = "".join(_bar(label, chance) for label, chance in enumerate(chances))
+    return (
+        f'<section data-view="{title}" data-answer="{answer}"><h3>{title}</h3>'
+        f'<p class="run">{model}, run {view.run_id}</p><p class="answer">{answer or "&nbsp;"}</p>'
+        f"<dl>{bars}</dl><p>{escape(alone)}</p></section>"
+    )
+
+
+def _bar(label: int, chance: float) -> str:
+    percent = f"{100 * chance:.1f}"
+    return f'<dt>{label}</dt><dd><i style="width: {percent}%"></i></dd><dd>{percent} %</dd>'
+
+
+def _paper(image: Images) -> Ink:
+    paper: Ink = 255 - image[0]
+    return paper
+
+
+def _png(ink: Ink) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(ink).save(buffer, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _asset(name: str) -> str:
+    return files("bnbench").joinpath("assets", name).read_text(encoding="utf-8")
