@@ -80,7 +80,8 @@ def as_digits(ink: Ink) -> Ink:
     left = (32 - width) // 2
     bitmap[:, left : left + width] = _resized(box, 32, width) > 127
     counts = _evened(bitmap).reshape(8, 4, 8, 4).sum((1, 3))
-    return np.round(counts * (255 / 16)).astype(np.uint8)
+    image: Ink = np.round(counts * (255 / 16)).astype(np.uint8)
+    return image
 
 
 FORMS: dict[tuple[int, ...], Callable[[Ink], Ink]] = {(1, 28, 28): as_mnist, (1, 8, 8): as_digits}

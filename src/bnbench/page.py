@@ -41,8 +41,8 @@ def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
         return offset, shelf(data, offset)
 
     blank = answers(cards, None, "Nothing drawn yet")
-    one_by_one = {"concurrency_id": "networks", "concurrency_limit": 1, "show_progress": "hidden"}
-    latest = {"trigger_mode": "always_last"}  # a stroke that ends while the one before is being answered
+    # networks are not for two threads; always_last: a stroke may end while the one before is being answered
+    one_by_one = {"concurrency_id": "networks", "trigger_mode": "always_last", "show_progress": "hidden"}
     with gr.Blocks(title="bnbench demo", analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
@@ -56,9 +56,9 @@ def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
         )  # fmt: skip
         offset = gr.State(0)
         other = gr.Button("Other test images", size="sm", elem_id="other")
-        pad.input(draw, None, answer, **one_by_one, **latest)
+        pad.input(draw, None, answer, **one_by_one)
         wipe = "offset => { document.querySelector('#pad canvas').dispatchEvent(new Event('wipe')); return offset; }"
-        images.select(pick, offset, answer, js=wipe, **one_by_one, **latest)
+        images.select(pick, offset, answer, js=wipe, **one_by_one)
         other.click(turn, offset, [offset, images])
     return page
 
