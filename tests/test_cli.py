@@ -27,6 +27,7 @@ COMMANDS = {
     "collect": ("plan --store --out", ""),
     "figures": ("plan --tables --out", "--workers"),
     "report": ("plan --tables --figures --out", ""),
+    "demo": ("", "--params --tier --run --port --no-browser"),
 }
 CODES: dict[type[errors.UserError], int] = {
     errors.UserError: 2,

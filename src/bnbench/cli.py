@@ -175,23 +175,10 @@ def parser() -> argparse.ArgumentParser:
     add(collect, PLAN, path("--store", "the run store"), path("--out", "the folder of tables"))
     add(figures, PLAN, tables, path("--out", "the folder of figures"), workers)
     add(report, PLAN, tables, path("--figures", "the folder of figures"), path("--out", "the report's folder"))
-    add(
-        demo,
-        params,
-        tier,
-        (
-            "--run",
-            {
-                "dest": "run_ids",
-                "nargs": "+",
-                "default": [],
-                "metavar": "RUN_ID",
-                "help": "runs instead of the plan's best pair",
-            },
-        ),
-        ("--port", {"type": _port, "help": "of this machine (the first free one from 7860 on)"}),
-        ("--no-browser", {"action": "store_true", "help": "only say where the page is"}),
-    )
+    runs = {"dest": "run_ids", "nargs": "+", "default": [], "metavar": "RUN_ID"}
+    shown = ("--run", {**runs, "help": "runs instead of the plan's best pair"})
+    port = ("--port", {"type": _port, "help": "of this machine (the first free one from 7860 on)"})
+    add(demo, params, tier, shown, port, ("--no-browser", {"action": "store_true", "help": "only say where it is"}))
     return top
 
 

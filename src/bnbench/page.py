@@ -37,12 +37,13 @@ def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
         return answers(cards, data.test.images[place], f"Test image {place}, a {data.test.labels[place]}")
 
     def turn(offset: int) -> tuple[int, list[Ink]]:
-        offset = (offset + SHELF) % (len(data.test.images) - SHELF)
+        offset = offset + SHELF if offset + 2 * SHELF <= len(data.test.images) else 0
         return offset, shelf(data, offset)
 
     blank = answers(cards, None, "Nothing drawn yet")
     # networks are not for two threads; always_last: a stroke may end while the one before is being answered
-    one_by_one = {"concurrency_id": "networks", "trigger_mode": "always_last", "show_progress": "hidden"}
+    one_by_one = {"concurrency_id": "networks", "concurrency_limit": 1, "trigger_mode": "always_last"}
+    one_by_one |= {"show_progress": "hidden"}
     with gr.Blocks(title="bnbench demo", analytics_enabled=False) as page:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
