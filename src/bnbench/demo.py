@@ -1,6 +1,7 @@
 """The page on which one draws a digit and sees what trained networks say of it. Serves this machine alone, offline.
 
-Expect: the page answers 9 of 10 drawn digits rightly after an epoch of 784-100-10 on MNIST.
+Expect: all ten digits that the browser test draws recognised by 784-100-10, trained for 3 epochs on 10,000 images of
+MNIST; ready after 5 s of processor time.
 """
 
 import os
