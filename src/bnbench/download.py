@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from bnbench.archive import unpack
 from bnbench.errors import DataError, UserError
 from bnbench.files import atomic, checksum, explained
 from bnbench.listing import LISTING, expanded, is_plain
 from bnbench.schema import Dataset
+from bnbench.tarball import unpack
 from bnbench.transfer import MirrorError, Patience, fetch
 
 MIRROR = "BNBENCH_MIRROR"

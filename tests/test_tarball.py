@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import archive
-from bnbench.archive import unpack
 from bnbench.errors import DataError
+from bnbench.tarball import unpack
 
 GOOD = {"data/a": b"first", "data/b": b"second" * 1000}
 Add = Callable[[tarfile.TarFile], None]
