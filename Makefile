@@ -23,7 +23,7 @@ test: $(BIN)/.ready
 	pytest -n 2 -m "not slow"
 
 test-slow: $(BIN)/.ready
-	pytest -m slow
+	pytest -n 2 -m slow
 
 lint: $(BIN)/.ready
 	ruff check .

@@ -2,13 +2,15 @@
 
 import bnbench  # noqa: F401, I001
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 from bnbench.data import Prepared
-from tests import little
+from tests import little, miniature
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +28,17 @@ def digits() -> Prepared:
 def defaults() -> dict[str, Any]:
     """The training defaults of params.yaml."""
     return little.defaults()
+
+
+@pytest.fixture(scope="session")
+def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return miniature.finished(tmp_path_factory.mktemp("finished") / "project")
+
+
+@pytest.fixture
+def project(_finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy, to work in, of the miniature with all its results."""
+    folder = tmp_path / "project"
+    shutil.copytree(_finished, folder)
+    monkeypatch.chdir(folder)
+    return folder

@@ -6,7 +6,8 @@ import random
 from pathlib import Path
 from typing import Any
 
-from bnbench.files import digest, write_json
+from bnbench.files import digest, read_json, write_json
+from bnbench.runs import conclude
 from bnbench.yamlfile import read
 
 BASE: dict[str, Any] = read(Path(__file__).parents[1] / "params.yaml").values["training"]
@@ -135,5 +136,10 @@ def write_run(store: Path, run_id: str, config: Config, diverges: bool) -> None:
         "last_finite_loss": 12.5 if diverges else None, "parameters": 17610, **results,
         "environment": {"torch": "2.13.0", "cpu": "Xeon", "device": "cpu", "threads": 1},
     }  # fmt: skip
-    write_json(store / run_id / "run.json", outcome)
     write_json(store / run_id / "history.json", history)
+    conclude(store / run_id, outcome)
+
+
+def rewrite(folder: Path, **changes: Any) -> None:
+    """Change values of a stored run, so that it is whole all the same."""
+    conclude(folder, read_json(folder / "run.json") | changes)

@@ -15,7 +15,7 @@ from bnbench.errors import UserError
 from bnbench.files import read_json, write_json
 from bnbench.schema import Run
 from bnbench.tables import CONFIG
-from tests.store import fill_store, make_plan
+from tests.store import fill_store, make_plan, rewrite
 
 SMALL: dict[str, Any] = {
     "A1": ({"epochs": 3}, {"norm": ["none", "batch"], "seed": [0, 1, 2]}),
@@ -99,8 +99,7 @@ def test_diverged_runs_are_counted_not_averaged(plan: dict[str, Any], tmp_path: 
 
 def test_an_ok_run_with_an_infinite_loss_makes_no_mean(plan: dict[str, Any], tmp_path: Path) -> None:
     run_id = plan["studies"]["A1"]["runs"][-1]
-    path = tmp_path / "runs" / run_id / "run.json"
-    write_json(path, read_json(path) | {"test_loss": None})
+    rewrite(tmp_path / "runs" / run_id, test_loss=None)
     summary = store_tables.read(collected(plan, tmp_path), "summary")
     cell = summary[(summary.study == "A1") & (summary.norm == "batch")].iloc[0]
     assert cell.n == 3
@@ -120,7 +119,7 @@ def test_the_same_bytes_twice_and_from_a_shuffled_plan(plan: dict[str, Any], tmp
     again = {path.name: path.read_bytes() for path in second.iterdir()}
     assert again | {"metrics": (tmp_path / "metrics.json").read_bytes()} == kept
     names = {f"{table}.{kind}" for table in ("runs", "history", "summary", "probes") for kind in ("csv", "parquet")}
-    assert set(again) == names | {"identity-aa11.json"}
+    assert set(again) == names | {"curves.csv", "identity-aa11.json"}
 
 
 def test_identity_is_replaced(plan: dict[str, Any], tmp_path: Path) -> None:
@@ -141,9 +140,8 @@ def test_no_identity_after_a_failure(plan: dict[str, Any], tmp_path: Path) -> No
 
 def test_csv_keeps_every_text(plan: dict[str, Any], tmp_path: Path) -> None:
     for run_id, cpu in zip(plan["runs"], ["null", "NA", 'a,b "c"\n', "=cmd()"], strict=False):
-        path = tmp_path / "runs" / run_id / "run.json"
-        outcome = read_json(path)
-        write_json(path, outcome | {"environment": outcome["environment"] | {"cpu": cpu}})
+        path = tmp_path / "runs" / run_id
+        rewrite(path, environment=read_json(path / "run.json")["environment"] | {"cpu": cpu})
     tables = collected(plan, tmp_path)
     for name in ("runs", "history", "summary"):
         parquet = store_tables.read(tables, name)
@@ -177,9 +175,18 @@ def test_a_run_that_is_not_the_plans(
     plan: dict[str, Any], tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     run_id = plan["studies"]["A1"]["runs"][0]
-    path = tmp_path / "runs" / run_id / "run.json"
-    write_json(path, read_json(path) | change)
+    rewrite(tmp_path / "runs" / run_id, **change)
     with pytest.raises(UserError, match=rf"(?s)run {run_id}.*{message}.*Delete the folder"):
+        collected(plan, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["run.json", "history.json"])
+def test_a_changed_digit_is_noticed(plan: dict[str, Any], tmp_path: Path, name: str) -> None:
+    path = tmp_path / "runs" / plan["studies"]["E1"]["runs"][2] / name
+    content = bytearray(path.read_bytes())
+    content[content.rindex(b"0.") + 2] ^= 1  # 0 for 1, 2 for 3, ...
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"{name} was altered: (?s:.*)Delete the folder"):
         collected(plan, tmp_path)
 
 
@@ -195,7 +202,7 @@ def test_a_run_that_diverged_before_its_first_evaluation(plan: dict[str, Any], t
     run_id = plan["studies"]["A1"]["runs"][0]
     path = tmp_path / "runs" / run_id
     write_json(path / "history.json", {})
-    write_json(path / "run.json", read_json(path / "run.json") | {"status": "diverged"})
+    rewrite(path, status="diverged")
     tables = collected(plan, tmp_path)
     history = store_tables.read(tables, "history")
     assert len(set(history["run_id"])) == len(plan["runs"]) - 1
@@ -207,6 +214,7 @@ def test_history_columns_of_different_length(plan: dict[str, Any], tmp_path: Pat
     run_id = plan["studies"]["A1"]["runs"][0]
     path = tmp_path / "runs" / run_id / "history.json"
     write_json(path, read_json(path) | {"step": [18]})
+    rewrite(path.parent)
     with pytest.raises(UserError, match="columns differ in length"):
         collected(plan, tmp_path)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bnbench import tarball
 from bnbench.errors import DataError
 from bnbench.tarball import unpack
 
@@ -80,7 +81,7 @@ def test_an_attack_is_refused_and_nothing_lies_outside(tmp_path: Path, name: str
 
 
 def test_what_unfolds_without_bound_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "LARGEST", 1 << 20)
+    monkeypatch.setattr(tarball, "LARGEST", 1 << 20)
     path = tar(tmp_path, added("data/a", bytes(2 << 20)))
     assert path.stat().st_size < 10_000
     with pytest.raises(DataError, match="unfolds to more than 1048576 bytes"):

@@ -36,6 +36,70 @@ def plan(arguments: Arguments) -> None:
     overview(Plan(arguments.params, arguments.tier), arguments.workers)
 
 
+def status(arguments: Arguments) -> None:
+    """Print how many runs of each study are done, a line each."""
+    from bnbench.plan import Plan
+
+    plan = Plan(arguments.params, arguments.tier)
+    for study, names in plan.studies.items():
+        missing = len(set(names) - plan.stored)
+        print(
+            f"{study}: {len(names) - missing} of {len(names)} runs done" + (f", {missing} missing" if missing else "")
+        )
+
+
+def explain(arguments: Arguments) -> int:
+    """Say what a run is, where it comes from, how to train it again; with --check do so and compare."""
+    from bnbench import explain as explaining
+
+    found = explaining.find(arguments.params, arguments.run_id)
+    if not arguments.check:
+        print("\n".join(explaining.lines(found)))
+        return 0
+    differences = explaining.check(found)
+    for line in differences or ["trained again here: the same bytes"]:
+        print(f"run {found.id}: {line}")
+    return 1 if differences else 0
+
+
+def prune(arguments: Arguments) -> None:
+    """List what no study of any tier asks for; with --delete remove it."""
+    from bnbench import prune as pruning
+    from bnbench.explain import all_tiers
+
+    found = pruning.orphans(all_tiers(arguments.params))
+    size = sum(map(pruning.size, found.paths))
+    for path in found.paths:
+        print(path)
+    print(f"{len(found.runs)} orphaned runs; {len(found.paths)} files and folders, {size / 1e6:.1f} MB in all")
+    if arguments.delete:
+        pruning.remove(found.paths)
+        print("removed; `dvc commit` tells DVC, and `dvc gc --workspace` then frees its cache")
+    elif found.paths:
+        print("nothing was removed; --delete does it. What was committed to DVC comes back by git and dvc checkout")
+
+
+def doctor(_arguments: Arguments) -> int:
+    """Look for stale locks, half-written runs, missing and altered files; say what to do."""
+    from bnbench.doctor import examine
+
+    findings = list(examine())
+    for finding in findings:
+        print(finding)
+    faults = sum(not finding.note for finding in findings)
+    print(f"{faults} faults" if faults else "no faults")
+    return 1 if faults else 0
+
+
+def archive(arguments: Arguments) -> None:
+    """Pack a tier's results, parameters, report and code as an RO-Crate, to be archived with a DOI."""
+    from bnbench.archive import archive as pack
+    from bnbench.plan import Plan
+
+    pack(Plan(arguments.params, arguments.tier), arguments.out)
+    print(f"{arguments.out}: an RO-Crate, described in its ro-crate-metadata.json")
+
+
 def schema(arguments: Arguments) -> None:
     """Write the JSON schema of params.yaml, for editors and for Snakemake."""
     from bnbench.schema import Params
@@ -77,7 +141,8 @@ def train(arguments: Arguments) -> None:
     """Train a job's runs into the run store."""
     from bnbench import jobs
 
-    place = jobs.Place(arguments.out, arguments.timings, arguments.work, arguments.device, arguments.checkpoint_seconds)
+    working = (arguments.work, arguments.device, arguments.checkpoint_seconds)
+    place = jobs.Place(arguments.out, arguments.timings, *working, arguments.provenance)
     counts = jobs.train_job(arguments.job, place, arguments.workers, arguments.log)
     print(jobs.summary(counts), file=sys.stderr)
 
@@ -153,6 +218,11 @@ def parser() -> argparse.ArgumentParser:
         return name, {"type": Path, "required": True, "help": help_text}
 
     add(plan, params, tier, workers)
+    add(status, params, tier)
+    run_id = ("run_id", {"help": "a run's id or its beginning, as in results/tables/runs.csv"})
+    add(explain, run_id, ("--check", {"action": "store_true", "help": "train it again and compare"}), params)
+    add(prune, ("--delete", {"action": "store_true", "help": "remove what is listed"}), params)
+    add(doctor)
     tables = path("--tables", "the folder of tables")
     add(schema, path("--out", "the JSON file"))
     add(download, DATASET, params, path("--out", "the folder, which will hold these files alone"))
@@ -163,6 +233,7 @@ def parser() -> argparse.ArgumentParser:
         ("job", {"type": Path, "help": "a list of packs, as the workflow writes it"}),
         path("--out", "the run store"),
         path("--timings", "the folder of wall times"),
+        ("--provenance", {"type": Path, "help": "the folder that is told where the runs come from"}),
         ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
         ("--device", {"default": "cpu", "help": "cpu, cuda or cuda:N (%(default)s)"}),
         (
@@ -172,6 +243,7 @@ def parser() -> argparse.ArgumentParser:
         ("--log", {"type": Path, "help": "a line per pack goes there"}),
         workers,
     )
+    add(archive, params, tier, path("--out", "the new folder, or the new .zip file"))
     add(collect, PLAN, path("--store", "the run store"), path("--out", "the folder of tables"))
     add(figures, PLAN, tables, path("--out", "the folder of figures"), workers)
     add(report, PLAN, tables, path("--figures", "the folder of figures"), path("--out", "the report's folder"))

@@ -10,11 +10,12 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from bnbench import notation
+from bnbench import runs as store_runs
 from bnbench import tables as store_tables
 from bnbench.errors import UserError
 from bnbench.files import explained, write_json
 from bnbench.spans import span
-from bnbench.summary import COUNTS, aggregate
+from bnbench.summary import COUNTS, aggregate, mean_curves
 from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, PROBED, RESULTS, settings
 
 SUMMARISED = ("valid_accuracy", "test_accuracy", "test_loss", "train_accuracy", "official_accuracy")
@@ -52,6 +53,11 @@ SUMMARY_TYPES: dict[str, pa.DataType] = {
     **{name: CONFIG_TYPES[name] for name in CELL},
     **dict.fromkeys(COUNTS, pa.int64()),
     **{f"{value}_{part}": pa.float64() for value in SUMMARISED for part in ("mean", "low", "high")},
+}
+
+CURVES_TYPES: dict[str, pa.DataType] = {
+    **dict.fromkeys(("study", "norm"), pa.string()),
+    **dict.fromkeys(("epoch", "train_loss", "valid_accuracy"), pa.float64()),
 }
 
 
@@ -141,7 +147,9 @@ OUTCOME_COLUMNS = (
 
 
 def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
-    """Write the tables `runs`, `history`, `summary` and `probes` of a plan, `metrics.json` above, identity last.
+    """Write the tables `runs`, `history`, `summary`, `probes` and `curves` of a plan, `metrics.json` above.
+
+    The identity comes last.
 
     Raises:
         UserError: a run of the plan is missing, cannot be read, or is another than the plan's.
@@ -159,6 +167,8 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     store_tables.write(summary_table(runs), tables, "summary", SUMMARY_TYPES)
     probed = [run_id for run_id in ids if outcomes[run_id].config["probes"]]
     store_tables.write_table(probes_table({run_id: read_probes(store, run_id) for run_id in probed}), tables, "probes")
+    curves = store_tables.arrow(mean_curves(runs, history), CURVES_TYPES)
+    store_tables.write_csv(curves, tables / "curves.csv")
     write_json(tables.parent / "metrics.json", metrics(runs))
     identity = {key: plan[key] for key in ("tier", "tables_id", "trainer_version")}
     write_json(tables / f"identity-{plan['tables_id']}.json", {**identity, "runs": len(ids)})
@@ -168,7 +178,7 @@ def read_outcome(plan: dict[str, Any], store: Path, run_id: str) -> Outcome:
     """A run's outcome, checked against the plan.
 
     Raises:
-        UserError: the run is missing, unreadable, or not what the plan says.
+        UserError: the run is missing, unreadable, altered, or not what the plan says.
     """
     path = store / run_id / "run.json"
     try:
@@ -183,6 +193,7 @@ def read_outcome(plan: dict[str, Any], store: Path, run_id: str) -> Outcome:
     for key, value in expected.items():
         if (found := getattr(outcome, key)) != value:
             raise _damaged(run_id, path, f"its {key} is {found}, the plan's is {value}")
+    store_runs.read(path.parent)
     return outcome
 
 
@@ -218,10 +229,7 @@ def _damaged(run_id: str, path: Path, problem: object) -> UserError:
             f"every run of the plan must be in the run store, but run {run_id} is not: there is no {path}.\n"
             f"Delete the folder {path.parent}, if it exists, and start again: only that run is trained anew."
         )
-    return UserError(
-        f"run {run_id} in the run store cannot be used: {path}: {problem}\n"
-        f"Delete the folder {path.parent} and start again: only that run is trained anew."
-    )
+    return store_runs.damaged(path.parent, f"{path}: {problem}")
 
 
 def runs_table(plan: dict[str, Any], outcomes: dict[str, Outcome]) -> pd.DataFrame:

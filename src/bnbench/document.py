@@ -177,7 +177,9 @@ def reproduce(inputs: Inputs) -> list[str]:
         "Once that is done, this report's tier is run by",
         f"    snakemake --config tier={inputs.plan['tier']}",
         "Only runs that are missing are trained. On the same processor with the same PyTorch the numbers are "
-        "the same to the last bit; elsewhere they may differ as between seeds.",
+        "the same to the last bit; elsewhere they may differ as between seeds. The runs behind each number stand in "
+        "the table results/tables/runs.csv; where one comes from, and whether it comes out the same, is told by",
+        "    bnbench explain RUN_ID --check",
     ]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, store
+from bnbench import cost, provenance, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
@@ -37,13 +37,14 @@ class PackCrashed(UserError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job works: the run store, wall times, the folder of working files, the device."""
+    """Where a job works: the run store, wall times, working files, the device, where runs come from."""
 
     store: Path
     timings: Path
     work: Path
     device: str = "cpu"
     checkpoint_seconds: float = CHECKPOINT_SECONDS
+    provenance: Path | None = None
 
 
 _stop = threading.Event()  # in a worker: save and end
@@ -151,6 +152,8 @@ def train_pack(pack: dict[str, Any], place: Place) -> Counter[str]:
         runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}
         share = pack["seconds"] / len(pack["runs"])
         _advance(share * (len(pack["runs"]) - len(runs)), 0)
+        if runs and place.provenance:
+            provenance.write(place.provenance, runs, Path(pack["data"]), place.device)
         parts = _by_step(runs, data, place)
         whole = len(runs) == len(pack["runs"]) and [part.step for part in parts] == [0]
         for part in parts:

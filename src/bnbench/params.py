@@ -16,12 +16,13 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class ResolvedStudy:
-    """A study in one tier: its words, and its runs in the order of its grid."""
+    """A study in one tier: its words, the settings that its grid starts from, its runs in the grid's order."""
 
     name: str
     study: Study
     varies: list[str]
     runs: list[Run]
+    base: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _study(document: Document, params: Params, name: str) -> ResolvedStudy:
         conflicts.check_figure(document, ("studies", name, "figures", figure), options, probes)
     for index, value in enumerate(study.published):
         conflicts.check_measure(document, ("studies", name, "published", index), value, probes)
-    return ResolvedStudy(name, study, grid.axes(merged), runs)
+    return ResolvedStudy(name, study, grid.axes(merged), runs, base)
 
 
 def _shape(run: Run) -> str:

@@ -30,12 +30,14 @@ PACK_WIDTH = 16
 
 # Folders that the workflow writes to. Snakemake's own error where one cannot be written has no remedy.
 PLACES = (
-    *("data", "data/raw", "data/prepared", "results", "results/runs", "results/timings", "results/tables"),
-    *("reports", "reports/figures", "reports/identity", ".bnbench", ".bnbench/jobs", ".bnbench/plans", "logs"),
+    *("data", "data/raw", "data/prepared", "results", "results/runs", "results/timings", "results/provenance"),
+    "results/tables",
+    *("reports", "reports/figures", "reports/identity", ".bnbench", ".bnbench/jobs", ".bnbench/plans"),
+    *(".bnbench/collected", "logs"),
 )
 
 # The modules whose source decides what a stage makes of its input.
-COLLECT = ("collect.py", "notation.py", "spans.py", "summary.py", "tables.py")
+COLLECT = ("collect.py", "notation.py", "runs.py", "spans.py", "summary.py", "tables.py")
 DRAW = (
     "architecture.py", "axes.py", "captions.py", "contact.py", "curves.py", "figures.py", "heatmap.py",
     "hyperplanes.py", "labels.py", "look.py", "markdown.py", "networks.py", "panels.py", "points.py",
@@ -276,10 +278,25 @@ class Workflow:
         return str(path)
 
     def trained(self, _wildcards: Any) -> list[str]:
-        """Marks of jobs to run for the missing runs, and of jobs that ran but were never collected.
+        """Marks of jobs to run for the missing runs, and of jobs that ran but were never collected."""
+        return self._marks
 
-        Writes the jobs' files. A mark left by a job that has to run again is removed.
+    @cached_property
+    def pending(self) -> list[str]:
+        """A mark that collect makes besides the tables, where something was or is to be trained.
+
+        It does not exist yet, so collect runs even if there are tables of the very same runs: for Snakemake the lack
+        of a file that only a finished table was made from is no reason to make it.
         """
+        if not self._marks:
+            return []
+        mark = self.work / "collected" / digest(self._marks)
+        mark.unlink(missing_ok=True)
+        return [str(mark)]
+
+    @cached_property
+    def _marks(self) -> list[str]:
+        """Write the jobs' files. A mark left by a job that has to run again is removed."""
         jobs = self.work / "jobs"
         marks = {str(path) for path in jobs.glob("*.done")}
         if self.plan.packs:
@@ -293,13 +310,18 @@ class Workflow:
     def tables(self) -> list[str]:
         """All that collect writes; the last one's name is the tables' identity."""
         files = [f"{name}.{kind}" for name in ("runs", "history", "summary", "probes") for kind in ("parquet", "csv")]
-        own = [*files, f"identity-{self.plan.tables_id}.json"]
+        own = [*files, "curves.csv", f"identity-{self.plan.tables_id}.json"]
         return ["results/metrics.json", *(f"results/tables/{name}" for name in own)]
 
-    def remade(self, wildcards: Any) -> list[str]:
+    @property
+    def figures(self) -> list[str]:
+        """All that figures writes: the folder, and its identity."""
+        return ["reports/figures", f"reports/identity/figures-{self.plan.figures_id}.json"]
+
+    def remade(self, _wildcards: Any) -> list[str]:
         """The tables' identity if this start makes the tables anew: then what is drawn from them is drawn anew too."""
         whole = all((self.root / table).exists() for table in self.tables)
-        return [] if whole and not self.trained(wildcards) else self.tables[-1:]
+        return [] if whole and not self._marks else self.tables[-1:]
 
     def data_of(self, wildcards: Any) -> list[str]:
         """The prepared data that a job's packs need."""

@@ -16,9 +16,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor
 
-from bnbench import cost
+from bnbench import cost, runs
 from bnbench.errors import UserError
-from bnbench.files import atomic_folder, explained, read_json, write_bytes, write_json
+from bnbench.files import atomic_folder, explained, read_json, write_bytes
 from bnbench.network import Network
 from bnbench.pack import Outcome, Pack
 from bnbench.plan import TRAINER_VERSION
@@ -36,6 +36,7 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
 
     A run with probes has `probes.parquet` too, one with `save_weights` that did not diverge `weights.safetensors`.
     Nothing that differs between two trainings of the same run on one machine is in it: no time, no host, no path.
+    `run.json` bears the checksums of the other files and of itself, so that `runs.read` notices any change.
     """
     columns = list(dict.fromkeys(name for row in outcome.history for name in row))
     history = {name: [row.get(name) for row in outcome.history] for name in columns}
@@ -44,6 +45,8 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
     record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result | {"environment": environment}
     for left in store.glob(f".{outcome.name}.*"):  # by a process that was killed; the run's lock is ours
         shutil.rmtree(left, ignore_errors=True)
+    if not finished(store, outcome.name):  # a folder without `run.json`: half of a copy, which would be in the way
+        shutil.rmtree(store / outcome.name, ignore_errors=True)
     with atomic_folder(store / outcome.name) as folder:
         (folder / "history.json").write_bytes(orjson.dumps(history))
         if outcome.run.probes:
@@ -52,7 +55,7 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
             pq.write_table(pa.table(list(map(list, seen)), schema=schema), folder / "probes.parquet")
         if outcome.weights:
             (folder / "weights.safetensors").write_bytes(serialised(outcome.weights))
-        write_json(folder / "run.json", record)
+        runs.conclude(folder, record)
 
 
 def read_network(store: Path, run_id: str, shape: tuple[int, int, int]) -> tuple[Run, Network]:

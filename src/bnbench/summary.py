@@ -40,3 +40,11 @@ def aggregate(frame: pd.DataFrame, by: list[str], values: list[str]) -> pd.DataF
         half = half_width(np.asarray(groups[value].std(), dtype=np.float64), n)
         table[f"{value}_mean"], table[f"{value}_low"], table[f"{value}_high"] = mean, mean - half, mean + half
     return table.reset_index()
+
+
+def mean_curves(runs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+    """The mean course of each study's ok runs, norms apart: a row per study, norm and epoch."""
+    measured = ["train_loss", "valid_accuracy"]
+    kept = runs.loc[runs["status"] == "ok", ["run_id", "study", "norm"]]
+    joined = kept.merge(history[["run_id", "epoch", *measured]], on="run_id")
+    return joined.groupby(["study", "norm", "epoch"])[measured].mean().reset_index()

@@ -4,6 +4,7 @@ rule collect:
         trained=flow.trained,
     output:
         flow.tables,
+        touch(flow.pending),
     log:
         "logs/collect.log",
     conda:

@@ -10,7 +10,7 @@ rule train:
         "../envs/bnbench.yaml"
     threads: workflow.cores
     shell:
-        "bnbench train {input.job:q} --out results/runs --timings results/timings"
+        "bnbench train {input.job:q} --out results/runs --timings results/timings --provenance results/provenance"
         " --workers {threads} --log {log:q}"
 
 

@@ -1,0 +1,207 @@
+"""Explain a run: who asks for it, how it differs, its data, its training; whether it comes out the same here."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bnbench import provenance, runs
+from bnbench.data import MANIFEST, read_manifest
+from bnbench.errors import UserError
+from bnbench.files import canonical, read_json, write_json
+from bnbench.plan import TRAINER_VERSION, Plan
+from bnbench.schema import Run
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A study that asks for a run, and what the run's settings are where they are not those of the study's base."""
+
+    tier: str
+    study: str
+    title: str
+    differs: dict[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A run of the store or of the parameter file: settings, data, what is stored of it, who asks for it."""
+
+    root: Path
+    id: str
+    config: dict[str, Any]
+    data: str
+    record: dict[str, Any] | None
+    asked: list[Asked]
+
+    @property
+    def folder(self) -> Path:
+        """Its place in the run store."""
+        return self.root / "results" / "runs" / self.id
+
+    @property
+    def prepared(self) -> Path:
+        """Its prepared data."""
+        return self.root / "data" / "prepared" / f"{self.config['dataset']}-{self.data}"
+
+
+def all_tiers(params: Path, root: Path = Path()) -> list[Plan]:
+    """The plan of every tier of a parameter file, the file's own first."""
+    first = Plan(params, None, root)
+    others = [tier for tier in first.resolved.values["tiers"] if tier != first.resolved.tier]
+    return [first, *(Plan(params, tier, root) for tier in others)]
+
+
+def find(params: Path, prefix: str, root: Path = Path()) -> Found:
+    """The run whose id begins with `prefix`.
+
+    Raises:
+        UserError: there is none, or more than one; or it is stored, but not whole.
+    """
+    plans = all_tiers(params, root)
+    known = plans[0].stored.union(*(plan.runs for plan in plans))
+    ids = sorted(name for name in known if name.startswith(prefix))
+    if len(ids) != 1:
+        which = f"{len(ids)} do: {', '.join(ids[:5])}" if ids else "none does; their ids are in results/tables/runs.csv"
+        raise UserError(f"one run must begin with {prefix!r}, in the run store or in {params}, but {which}")
+    name = ids[0]
+    record = runs.read(plans[0].store / name) if name in plans[0].stored else None
+    asked = [one for plan in plans for one in _asked(plan, name)]
+    if record:
+        return Found(root, name, record["config"], record["data"], record, asked)
+    plan = next(plan for plan in plans if name in plan.runs)
+    run = plan.runs[name]
+    return Found(root, name, run.model_dump(), plan.keys[run.dataset], None, asked)
+
+
+def _asked(plan: Plan, name: str) -> Iterator[Asked]:
+    for study in plan.resolved.studies:
+        if name in plan.studies[study.name]:
+            base, run = Run.model_validate(study.base).model_dump(), plan.runs[name].model_dump()
+            differs = {key: (base[key], value) for key, value in run.items() if value != base[key]}
+            yield Asked(plan.resolved.tier, study.name, study.study.title, differs)
+
+
+def lines(found: Found) -> list[str]:
+    """What there is to say of a run, a line each."""
+    told = [f"run {found.id}: {_result(found.record)}"]
+    for one in found.asked:
+        told.append(f"asked for by study {one.study} ({one.title}), tier {one.tier}; there it differs from the base by")
+        told += [f"  {key}: {_text(value)} (base: {_text(base)})" for key, (base, value) in one.differs.items()]
+        if not one.differs:
+            told.append("  nothing")
+    if not found.asked:
+        told.append("asked for by no study now (`bnbench prune` lists such runs)")
+    return [*told, *_data(found), *_training(found), *_again(found)]
+
+
+def _result(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return "not trained yet"
+    accuracy = record["test_accuracy"]
+    measured = "" if accuracy is None else f", test accuracy {accuracy:.4f}"
+    return f"{record['status']}{measured} after {record['steps']} steps"
+
+
+def _text(value: Any) -> str:
+    return canonical(value).decode()
+
+
+def _data(found: Found) -> Iterator[str]:
+    yield f"data: {found.prepared}"
+    if not (found.prepared / MANIFEST).is_file():
+        yield "  not prepared here; `snakemake data` does it"
+        return
+    manifest = read_manifest(found.prepared)
+    counts = ", ".join(f"{part['n']} {name}" for name, part in manifest["parts"].items())
+    yield f"  {manifest['title']}, {counts} images; licence: {manifest['licence']}"
+    yield from (f"  from {file}, {checksum}" for file, checksum in manifest["sources"].items())
+    if not manifest["sources"]:
+        yield f"  from scikit-learn's {manifest['format']}"
+
+
+def _training(found: Found) -> Iterator[str]:
+    if found.record is None:
+        return
+    at = found.record["environment"]
+    yield (
+        f"trained by trainer version {found.record['trainer_version']}, torch {at['torch']}, on {at['cpu']}, "
+        f"{at['device']}, threads {at['threads']}, precision {found.config['precision']}"
+    )
+    records = provenance.read(found.root / "results" / "provenance", found.id)
+    if not records:
+        yield "  at an unknown commit: results/provenance has no record of it"
+    for record in records:
+        libraries = ", ".join(f"{name} {number}" for name, number in record["libraries"].items())
+        yield f"  {_commit(record['git'])}; source {record['source']}; {libraries}"
+
+
+def _commit(git: dict[str, Any] | None) -> str:
+    if git is None:
+        return "outside any git repository"
+    return f"at commit {git['commit'][:12]}, {'clean' if git['clean'] else 'changed: ' + ', '.join(git['changed'])}"
+
+
+def _again(found: Found) -> Iterator[str]:
+    tier = f" --config tier={found.asked[0].tier}" if found.asked else ""
+    remove = f"rm -r {found.folder} && " if found.record else ""
+    if found.asked:
+        yield f"train just this run{' again' if found.record else ''}: {remove}snakemake trained{tier}"
+    if found.record:
+        yield f"see whether it comes out the same here: bnbench explain {found.id} --check"
+
+
+def check(found: Found) -> list[str]:
+    """Train a stored run again, beside the store, and compare.
+
+    Returns:
+        What differs, a line each: nothing, if every file has the same bytes.
+
+    Raises:
+        UserError: it is not stored, was trained by another trainer's version, or its data are not there.
+    """
+    if found.record is None:
+        raise UserError(
+            f"run {found.id} is not in the store, so there is nothing to compare with; `snakemake` trains it"
+        )
+    if found.record["trainer_version"] != TRAINER_VERSION:
+        raise UserError(
+            f"run {found.id} was trained by trainer version {found.record['trainer_version']}, this is version "
+            f"{TRAINER_VERSION}; check out the commit that trained it"
+        )
+    if not (found.prepared / MANIFEST).is_file():
+        raise UserError(f"{found.prepared} is missing; `snakemake data` prepares it, with the tier that asks for it")
+    with tempfile.TemporaryDirectory(prefix="bnbench-check-") as name:
+        again = _train(found, Path(name))
+        return _differences(found.folder, again)
+
+
+def _train(found: Found, folder: Path) -> Path:
+    assert found.record
+    pack = {"id": found.id, "data": str(found.prepared), "seconds": 1.0, "runs": {found.id: found.config}}
+    write_json(folder / "job.json", [pack])
+    places = [f"--{name}={folder / place}" for name, place in (("out", "runs"), ("timings", "t"), ("work", "w"))]
+    device = f"--device={found.record['environment']['device']}"
+    command = [sys.executable, "-m", "bnbench.cli", "train", str(folder / "job.json"), *places, device, "--workers=1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise UserError(f"training run {found.id} again failed: {done.stderr.strip()}")
+    return folder / "runs" / found.id
+
+
+def _differences(stored: Path, again: Path) -> list[str]:
+    names = sorted({path.name for folder in (stored, again) for path in folder.iterdir()})
+    other = [name for name in names if _bytes(stored / name) != _bytes(again / name)]
+    if not other:
+        return []
+    one, two = read_json(stored / "run.json"), read_json(again / "run.json")
+    keys = [key for key in one if key not in ("digest", "files") and one[key] != two.get(key)]
+    told = [f"{key}: stored {_text(one[key])}, here {_text(two.get(key))}" for key in keys]
+    return [f"other bytes in {', '.join(other)}", *told]
+
+
+def _bytes(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

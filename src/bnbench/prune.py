@@ -1,0 +1,63 @@
+"""Prune: what no study of any tier asks for any more, and what only that needed. Nothing is removed unasked."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from bnbench.files import explained, read_json
+from bnbench.plan import Plan
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """What can go: runs, their records, prepared data, checkpoints."""
+
+    runs: list[Path]
+    records: list[Path]
+    data: list[Path]
+    checkpoints: list[Path]
+
+    @property
+    def paths(self) -> list[Path]:
+        """All of it, what follows from the runs first: what an interrupted removal leaves is found again."""
+        return [*self.records, *self.checkpoints, *self.data, *self.runs]
+
+
+def orphans(plans: list[Plan]) -> Orphans:
+    """What none of these plans, of one folder, asks for."""
+    root, stored = plans[0].root, plans[0].stored
+    asked = set[str]().union(*(plan.runs for plan in plans))
+    gone = stored - asked
+    used = {f"{name}-{key}" for plan in plans for name, key in plan.keys.items()}
+    data = [folder for folder in (root / "data" / "prepared").glob("[!.]*") if folder.name not in used]
+    saved = (root / ".bnbench" / "checkpoints").glob("*.safetensors")
+    return Orphans(
+        runs=[root / "results" / "runs" / name for name in sorted(gone)],
+        records=[path for path in _records(root) if asked.isdisjoint(read_json(path)["runs"])],
+        data=sorted(data),
+        checkpoints=sorted(path for path in saved if path.stem not in asked),
+    )
+
+
+def _records(root: Path) -> list[Path]:
+    """Files that tell of packs: wall times, where runs come from."""
+    return [path for place in ("timings", "provenance") for path in sorted((root / "results" / place).glob("*.json"))]
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    return sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else (path,)) if file.is_file())
+
+
+def remove(paths: list[Path]) -> None:
+    """Remove files and folders. A folder is renamed first: it is whole, or it is gone.
+
+    Raises:
+        SystemFault: something cannot be removed.
+    """
+    for path in paths:
+        with explained(path):
+            if path.is_dir():
+                shutil.rmtree(path.rename(path.with_name(f".{path.name}.pruned")))
+            else:
+                path.unlink(missing_ok=True)
