@@ -11,6 +11,7 @@ from bnbench.panels import arrange, grid, name_panels
 from bnbench.schema import Figure
 
 WIDEST = 3  # panels side by side
+TENTH = 0.1
 
 
 def draw_hyperplanes(frame: pd.DataFrame, options: Figure) -> Drawing:
@@ -24,7 +25,7 @@ def draw_hyperplanes(frame: pd.DataFrame, options: Figure) -> Drawing:
     notes = []
     for panel, ax in zip(panels, axes, strict=True):
         _scatter(ax, panel.points)
-        notes.append(f"{labels.percent(share(panel.points), 0)} of the units cut the data")
+        notes.append(f"{labels.percent(share(panel.points), 0)} of the units cut a tenth off")
     name_panels(panels, axes, notes)
     drawing.supxlabel("Input of largest variance", fontsize="medium")
     drawing.supylabel("Input of second largest variance", fontsize="medium")
@@ -32,8 +33,8 @@ def draw_hyperplanes(frame: pd.DataFrame, options: Figure) -> Drawing:
 
 
 def share(points: pd.DataFrame) -> float:
-    """The share of first-layer units that fire for some images and not for others."""
-    return float(points.loc[points["quantity"] == "share_cutting", "value"].iloc[0])
+    """The share of first-layer units whose hyperplane leaves at least a tenth of the images on either side."""
+    return float(points.loc[(points["quantity"] == "share_cutting") & (points["at"] == TENTH), "value"].iloc[0])
 
 
 def _values(points: pd.DataFrame, quantity: str) -> "np.typing.NDArray[np.float64]":

@@ -235,6 +235,7 @@ class Pick(Strict):
     layer: int | None = None
     quantity: str | list[str] | None = None
     item: int | None = None
+    at: float | None = None
 
 
 class Measure(Strict):

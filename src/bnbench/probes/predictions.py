@@ -46,6 +46,8 @@ def _told(predicted: Tensor, labels: Tensor, statistics: str, size: int) -> list
     if statistics == "batch" and size > 1:
         return cells
     cells.append(Cell(float(accuracy[:ALONE].mean()), "test", None, f"accuracy_of_first_{statistics}", ALONE))
+    distinct = len(predicted[:ALONE].unique())
+    cells.append(Cell(float(distinct), "test", None, f"distinct_{statistics}", ALONE))
     first = enumerate(predicted[:ALONE].tolist(), 1)
     return cells + [Cell(float(digit), "test", None, f"predicted_{statistics}", image) for image, digit in first]
 
