@@ -218,7 +218,11 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
         (BASE, "    base: {epochs: 4, schedule: {kind: step, from_epoch: [99], factor: [1]}}\n"), "[99]",
         "a step from epoch 99, but the run has 4 epochs",
     ),
-    "a sweep over nothing": (("        x: learning_rate\n", ""), "      f:", "a sweep needs the setting on its x axis"),
+    "a sweep over nothing": (
+        ("        x: learning_rate\n", ""),
+        "      f:",
+        "a figure of kind sweep needs x, as `x: learning_rate`",
+    ),
     "a sweep over a typing error": (
         ("        x: learning_rate\n", "        x: learning_rat\n"), "x: learning_rat",
         "studies.S.figures.f.x: 'learning_rat' is no setting of a run",

@@ -26,7 +26,7 @@ OTHERS: dict[str, Any] = {
     "order": "post", "norm_epsilon": 0.5, "norm_keep": 0.5, "activation": "tanh", "slope": 0.5, "init": "glorot",
     "dropout": 0.5, "loss": "sum", "optimizer": "adam", "learning_rate": 0.5, "momentum": 0.5, "beta1": 0.5,
     "beta2": 0.5, "adam_epsilon": 0.5, "weight_decay": 0.5, "schedule": {"kind": "plateau", "factor": 0.5, "window": 2},
-    "batch_size": 5, "epochs": 5, "evaluate_every": 5, "evaluate_test": True, "keep_weights": "best",
+    "batch_size": 5, "epochs": 5, "steps": 5, "evaluate_every": 5, "evaluate_test": True, "keep_weights": "best",
     "diverged_above": 5.0, "seed": 5, "norm_dense": False, "norm_gamma": 2.0, "norm_beta": 0.0, "population": "batch",
     "norm_groups": 5, "norm_parts": 5, "renorm_rmax": 5.0, "renorm_dmax": 0.5, "renorm_rmax_ramp": [5, 6],
     "renorm_dmax_ramp": [5, 6], "lrn_size": 3, "lrn_alpha": 0.5, "lrn_beta": 0.5, "lrn_k": 0.5, "backend": "numpy",

@@ -19,7 +19,6 @@ from bnbench.optimizers import OPTIMIZERS
 from bnbench.preprocess import PREPROCESSING
 from bnbench.problems import EXPECTED
 from bnbench.schema import Dataset, Figure, Run, Schedule, Tier
-from bnbench.tables import RESULTS
 from tests.little import ROOT
 
 JSON_SCHEMA = ROOT / "workflow" / "schemas" / "params.schema.json"
@@ -50,7 +49,6 @@ TABLES: dict[str, tuple[type[BaseModel], str, Iterable[str]]] = {
     "preprocessing": (Run, "preprocessing", PREPROCESSING),
     "figures": (Figure, "kind", FIGURES),
     "points of figures": (Figure, "kind", points.POINTS),
-    "what figures draw": (Figure, "y", RESULTS),
     "formats": (Dataset, "format", FORMATS),
     "statuses": (collect.Outcome, "status", ("ok", "diverged", "out_of_memory", "crashed")),
 }

@@ -13,7 +13,7 @@ from bnbench.data import MANIFEST, read_manifest
 from bnbench.errors import UserError
 from bnbench.files import canonical, read_json, write_json
 from bnbench.plan import TRAINER_VERSION, Plan
-from bnbench.schema import Run
+from bnbench.schema import NO_AUGMENTATION, Run
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Found:
     id: str
     config: dict[str, Any]
     data: str
+    prepared: Path
     record: dict[str, Any] | None
     asked: list[Asked]
 
@@ -43,9 +44,10 @@ class Found:
         return self.root / "results" / "runs" / self.id
 
     @property
-    def prepared(self) -> Path:
-        """Its prepared data."""
-        return self.root / "data" / "prepared" / f"{self.config['dataset']}-{self.data}"
+    def augmented(self) -> Path | None:
+        """Its augmented training images, if it has any."""
+        name, folder = self.config["augmentation"], self.root / "data" / "augmented"
+        return None if name == NO_AUGMENTATION else folder / str(self.config["dataset"]) / f"{name}-{self.data}"
 
 
 def all_tiers(params: Path, root: Path = Path()) -> list[Plan]:
@@ -70,11 +72,13 @@ def find(params: Path, prefix: str, root: Path = Path()) -> Found:
     name = ids[0]
     record = runs.read(plans[0].store / name) if name in plans[0].stored else None
     asked = [one for plan in plans for one in _asked(plan, name)]
-    if record:
-        return Found(root, name, record["config"], record["data"], record, asked)
-    plan = next(plan for plan in plans if name in plan.runs)
-    run = plan.runs[name]
-    return Found(root, name, run.model_dump(), plan.keys[run.dataset], None, asked)
+    plan = next((plan for plan in plans if name in plan.runs), plans[0])
+    config = record["config"] if record else plan.runs[name].model_dump()
+    data = record["data"] if record else plan.key(plan.runs[name])
+    plain = config["augmentation"] == NO_AUGMENTATION
+    key = data if plain else plan.keys.get(config["dataset"], "unknown")
+    prepared = root / "data" / "prepared" / f"{config['dataset']}-{key}"
+    return Found(root, name, config, data, prepared, record, asked)
 
 
 def _asked(plan: Plan, name: str) -> Iterator[Asked]:
@@ -172,8 +176,9 @@ def check(found: Found) -> list[str]:
             f"run {found.id} was trained by trainer version {found.record['trainer_version']}, this is version "
             f"{TRAINER_VERSION}; check out the commit that trained it"
         )
-    if not (found.prepared / MANIFEST).is_file():
-        raise UserError(f"{found.prepared} is missing; `snakemake data` prepares it, with the tier that asks for it")
+    for folder in filter(None, (found.prepared, found.augmented)):
+        if not (folder / MANIFEST).is_file():
+            raise UserError(f"{folder} is missing; `snakemake data` makes it, with the tier that asks for it")
     with tempfile.TemporaryDirectory(prefix="bnbench-check-") as name:
         again = _train(found, Path(name))
         return _differences(found.folder, again)
@@ -181,7 +186,8 @@ def check(found: Found) -> list[str]:
 
 def _train(found: Found, folder: Path) -> Path:
     assert found.record
-    pack = {"id": found.id, "data": str(found.prepared), "seconds": 1.0, "runs": {found.id: found.config}}
+    data = {"data": str(found.prepared), "augmented": str(found.augmented) if found.augmented else None}
+    pack = {"id": found.id, **data, "seconds": 1.0, "runs": {found.id: found.config}}
     write_json(folder / "job.json", [pack])
     places = [f"--{name}={folder / place}" for name, place in (("out", "runs"), ("timings", "t"), ("work", "w"))]
     device = f"--device={found.record['environment']['device']}"
