@@ -74,9 +74,8 @@ def _hyperplanes(points: pd.DataFrame, options: Figure) -> list[str]:
     ]
     for values, part in lines(points, facets(options)):
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "all"
-        said.append(
-            f"{labels.sentence(where)}: {labels.percent(share(part))} of all units have a tenth of the images or more on either side."
-        )
+        cut = labels.percent(share(part))
+        said.append(f"{labels.sentence(where)}: {cut} of all units cut off a tenth of the images or more.")
     return said
 
 
