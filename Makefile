@@ -19,13 +19,18 @@ $(BIN)/.ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-test: $(BIN)/.ready
+# what the tests and checks need besides
+$(BIN)/.ready-dev: $(BIN)/.ready requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.lock
+	touch $@
+
+test: $(BIN)/.ready-dev
 	pytest -n 2 -m "not slow"
 
-test-slow: $(BIN)/.ready
+test-slow: $(BIN)/.ready-dev
 	pytest -n 2 -m slow
 
-lint: $(BIN)/.ready
+lint: $(BIN)/.ready-dev
 	ruff check .
 	ruff format --check .
 	mypy
