@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all run setup test test-slow lint clean
+.PHONY: all run setup test test-slow test-slurm lint clean
 
 all: run
 
@@ -28,7 +28,11 @@ test: $(BIN)/.ready-dev
 	pytest -n 2 -m "not slow"
 
 test-slow: $(BIN)/.ready-dev
-	pytest -n 2 -m slow
+	pytest -n 2 -m "slow and not slurm"
+
+# on a cluster of its own, on this machine alone; as root, with Debian's slurmctld slurmd slurm-client munge
+test-slurm: $(BIN)/.ready-dev
+	pytest -m slurm
 
 lint: $(BIN)/.ready-dev
 	ruff check .

@@ -91,7 +91,7 @@ def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> Non
 def test_the_rules_of_the_workflow_call_these_commands_with_these_flags() -> None:
     used = 0
     for rule in (ROOT / "workflow" / "rules").glob("*.smk"):
-        for line in re.findall(r'"bnbench (.*?)(?:2>&1|"\n\n|"\n$|\Z)', rule.read_text(), re.DOTALL):
+        for line in re.findall(r'"(?:exec )?bnbench (.*?)(?:2>&1|"\n\n|"\n$|\Z)', rule.read_text(), re.DOTALL):
             name = line.split()[0]
             known = set(" ".join(COMMANDS[name]).split())
             given = set(re.findall(r"--[a-z-]+", line))

@@ -1,10 +1,17 @@
 """Cost: arithmetic against counts by hand; estimates that grow with the work."""
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 
 from bnbench import cost
 from bnbench.params import resolve
-from bnbench.schema import Dataset, Run
+from bnbench.schema import Dataset, Run, Split
+from tests import little
+from tests.little import ROOT
 from tests.parameters import PARAMS
 
 
@@ -47,3 +54,55 @@ def test_estimates_grow_with_runs_and_epochs(run: Run, digits: Dataset) -> None:
 
 def test_the_rate_of_this_machine_is_measured_once() -> None:
     assert 1e8 < cost.rate() == cost.rate()
+
+
+PEAK = """
+import json, resource, sys
+import bnbench
+import numpy as np
+import torch
+from bnbench.data import Part, Prepared
+from bnbench.train import evaluate, start, train_step
+from tests.little import run
+torch.set_num_threads(1)
+shape, parts, runs, settings = json.loads(sys.argv[1])
+dice = np.random.default_rng(0)
+data = [Part(dice.integers(0, 255, (n, *shape), dtype=np.uint8), dice.integers(0, 10, n)) for n in parts]
+pack = start([f"{i:016x}" for i in range(runs)], [run(seed=i, **settings) for i in range(runs)],
+             Prepared("x", "0" * 16, 10, tuple(shape), *data))
+pack.bind()
+for _ in range(2):
+    train_step(pack)
+evaluate(pack, "valid")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("shape", "train", "runs", "settings"),
+    [
+        ((1, 8, 8), 1200, 16, {"model": "64-100-100-10"}),
+        ((1, 28, 28), 50000, 16, {"model": "784-100-100-10"}),
+        ((1, 28, 28), 10000, 16, {"model": "32C5-P2-64C7-P2-10D"}),
+        ((1, 28, 28), 10000, 8, {"model": "784-1000-1000-10", "optimizer": "adam", "keep_weights": "best"}),
+    ],
+)
+def test_memory_is_estimated_to_a_quarter(
+    shape: tuple[int, int, int], train: int, runs: int, settings: dict[str, str]
+) -> None:
+    part = train // 5
+    arguments = json.dumps([shape, [train, part, part], runs, settings])
+    path = os.pathsep.join([str(ROOT), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, arguments],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    split = Split(valid=part, test=part, seed=0)
+    about = {"title": "x", "format": "idx", "licence": "x", "classes": 10, "images": train + 2 * part}
+    dataset = Dataset.model_validate({**about, "shape": shape, "split": split})
+    packed = [little.run(seed=seed, **settings) for seed in range(runs)]
+    assert cost.memory(packed, dataset) == pytest.approx(float(done.stdout), rel=0.25)

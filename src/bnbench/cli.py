@@ -139,9 +139,10 @@ def augment(arguments: Arguments) -> None:
 
 def train(arguments: Arguments) -> None:
     """Train a job's runs into the run store."""
-    from bnbench import jobs
+    from bnbench import devices, jobs
 
-    working = (arguments.work, arguments.device, arguments.checkpoint_seconds)
+    found = tuple(devices.check(arguments.device))
+    working = (arguments.work, found, arguments.checkpoint_seconds)
     place = jobs.Place(arguments.out, arguments.timings, *working, arguments.provenance)
     counts = jobs.train_job(arguments.job, place, arguments.workers, arguments.log)
     print(jobs.summary(counts), file=sys.stderr)
@@ -235,7 +236,7 @@ def parser() -> argparse.ArgumentParser:
         path("--timings", "the folder of wall times"),
         ("--provenance", {"type": Path, "help": "the folder that is told where the runs come from"}),
         ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
-        ("--device", {"default": "cpu", "help": "cpu, cuda or cuda:N (%(default)s)"}),
+        ("--device", {"default": "cpu", "help": "cpu, cuda (all GPUs), cuda:N (one), cuda+cpu (%(default)s)"}),
         (
             "--checkpoint-seconds",
             {"type": float, "default": 30.0, "help": "at most so much work is lost (%(default)s)"},

@@ -1,13 +1,15 @@
-"""What a pack costs: arithmetic counted from the model, seconds estimated for this machine. No torch here.
+"""What a pack costs: arithmetic counted from the model, seconds and memory estimated. No torch here.
 
 The estimate is arithmetic at the measured rate of matrix products plus a fixed time a step for each layer; its
-error is then corrected by what packs trained on this machine took.
+error is then corrected by what packs trained on this machine, or on a cluster's nodes, took.
 """
 
+import math
 import platform
 import statistics
 import time
 from functools import cache
+from heapq import heapreplace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,14 @@ LAYER_SECONDS = 2.5e-4
 # small products and convolutions, norms and activations run below the rate of large products: seen 0.2 to 0.5
 EFFICIENCY = 0.3
 START_SECONDS = 3.0  # a worker's imports
+
+# Peak resident memory, fitted to seven shapes from 400 to 3,700 MiB on a CPU with torch 2.13: 0.93 to 1.14 of what
+# was measured.
+PROCESS_MIB = 375  # Python, torch and what they bring
+IMAGE_BYTES = 7  # a value of an image: as stored, in the order of training, as fp32, and one while that is made
+LIVE_TRAINING = 4.5  # values kept for backward, and its own, per output of a layer
+LIVE_EVALUATING = 4
+EVALUATED = 2**21  # values of the largest output in a chunk that is evaluated at once: train.CHUNK
 
 
 def flops(model: str, shape: notation.Shape) -> int:
@@ -69,11 +79,76 @@ def seconds(runs: list[Run], dataset: Dataset, times: int = 1) -> float:
     return count * layers * LAYER_SECONDS + arithmetic / (EFFICIENCY * rate())
 
 
-def correction(timings: Path) -> float:
-    """Measured over estimated seconds of the packs trained on this machine, their median; 1 before the first."""
+def outputs(model: str, shape: notation.Shape) -> list[int]:
+    """Values of each layer's output for one image."""
+    channels, height, width = shape
+    sizes = []
+    for layer in notation.parse(model).layers:
+        if isinstance(layer, notation.Conv):
+            channels = layer.kernels
+        elif isinstance(layer, notation.Pool):
+            height, width = height // layer.size, width // layer.size
+        elif isinstance(layer, notation.Dense):
+            channels, height, width = layer.units, 1, 1
+        sizes.append(channels * height * width)
+    return sizes
+
+
+def parameters(model: str, shape: notation.Shape) -> int:
+    """Weights and biases of one network; norms add four numbers a channel at most, which is not counted."""
+    channels, height, width = shape
+    total = 0
+    for layer in notation.parse(model).layers:
+        if isinstance(layer, notation.Conv):
+            total += (channels * layer.size**2 + 1) * layer.kernels
+            channels = layer.kernels
+        elif isinstance(layer, notation.Pool):
+            height, width = height // layer.size, width // layer.size
+        elif isinstance(layer, notation.Dense):
+            total += (channels * height * width + 1) * layer.units
+            channels, height, width = layer.units, 1, 1
+    return total
+
+
+def memory(runs: list[Run], dataset: Dataset, times: int = 1) -> float:
+    """Estimated peak of resident memory, in MiB, of the process that trains a pack of `runs`.
+
+    Args:
+        runs: of one shape.
+        dataset: theirs.
+        times: how many times as large their augmentation makes the training set.
+    """
+    run = runs[0]
+    image, sizes = math.prod(dataset.shape), outputs(run.model, dataset.shape)
+    test = dataset.split.test if isinstance(dataset.split.test, int) else dataset.images // 6  # published: about
+    valid = dataset.split.valid if isinstance(dataset.split.valid, int) else 0  # the test images serve
+    data = IMAGE_BYTES * image * (times * dataset.train_images + valid + test)
+    copies = 2 + {"sgd": 1, "adam": 2}[run.optimizer] + (run.keep_weights == "best")
+    weights = 4 * copies * parameters(run.model, dataset.shape)
+    chunk = min(max(1, EVALUATED // max(image, *sizes)), dataset.train_images)
+    training = run.batch_size * (image + LIVE_TRAINING * sum(sizes))
+    evaluating = chunk * (image + LIVE_EVALUATING * max(sizes))
+    return PROCESS_MIB + (data + len(runs) * (weights + 4 * max(training, evaluating))) / 2**20
+
+
+def makespan(seconds: list[float], workers: int) -> float:
+    """Time until the last pack ends when each goes, longest first, to the worker that is free first."""
+    ends = [0.0] * workers
+    for length in sorted(seconds, reverse=True):
+        heapreplace(ends, ends[0] + length)
+    return max(ends)
+
+
+def correction(timings: Path, device: str | None = None) -> float | None:
+    """Measured over estimated seconds of the packs trained so far, their median; None before the first.
+
+    Args:
+        timings: the folder of wall times.
+        device: packs trained on this kind of device, wherever; None: on this machine's processor.
+    """
     records = [read_json(path) for path in timings.glob("*.json")] if timings.is_dir() else []
-    ratios = [record["seconds"] / record["estimated"] for record in records if record["cpu"] == cpu()]
-    return statistics.median(ratios) if ratios else 1.0
+    mine = [r for r in records if (r["cpu"] == cpu() if device is None else r["device"] == device)]
+    return statistics.median(r["seconds"] / r["estimated"] for r in mine) if mine else None
 
 
 @cache

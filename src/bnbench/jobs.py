@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, provenance, store
+from bnbench import cost, devices, provenance, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
@@ -37,12 +37,12 @@ class PackCrashed(UserError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a job works: the run store, wall times, working files, the device, where runs come from."""
+    """Where a job works: the run store, wall times, working files, devices to lease one of, where runs come from."""
 
     store: Path
     timings: Path
     work: Path
-    device: str = "cpu"
+    devices: tuple[str, ...] = ("cpu",)
     checkpoint_seconds: float = CHECKPOINT_SECONDS
     provenance: Path | None = None
 
@@ -57,7 +57,7 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
     Args:
         job: a JSON list of packs, as `plan.Pack.record` writes them.
         place: where to work.
-        workers: how many processes of one thread.
+        workers: how many processes of one thread on the CPU; with GPUs it is one process for each.
         log: a file for a line per pack.
 
     Returns:
@@ -71,7 +71,9 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
     """
     packs = sorted(read_record(job), key=lambda pack: -pack["seconds"])
     torch.set_num_threads(1)  # before the fork: threads do not survive one
-    context = multiprocessing.get_context("fork" if place.device == "cpu" else "spawn")
+    on_cpu = place.devices == ("cpu",)
+    workers = workers if on_cpu else len(place.devices)
+    context = multiprocessing.get_context("fork" if on_cpu else "spawn")
     shared: Counts = context.Array("d", 2)
     title = f"training {sum(len(pack['runs']) for pack in packs)} runs"
     pools = ProcessPoolExecutor(workers, context, _begin, (shared,))
@@ -144,28 +146,34 @@ def _begin(shared: Counts) -> None:
 
 def train_pack(pack: dict[str, Any], place: Place) -> Counter[str]:
     """Train those runs of a pack that the store does not have, each from its last checkpoint."""
-    begun = time.perf_counter()
     counts: Counter[str] = Counter()
     data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
-    with store.locked(place.work / "locks", list(pack["runs"])):
+    with devices.leased(place.devices) as device, store.locked(place.work / "locks", list(pack["runs"])):
+        begun = time.perf_counter()  # what was waited for is no part of it
         runs = {name: Run.model_validate(config) for name, config in pack["runs"].items()}
         runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}
         share = pack["seconds"] / len(pack["runs"])
         _advance(share * (len(pack["runs"]) - len(runs)), 0)
         if runs and place.provenance:
-            provenance.write(place.provenance, runs, Path(pack["data"]), place.device)
-        parts = _by_step(runs, data, place)
+            provenance.write(place.provenance, runs, Path(pack["data"]), device)
+        parts = _by_step(runs, data, place, device)
         whole = len(runs) == len(pack["runs"]) and [part.step for part in parts] == [0]
         for part in parts:
             _train_part(part, place, share, counts)
     if whole:  # a pack of which a part was trained before says nothing about how long packs take
         seconds = time.perf_counter() - begun
-        record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], "cpu": cost.cpu()}
+        where = {"cpu": cost.cpu(), "device": _kind(device)}
+        record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **where}
         write_json(place.timings / f"{pack['id']}.json", record)
     return counts
 
 
-def _by_step(runs: dict[str, Run], data: Prepared, place: Place) -> list[Pack]:
+def _kind(device: str) -> str:
+    """`cuda` of `cuda:1`: which of a machine's GPUs it was says nothing."""
+    return device.partition(":")[0]
+
+
+def _by_step(runs: dict[str, Run], data: Prepared, place: Place, device: str) -> list[Pack]:
     """The runs as packs of one step each: those never begun, and those that were saved at the same step."""
     states = {name: store.load(place.work / "checkpoints", name) for name in runs}
     groups: dict[int, list[str]] = defaultdict(list)
@@ -173,16 +181,14 @@ def _by_step(runs: dict[str, Run], data: Prepared, place: Place) -> list[Pack]:
         groups[state[0]["step"] if state else 0].append(name)
     packs = []
     for names in groups.values():
-        pack = start(names, [runs[name] for name in names], data, _device(runs[names[0]], place))
+        # NumPy has the processor alone
+        pack = start(
+            names, [runs[name] for name in names], data, "cpu" if runs[names[0]].backend == "numpy" else device
+        )
         if saved := [state for name in names if (state := states[name])]:
             store.restore(pack, saved)
         packs.append(pack)
     return packs
-
-
-def _device(run: Run, place: Place) -> str:
-    """Where a run is trained: NumPy has the processor alone."""
-    return "cpu" if run.backend == "numpy" else place.device
 
 
 def _train_part(pack: Pack, place: Place, share: float, counts: Counter[str]) -> None:
@@ -199,7 +205,7 @@ def _train_part(pack: Pack, place: Place, share: float, counts: Counter[str]) ->
             raise Interrupted(f"stopped at step {pack.step} of {pack.steps}; start again to go on from there")
 
     def done(outcome: Outcome) -> None:
-        store.write(place.store, outcome, pack.fingerprint, _device(outcome.run, place))
+        store.write(place.store, outcome, pack.fingerprint, pack.arrays["values"].device.type)
         store.forget(checkpoints, outcome.name)
         counts[outcome.result["status"]] += 1
         _advance(share * (1 - outcome.result["steps"] / pack.steps), 0)  # of a run that stopped early

@@ -1,7 +1,5 @@
 """`bnbench plan` as a person reads it: per study, what is done, what is missing, how long it will take."""
 
-from heapq import heapreplace
-
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -13,7 +11,7 @@ from bnbench.plan import Plan
 def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
     """Print the plan: runs, packs, done and missing per study; orphans; the estimated time on this machine."""
     console = console or Console(highlight=False)
-    factor = cost.correction(plan.root / "results" / "timings")
+    factor = cost.correction(plan.root / "results" / "timings") or 1.0
     console.print(f"Tier {plan.resolved.tier}: {plan.resolved.about}", markup=False)
     table = Table("study", "title", "work", "runs", "packs", "done", "missing", "time")
     for column in table.columns[3:]:
@@ -26,7 +24,8 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
         numbers = (len(runs), len(packs), len(runs) - missing, missing)
         table.add_row(study.name, Text(study.study.title), study.study.work, *map(str, numbers), duration(took))
     missing, total = len(plan.missing), len(plan.runs)
-    took = makespan([pack.seconds * factor for pack in plan.packs], workers) + (cost.START_SECONDS if missing else 0)
+    took = cost.makespan([pack.seconds * factor for pack in plan.packs], workers)
+    took += cost.START_SECONDS if missing else 0
     table.add_section()
     sums = (total, len(plan.packs), total - missing, missing)
     table.add_row("all", "each run once", "", *map(str, sums), duration(took))
@@ -35,14 +34,6 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
     if plan.orphaned:
         text = f"{len(plan.orphaned)} orphaned runs in {plan.store}: in the store, but in no study of this tier"
         console.print(text, markup=False)
-
-
-def makespan(seconds: list[float], workers: int) -> float:
-    """Time until the last pack ends when each goes, longest first, to the worker that is free first."""
-    ends = [0.0] * workers
-    for length in sorted(seconds, reverse=True):
-        heapreplace(ends, ends[0] + length)
-    return max(ends)
 
 
 def duration(seconds: float) -> str:

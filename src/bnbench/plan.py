@@ -5,14 +5,19 @@ trainer's version; tables, figures and report carry the hash of what they were m
 modification times or on a tool's memory.
 """
 
+import contextlib
+import os
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
-from bnbench import cost
+from bnbench import cost, devices
+from bnbench.cluster import Cluster
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.errors import UserError
 from bnbench.files import canonical, check_folder, digest, read_json, source_digest, write_json
@@ -51,14 +56,15 @@ REPORT = (
 
 @dataclass(frozen=True)
 class Pack:
-    """Runs of one shape, trained side by side. Its id is the hash of its run ids."""
+    """Runs of one shape, trained side by side; estimated seconds, and MiB at its peak. Its id hashes its run ids."""
 
     runs: dict[str, Run]
     data: str
     seconds: float
     augmented: str | None = None
+    memory: float = cost.PROCESS_MIB
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Hash of the run ids."""
         return digest(sorted(self.runs))
@@ -67,7 +73,7 @@ class Pack:
         """The pack as JSON, for the worker that trains it."""
         runs = {run_id: run.model_dump() for run_id, run in self.runs.items()}
         where = {"data": self.data, "augmented": self.augmented}
-        return {"id": self.id, **where, "seconds": self.seconds, "runs": runs}
+        return {"id": self.id, **where, "seconds": self.seconds, "memory": self.memory, "runs": runs}
 
 
 class Plan:
@@ -144,8 +150,9 @@ class Plan:
         if augmented(some):
             times = self.resolved.augmentations[some.augmentation].times
             where = self.augmented[some.dataset, some.augmentation][0]
-        seconds = cost.seconds(list(runs.values()), self.resolved.datasets[some.dataset], times)
-        return Pack(runs, f"data/prepared/{some.dataset}-{self.keys[some.dataset]}", seconds, where)
+        dataset, listed = self.resolved.datasets[some.dataset], list(runs.values())
+        place = f"data/prepared/{some.dataset}-{self.keys[some.dataset]}"
+        return Pack(runs, place, cost.seconds(listed, dataset, times), where, cost.memory(listed, dataset, times))
 
     @cached_property
     def tables_id(self) -> str:
@@ -220,23 +227,60 @@ def _parts(runs: dict[str, Run]) -> list[dict[str, Run]]:
     return [dict(items[a:b]) for a, b in pairwise(edges)]
 
 
+@contextlib.contextmanager
+def _told_alone() -> Iterator[None]:
+    """End with a user's error as Snakemake should show it: without its stack."""
+    try:
+        yield
+    except UserError as error:
+        raise SystemExit(f"snakemake: {error}") from None
+
+
 class Workflow:
-    """The plan as Snakemake asks for it: paths, and files that jobs read. Needs no snakemake itself.
+    """The plan as Snakemake asks for it: paths, resources, and files that jobs read. Needs no snakemake itself.
+
+    Args:
+        params: the parameter file.
+        config: Snakemake's `--config`: `tier`, `device`, and for a cluster `site` and `target_minutes`.
+        root: the folder that holds `data/`, `results/`, `reports/`.
+        cores: what Snakemake may use of this machine; None on a cluster.
+        main: whether this is the Snakemake that a person started, not that of a job.
 
     Raises:
-        SystemExit: the parameter file is not as it must be, or a folder of the project cannot be written; with the
-            message alone, for Snakemake shows any other error with its stack.
+        SystemExit: the parameter file or the site file is not as it must be, a pack fits no job, there is no such
+            device here, or a folder of the project cannot be written; with the message alone, for Snakemake shows any
+            other error with its stack.
     """
 
-    def __init__(self, params: Path, config: dict[str, Any], root: Path = Path()) -> None:
-        try:
+    def __init__(
+        self,
+        params: Path,
+        config: dict[str, Any],
+        root: Path = Path(),
+        cores: int | None = None,
+        main: bool = True,
+    ) -> None:
+        self.root = root
+        self.work = root / ".bnbench"
+        self.cores = cores or os.cpu_count() or 1
+        self.device = str(config.get("device", "cpu"))
+        self._jobs: dict[str, list[dict[str, Any]]] = {}
+        with _told_alone():
             self.plan = Plan(params, config.get("tier"), root)
             for place in PLACES:
                 check_folder(root / place)
-        except UserError as error:
-            raise SystemExit(f"snakemake: {error}") from None
-        self.root = root
-        self.work = root / ".bnbench"
+            self.cluster = Cluster.read(config, root / "results" / "timings")
+            if main:
+                self._check()
+
+    def _check(self) -> None:
+        if self.cluster:
+            from bnbench import slurm
+
+            self.cluster.check(self.plan.packs)
+            slurm.put_status_first(self.work)
+        elif self.device != "cpu":
+            devices.check(self.device)
 
     def raw(self, dataset: str) -> str | None:
         """The folder that a data set is downloaded to, if it needs a download."""
@@ -297,14 +341,72 @@ class Workflow:
     @cached_property
     def _marks(self) -> list[str]:
         """Write the jobs' files. A mark left by a job that has to run again is removed."""
-        jobs = self.work / "jobs"
-        marks = {str(path) for path in jobs.glob("*.done")}
-        if self.plan.packs:
-            name = digest(sorted(pack.id for pack in self.plan.packs))
-            write_json(jobs / f"{name}.json", [pack.record() for pack in self.plan.packs])
-            (jobs / f"{name}.done").unlink(missing_ok=True)
-            marks.add(str(jobs / f"{name}.done"))
+        folder = self.work / "jobs"
+        marks = {str(path) for path in folder.glob("*.done")}
+        packs = self.plan.packs
+        for job in self.cluster.jobs(packs) if self.cluster else [packs] if packs else []:
+            name = digest(sorted(pack.id for pack in job))
+            write_json(folder / f"{name}.json", [pack.record() for pack in job])
+            (folder / f"{name}.done").unlink(missing_ok=True)
+            marks.add(str(folder / f"{name}.done"))
         return sorted(marks)
+
+    def begin(self) -> None:
+        """On a cluster: check with Slurm that the jobs can be submitted, and end what an earlier start left there.
+
+        Raises:
+            SystemExit: they cannot; with the reason and the remedy.
+        """
+        if self.cluster:
+            from bnbench import slurm
+
+            files = [
+                path for path in self._marks if Path(path).with_suffix(".json").exists() and not Path(path).exists()
+            ]
+            packs = [self._packs(Path(path).stem) for path in files]
+            with _told_alone():
+                slurm.begin(self.cluster, self.work, [(self.cluster.minutes(p), self.cluster.mem_mb(p)) for p in packs])
+
+    @property
+    def workers(self) -> int:
+        """Cores of a training job."""
+        return self.cluster.partition.cpus if self.cluster else self.cores
+
+    @cached_property
+    def resources(self) -> dict[str, Any]:
+        """What a training job asks for; times and memory are functions of the job and the attempt."""
+        asked = {"runtime": self._minutes, "mem_mb": self._mem_mb}
+        if not self.cluster:
+            return asked
+        at, cuda = self.cluster.partition, self.cluster.device == "cuda"
+        extra = f"--signal=TERM@{self.cluster.site.warning_seconds} {self.cluster.site.options}".strip()
+        where = {"slurm_partition": at.partition, "slurm_account": self.cluster.site.account, "gpu_model": at.gpu}
+        return {
+            "slurm_extra": extra,
+            "cpus_per_task": at.cpus,
+            **{key: value for key, value in where.items() if value},
+            **({"gpu": 1} if cuda else {}),
+            **asked,
+        }
+
+    def _minutes(self, wildcards: Any, attempt: int) -> int:
+        packs = self._packs(wildcards.job)
+        if self.cluster:
+            return self.cluster.minutes(packs, attempt)
+        return ceil(cost.makespan([pack["seconds"] for pack in packs], self.cores) / 60)
+
+    def _mem_mb(self, wildcards: Any, attempt: int) -> int:
+        packs = self._packs(wildcards.job)
+        if self.cluster:
+            return self.cluster.mem_mb(packs, attempt)
+        return ceil(sum(sorted((float(pack["memory"]) for pack in packs), reverse=True)[: self.cores]))
+
+    def _packs(self, job: str) -> list[dict[str, Any]]:
+        """A job's packs, without their runs, of which a large job has thousands."""
+        if job not in self._jobs:
+            packs = read_json(self.work / "jobs" / f"{job}.json")
+            self._jobs[job] = [{key: pack[key] for key in ("data", "augmented", "seconds", "memory")} for pack in packs]
+        return self._jobs[job]
 
     @property
     def tables(self) -> list[str]:
@@ -325,5 +427,5 @@ class Workflow:
 
     def data_of(self, wildcards: Any) -> list[str]:
         """The prepared data that a job's packs need."""
-        packs = read_json(self.work / "jobs" / f"{wildcards.job}.json")
+        packs = self._packs(wildcards.job)
         return sorted({folder for pack in packs for folder in (pack["data"], pack["augmented"]) if folder})

@@ -43,8 +43,8 @@ EXPECTED = {
 }
 
 
-def describe(document: Document, error: ValidationError) -> str:
-    """All violations, a line each; what several branches of a choice expected is joined by `or`."""
+def describe(document: Document, error: ValidationError, schema: type[BaseModel] = Params) -> str:
+    """All violations of a schema, a line each; what several branches of a choice expected is joined by `or`."""
     lines: dict[str, None] = {}
     expected: dict[Key, list[str]] = defaultdict(list)
     values: dict[Key, Any] = {}
@@ -54,7 +54,7 @@ def describe(document: Document, error: ValidationError) -> str:
         if detail["type"] == "missing" and isinstance(loc[-1], int):
             lines[f"{document.where(key)}: expected more than {loc[-1]} values, got {_short(value)}"] = None
         elif detail["type"] in ("extra_forbidden", "missing"):
-            lines[_named(document, key, detail)] = None
+            lines[_named(document, key, detail, schema)] = None
         elif (what := _expected(detail, key, value)) not in expected[key]:
             expected[key].append(what)
             values[key] = value
@@ -70,9 +70,9 @@ def nearest(word: str, allowed: list[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _named(document: Document, key: Key, detail: Any) -> str:
+def _named(document: Document, key: Key, detail: Any, schema: type[BaseModel]) -> str:
     """An unknown or a missing key."""
-    around = list(_models(detail["loc"][:-1]))
+    around = list(_models(detail["loc"][:-1], schema))
     if detail["type"] == "missing":
         info = next((model.model_fields[str(key[-1])] for model in around if key[-1] in model.model_fields), None)
         words = _literals(info.annotation) if info else []
@@ -127,9 +127,9 @@ def _holds(values: Any, part: str | int) -> bool:
     return isinstance(values, dict) and part in values
 
 
-def _models(loc: Loc) -> Iterator[type[BaseModel]]:
+def _models(loc: Loc, schema: type[BaseModel]) -> Iterator[type[BaseModel]]:
     """The schema's models at a violation's place: several where any branch of a choice may stand."""
-    kinds: list[Any] = [Params]
+    kinds: list[Any] = [schema]
     for part in loc:
         kinds = [below for kind in kinds for below in _below(kind, part)]
     yield from (kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel))

@@ -18,7 +18,7 @@ rule figures:
         "logs/figures.log",
     conda:
         "../envs/bnbench.yaml"
-    threads: workflow.cores
+    threads: flow.cores
     shell:
         "bnbench figures {input.plan:q} --tables results/tables --out reports/figures"
         " --workers {threads} 2>&1 | tee {log:q}"

@@ -8,10 +8,17 @@ rule train:
         "logs/train/{job}.log",
     conda:
         "../envs/bnbench.yaml"
-    threads: workflow.cores
+    threads: flow.workers
+    resources:
+        **flow.resources,
+    params:
+        device=flow.device,
+        # threads are cut to the cores of the machine that submits
+        workers=flow.workers,
     shell:
-        "bnbench train {input.job:q} --out results/runs --timings results/timings --provenance results/provenance"
-        " --workers {threads} --log {log:q}"
+        # exec: a warning before the time limit must find the training, not a shell that ends by it
+        "exec bnbench train {input.job:q} --out results/runs --timings results/timings --provenance results/provenance"
+        " --workers {params.workers} --device {params.device:q} --log {log:q}"
 
 
 rule trained:
