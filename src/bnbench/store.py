@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
@@ -23,7 +21,6 @@ from bnbench.network import Network
 from bnbench.pack import Outcome, Pack
 from bnbench.plan import TRAINER_VERSION
 from bnbench.schema import Run
-from bnbench.tables import PROBED
 
 
 def finished(store: Path, run_id: str) -> bool:
@@ -50,12 +47,20 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
     with atomic_folder(store / outcome.name) as folder:
         (folder / "history.json").write_bytes(orjson.dumps(history))
         if outcome.run.probes:
-            seen = list(zip(*outcome.probed, strict=True)) or [()] * len(PROBED)
-            schema = pa.schema(list(PROBED.items()))
-            pq.write_table(pa.table(list(map(list, seen)), schema=schema), folder / "probes.parquet")
+            _write_probed(outcome, folder / "probes.parquet")
         if outcome.weights:
             (folder / "weights.safetensors").write_bytes(serialised(outcome.weights))
         runs.conclude(folder, record)
+
+
+def _write_probed(outcome: Outcome, path: Path) -> None:
+    import pyarrow as pa  # 150 MiB and a second, which runs without probes need not
+    from pyarrow import parquet
+
+    from bnbench.tables import PROBED
+
+    seen = list(zip(*outcome.probed, strict=True)) or [()] * len(PROBED)
+    parquet.write_table(pa.table(list(map(list, seen)), schema=pa.schema(list(PROBED.items()))), path)
 
 
 def read_network(store: Path, run_id: str, shape: tuple[int, int, int]) -> tuple[Run, Network]:
