@@ -15,6 +15,7 @@ from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from bnbench import cost, devices
 from bnbench.cluster import Cluster
@@ -340,12 +341,16 @@ class Workflow:
 
     @cached_property
     def _marks(self) -> list[str]:
-        """Write the jobs' files. A mark left by a job that has to run again is removed."""
+        """Write the jobs' files. A mark left by a job that has to run again is removed.
+
+        On a cluster jobs have other names at each start: one of a start that was killed may still run, and Snakemake
+        takes the mark of a job that is cancelled away, whoever else waits for it.
+        """
         folder = self.work / "jobs"
-        marks = {str(path) for path in folder.glob("*.done")}
-        packs = self.plan.packs
+        marks = set() if self.cluster else {str(path) for path in folder.glob("*.done")}
+        packs, own = self.plan.packs, [uuid4().hex] if self.cluster else []
         for job in self.cluster.jobs(packs) if self.cluster else [packs] if packs else []:
-            name = digest(sorted(pack.id for pack in job))
+            name = digest(sorted(pack.id for pack in job), *own)
             write_json(folder / f"{name}.json", [pack.record() for pack in job])
             (folder / f"{name}.done").unlink(missing_ok=True)
             marks.add(str(folder / f"{name}.done"))
@@ -360,12 +365,13 @@ class Workflow:
         if self.cluster:
             from bnbench import slurm
 
-            files = [
-                path for path in self._marks if Path(path).with_suffix(".json").exists() and not Path(path).exists()
-            ]
-            packs = [self._packs(Path(path).stem) for path in files]
+            names = [Path(mark).stem for mark in self._marks]
+            packs = [self._packs(name) for name in names]
             with _told_alone():
                 slurm.begin(self.cluster, self.work, [(self.cluster.minutes(p), self.cluster.mem_mb(p)) for p in packs])
+            for path in (self.work / "jobs").iterdir() if names else ():
+                if path.stem not in names:  # of an earlier start, whose jobs are over
+                    path.unlink(missing_ok=True)
 
     @property
     def workers(self) -> int:
