@@ -26,6 +26,7 @@ from tests.little import ROOT
 from tests.parameters import toy
 
 EDITS = (
+    ("studies:\n  S:", "augmentations: {}\nstudies:\n  S:"),
     ("base: {epochs: 4}", "base: {epochs: 1, model: 64-8-10, batch_size: 100}"),
     ("title: A study\n", "title: A study\n    tiers: {small: {base: {epochs: 2}}}\n"),
     ("learning_rate: [0.1, 1]", "learning_rate: [0.1]"),

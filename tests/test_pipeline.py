@@ -13,7 +13,7 @@ from tests.little import ROOT
 pytestmark = pytest.mark.slow
 
 SHORT = """
-      quick: {base: {model: 64-16-10, epochs: 2}, grid: {product: {seed: [0, 1]}}}
+      quick: {base: {model: 64-16-10, epochs: 2}, grid: {product: {dropout: [0], seed: [0, 1]}}}
 """
 
 
@@ -26,7 +26,7 @@ def project(tmp_path: Path) -> Path:
         source = ROOT / name
         shutil.copytree(source, copy / name) if source.is_dir() else shutil.copy(source, copy)
     text = (copy / "params.yaml").read_text()
-    text = text[: text.index("\n  E1:\n")]
+    text = text[: text.index("\n  A2:\n")]
     start = text.index("      quick: {base: {model: 64-32-10")
     text = text[:start] + SHORT.strip("\n") + text[text.index("\n", start) :]
     (copy / "params.yaml").write_text(text + "\n")
@@ -68,7 +68,7 @@ def test_only_what_is_new_is_trained_and_the_same_bytes_come_again(project: Path
     assert "Nothing to be done" in snakemake(project)
     edit(project, "seed: [0, 1]}", "seed: [0, 1, 2]}")
     assert trained(snakemake(project)) == 2
-    edit(project, "title: Training loss over training", "title: Loss")
+    edit(project, "title: Training and validation loss over training", "title: Loss")
     assert trained(snakemake(project)) == 0
     assert "Loss" in (project / "reports" / "report.md").read_text()
     edit(project, "seed: [0, 1, 2]}", "seed: [0, 1]}")
