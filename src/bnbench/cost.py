@@ -26,7 +26,7 @@ LAYER_SECONDS = 2.5e-4
 EFFICIENCY = 0.3
 START_SECONDS = 3.0  # a worker's imports
 
-# Peak resident memory, fitted to seven shapes from 400 to 3,700 MiB on a CPU with torch 2.13: 0.93 to 1.14 of what
+# Peak resident memory, fitted to seven shapes from 400 to 3,700 MiB on a CPU with torch 2.13: 0.87 to 1.08 of what
 # was measured.
 PROCESS_MIB = 375  # Python, torch and what they bring
 IMAGE_BYTES = 7  # a value of an image: as stored, in the order of training, as fp32, and one while that is made
