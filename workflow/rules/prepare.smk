@@ -11,7 +11,8 @@ rule prepare:
     params:
         raw=flow.raw_flag,
     shell:
-        "bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q}"
+        # DVC keeps both folders, also where nothing is augmented
+        "mkdir -p data/augmented && bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q}"
         " --workers {threads} 2>&1 | tee {log:q}"
 
 
