@@ -54,7 +54,7 @@ def _single(source: Source, value: Published) -> list[str]:
     if not pd.isna(row["high"]):
         here = text(name, row["mean"], row["high"] - row["mean"])
     lost = int(row["n_diverged"] + row["n_other"])
-    return [value.what, published, here, f"{row['n']} ({lost} more failed)" if lost else str(row["n"])]
+    return [value.what, published, here, f"{int(row['n'])} ({lost} more failed)" if lost else str(int(row["n"]))]
 
 
 def text(name: str, value: float, half: float | None = None) -> str:
