@@ -75,7 +75,7 @@ def test_an_experiment_in_a_folder_of_its_own_trains_what_is_new(base: Project) 
     rows = list(csv.DictReader(base.run("dvc exp show --csv --only-changed --no-pager").splitlines()))
     runs = {row["Experiment"] or row["rev"]: row["runs"] for row in rows}
     assert runs == {"workspace": "8", "master": "4", "seeds": "6", "rates": "8"}
-    base.run("dvc exp apply --force seeds")
+    base.run("dvc exp apply seeds")
     belongs(base)
 
 
