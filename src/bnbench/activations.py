@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from bnbench import kernels
 from bnbench.layers import Layer, Plain
 from bnbench.schema import Run
 
@@ -20,7 +21,7 @@ class Relu(Plain):
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
         """dy where the output is positive."""
-        return dy * (self.y > 0)
+        return kernels.loops(dy).relu_back(dy, self.y)
 
 
 class LeakyRelu(Plain):
@@ -73,12 +74,12 @@ class Sigmoid(Plain):
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """Values in (0, 1)."""
-        self.y = torch.tanh(x * 0.5) * 0.5 + 0.5
+        self.y = (x * 0.5).tanh_().mul_(0.5).add_(0.5)
         return self.y
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
         """dy y (1 - y)."""
-        return dy * self.y * (1 - self.y)
+        return kernels.loops(dy).sigmoid_back(dy, self.y)
 
 
 class Tanh(Plain):
@@ -94,7 +95,7 @@ class Tanh(Plain):
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
         """dy (1 - y^2)."""
-        return dy * (1 - self.y * self.y)
+        return kernels.loops(dy).tanh_back(dy, self.y)
 
 
 def _spread(row: Tensor, x: Tensor) -> Tensor:

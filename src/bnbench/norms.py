@@ -2,7 +2,8 @@
 
 All see x_R...C, the features last, so that one formula serves dense and conv layers alike.
 `keep` is the weight of the old moving average (TensorFlow's decay); PyTorch's momentum is 1 - keep.
-Arrays are named for their axes: R runs, P parts of a batch, M values of a channel, C channels.
+Arrays are named for their axes: R runs, G groups normalised each by itself (the parts of each run's batch in turn),
+M values of a channel, C channels.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from bnbench import kernels
 from bnbench.layers import Layer
 from bnbench.perimage import Group, LayerNorm, LocalResponse, Scaled
 from bnbench.schema import Run
@@ -39,18 +41,26 @@ class PerChannel(Scaled):
         return 1.0 if name.endswith("variance") else super().start(name, seed)
 
     def split(self, x: Tensor, training: bool) -> Tensor:
-        """x_R...C as x_RPMC: the parts that are normalised each by itself; outside training all is one part."""
-        return x.reshape(x.shape[0], self.parts if training else 1, -1, x.shape[-1])
+        """x_R...C as x_GMC: the parts that are normalised each by itself; outside training a run's images are one."""
+        return x.reshape(x.shape[0] * (self.parts if training else 1), -1, x.shape[-1])
 
-    def known(self, name: str) -> Tensor | None:
-        """The population's statistic (R, 1, 1, C), or None where the images' own is asked for."""
+    def known(self) -> list[Tensor] | None:
+        """The population's statistics, (R, 1, C) each, or None where the images' own are asked for."""
         if self.population == "batch":
             return None
-        return self.statistics[("last_" if self.population == "last_epoch" else "") + name].unsqueeze(1)
+        return [self.statistics[("last_" if self.population == "last_epoch" else "") + name] for name in self.gathered]
 
-    def gather(self, name: str, new_RP1C: Tensor) -> None:
+    def each(self, name: str, x_GMC: Tensor) -> Tensor:
+        """Gamma or beta of each group, (G, 1, C)."""
+        groups, channels = x_GMC.shape[0], x_GMC.shape[2]
+        if name in self.fixed:
+            return x_GMC.new_full((groups, 1, channels), self.fixed[name])
+        value = self.values[name]
+        return value if len(value) == groups else value.repeat_interleave(groups // len(value), 0)
+
+    def gather(self, name: str, new_G1C: Tensor) -> None:
         """Note a batch's statistic, the mean over its parts."""
-        new = new_RP1C.mean(1) if self.parts > 1 else new_RP1C[:, 0]
+        new = new_G1C.unflatten(0, (-1, self.parts)).mean(1) if self.parts > 1 else new_G1C
         _average(self.statistics[name], new, self.run.norm_keep)
         if self.run.population != "last_epoch":
             return
@@ -60,13 +70,13 @@ class PerChannel(Scaled):
         if self.moment.step < steps or place == steps - 1:
             self.statistics[f"last_{name}"].copy_(self.statistics[f"epoch_{name}"])
 
-    def learn(self, total_RP1C: Tensor, along_RP1C: Tensor) -> None:
+    def learn(self, total_G1C: Tensor, along_G1C: Tensor) -> None:
         """Gradients of beta and gamma from the sums over each part of dy, and of dy times the normalised values."""
-        for name, sums in (("beta", total_RP1C), ("gamma", along_RP1C)):
+        for name, sums in (("beta", total_G1C), ("gamma", along_G1C)):
             if name in self.grads and self.parts > 1:
-                torch.sum(sums, dim=1, out=self.grads[name])
+                torch.sum(sums.unflatten(0, (-1, self.parts)), dim=1, out=self.grads[name])
             elif name in self.grads:
-                self.grads[name].copy_(sums[:, 0])
+                self.grads[name].copy_(sums)
 
 
 def _average(old: Tensor, new: Tensor, keep: float) -> None:
@@ -80,21 +90,20 @@ class Center(PerChannel):
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """(x - mean) * gamma + beta."""
-        x_RPMC = self.split(x, training)
-        mean = None if training else self.known("mean")
-        if mean is None:
-            mean = x_RPMC.mean(2, keepdim=True)
+        x_GMC = self.split(x, training)
+        known = None if training else self.known()
+        mean = known[0] if known else x_GMC.mean(1, keepdim=True)
         if training:
             self.gather("mean", mean)
-        self.centred = x_RPMC - mean
-        return self.scaled(self.centred).view(x.shape)
+        self.centred = x_GMC - mean
+        return (self.centred * self.each("gamma", x_GMC) + self.each("beta", x_GMC)).view(x.shape)
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
         """dx = gamma (dy - mean(dy))."""
-        dy_RPMC = dy.reshape(self.centred.shape)
-        total = dy_RPMC.sum(2, keepdim=True)
-        self.learn(total, (dy_RPMC * self.centred).sum(2, keepdim=True))
-        return ((dy_RPMC - total * (1 / dy_RPMC.shape[2])) * self.factor("gamma")).view(dy.shape)
+        dy_GMC = dy.reshape(self.centred.shape)
+        total = dy_GMC.sum(1, keepdim=True)
+        self.learn(total, (dy_GMC * self.centred).sum(1, keepdim=True))
+        return ((dy_GMC - total * (1 / dy_GMC.shape[1])) * self.each("gamma", dy_GMC)).view(dy.shape)
 
 
 class BatchNorm(PerChannel):
@@ -105,35 +114,34 @@ class BatchNorm(PerChannel):
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """(x - mean) / sqrt(variance + epsilon) * gamma + beta, the statistics per run and channel."""
-        x_RPMC = self.split(x, training)
-        mean, variance = (None, None) if training else (self.known("mean"), self.known("variance"))
-        if mean is None:
-            mean = x_RPMC.mean(2, keepdim=True)
-        centred = x_RPMC - mean
-        if variance is None:
-            variance = (centred * centred).mean(2, keepdim=True)
+        x_GMC = self.split(x, training)
+        known = None if training else self.known()
+        mean, variance = known or kernels.loops(x_GMC).moments(x_GMC)
         self.scale = (variance + self.run.norm_epsilon).sqrt().reciprocal()
-        self.normal = centred * self.scale
-        y = self.scaled(self.corrected(mean, variance) if training else self.normal)
+        y = self.corrected(x_GMC, mean, variance) if training else self.normalised(x_GMC, mean)
         if training:
-            values = x_RPMC.shape[2]
+            values = x_GMC.shape[1]
             self.gather("mean", mean)
             self.gather("variance", variance * (values / (values - 1)))
         return y.view(x.shape)
 
-    def corrected(self, mean: Tensor, variance: Tensor) -> Tensor:  # noqa: ARG002
-        """The normalised values that training goes on with."""
-        return self.normal
+    def normalised(self, x_GMC: Tensor, mean_G1C: Tensor) -> Tensor:
+        """x^ * gamma + beta, and `normal` = x^ kept."""
+        gamma, beta = self.each("gamma", x_GMC), self.each("beta", x_GMC)
+        self.normal, y = kernels.loops(x_GMC).normalise(x_GMC, mean_G1C, self.scale, gamma, beta)
+        return y
+
+    def corrected(self, x_GMC: Tensor, mean_G1C: Tensor, variance_G1C: Tensor) -> Tensor:  # noqa: ARG002
+        """What training goes on with."""
+        return self.normalised(x_GMC, mean_G1C)
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
         """dx = gamma / sqrt(variance + epsilon) * (dy - mean(dy) - x^ mean(dy x^))."""
-        dy_RPMC = dy.reshape(self.normal.shape)
-        total = dy_RPMC.sum(2, keepdim=True)
-        along = (dy_RPMC * self.normal).sum(2, keepdim=True)
+        dy_GMC = dy.reshape(self.normal.shape)
+        factor = self.scale * self.each("gamma", dy_GMC)
+        total, along, dx = kernels.loops(dy_GMC).normalise_back(dy_GMC, self.normal, factor)
         self.learn(total, along)
-        share = 1 / dy_RPMC.shape[2]
-        inner = dy_RPMC - total * share - self.normal * (along * share)
-        return (inner * (self.scale * self.factor("gamma"))).view(dy.shape)
+        return dx.view(dy.shape)
 
 
 class Ghost(BatchNorm):
@@ -156,20 +164,20 @@ class Renorm(BatchNorm):
     With rmax = 1 and dmax = 0 this is batch norm.
     """
 
-    def corrected(self, mean: Tensor, variance: Tensor) -> Tensor:
-        """x^ r + d."""
+    def corrected(self, x_GMC: Tensor, mean_G1C: Tensor, variance_G1C: Tensor) -> Tensor:
+        """(x^ r + d) * gamma + beta."""
         run = self.run
-        old = {name: array.unsqueeze(1) for name, array in self.statistics.items()}
-        sigma = (old["variance"] + run.norm_epsilon).sqrt()
+        sigma = (self.statistics["variance"] + run.norm_epsilon).sqrt()
         rmax = 1 + (run.renorm_rmax - 1) * self._risen(run.renorm_rmax_ramp)
         dmax = run.renorm_dmax * self._risen(run.renorm_dmax_ramp)
-        self.r = ((variance + run.norm_epsilon).sqrt() / sigma).clamp(1 / rmax, rmax)
-        self.d = ((mean - old["mean"]) / sigma).clamp(-dmax, dmax)
-        return self.normal * self.r + self.d
+        self.r = ((variance_G1C + run.norm_epsilon).sqrt() / sigma).clamp(1 / rmax, rmax)
+        self.d = ((mean_G1C - self.statistics["mean"]) / sigma).clamp(-dmax, dmax)
+        self.normal, y = kernels.loops(x_GMC).normalise(x_GMC, mean_G1C, self.scale, self.r, self.d)
+        return y * self.each("gamma", x_GMC) + self.each("beta", x_GMC)
 
-    def learn(self, total_RP1C: Tensor, along_RP1C: Tensor) -> None:
+    def learn(self, total_G1C: Tensor, along_G1C: Tensor) -> None:
         """The sum of dy (x^ r + d) is r sum(dy x^) + d sum(dy)."""
-        super().learn(total_RP1C, along_RP1C * self.r + total_RP1C * self.d)
+        super().learn(total_G1C, along_G1C * self.r + total_G1C * self.d)
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:
         """Batch norm's dx times r."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bnbench import kernels
 from bnbench.schema import Run
 
 Arrays = dict[str, Tensor]
@@ -16,9 +17,8 @@ Update = Callable[[Arrays, Tensor, Tensor, Run, int], None]
 
 def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:  # noqa: ARG001
     """Momentum: v = momentum v + g; w = w - rate v (PyTorch's form: the rate is outside the velocity)."""
-    if run.momentum:
-        grads = arrays["velocity"].mul_(run.momentum).add_(grads)
-    arrays["values"].sub_(grads * rate)
+    velocity = arrays["velocity"] if run.momentum else None
+    kernels.loops(grads).sgd(arrays["values"], grads, velocity, rate, run.momentum)
 
 
 def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:

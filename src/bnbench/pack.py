@@ -47,9 +47,9 @@ class Pack:
     step: int = 0
     history: list[list[Row]] = field(default_factory=list)
     probed: list[list[Probed]] = field(default_factory=list)
-    orders: Tensor | None = None  # of this epoch: the images of each run in turn
+    orders: Tensor | None = None  # of this epoch: the images of each seed in turn
     online: Augmentation | None = None
-    moves: Tensor | None = None  # of this epoch: how each run's images are moved, if each epoch has its own moves
+    moves: Tensor | None = None  # of this epoch: how each seed's images are moved, if epochs differ
 
     @property
     def seeds(self) -> list[int]:
@@ -105,16 +105,22 @@ class Pack:
         if self.moves is not None:
             moves = self.moves.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
             x = augment.move(x.flatten(0, 1), moves.flatten(0, 1)).view_as(x)
-        return x, _gather(fed.target, index)
+        return self._each(x), self._each(_gather(fed.target, index))
+
+    def _each(self, array: Tensor) -> Tensor:
+        """What each run sees of what its seed sees; a view where all runs have one seed."""
+        seeds = sorted(set(self.seeds))
+        if len(seeds) == 1:
+            return array.expand(len(self.runs), *array.shape[1:])
+        return array[[seeds.index(seed) for seed in self.seeds]]
 
     def _draw(self, epoch: int) -> None:
-        """Draw each run's order of an epoch's images, and their moves."""
-        x = self.data["fed"].x
-        orders = {seed: order(seed, epoch, len(x)) for seed in self.seeds}
-        self.orders = torch.stack([orders[seed] for seed in self.seeds]).to(x.device)
+        """Draw each seed's order of an epoch's images, and their moves."""
+        x, seeds = self.data["fed"].x, sorted(set(self.seeds))
+        self.orders = torch.stack([order(seed, epoch, len(x)) for seed in seeds]).to(x.device)
         if self.online:
-            moves = {seed: augment.online(seed, self.online, epoch, x.movedim(-1, 1).shape) for seed in self.seeds}
-            self.moves = torch.stack([moves[seed] for seed in self.seeds]).to(x.device)
+            moves = [augment.online(seed, self.online, epoch, x.movedim(-1, 1).shape) for seed in seeds]
+            self.moves = torch.stack(moves).to(x.device)
 
     def part(self, rows: list[int]) -> "Pack":
         """These runs alone, in a pack of their own."""
@@ -126,15 +132,15 @@ class Pack:
             history=[self.history[i] for i in rows],
             probed=[self.probed[i] for i in rows],
             arrays={name: array[index] for name, array in self.arrays.items()},
-            orders=None if self.orders is None else self.orders[index],
-            moves=None if self.moves is None else self.moves[index],
+            orders=None,
+            moves=None,
         )
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these runs alone."""
         rest = self.part(rows)
         self.names, self.runs, self.history, self.probed = rest.names, rest.runs, rest.history, rest.probed
-        self.arrays, self.orders, self.moves = rest.arrays, rest.orders, rest.moves
+        self.arrays, self.orders, self.moves = rest.arrays, None, None
         self.bind()
 
     def bind(self) -> None:

@@ -1,0 +1,203 @@
+"""The loops of a training step over a batch's values and a pack's weights: as torch operations, and compiled.
+
+A compiled loop goes through memory once or twice where torch's operations do six times and more. Its numbers are
+those of torch's operations, bit for bit: `compiled` holds them against each other before the first use, and goes
+without the compiled ones where they differ, as where there is no compiler. So no result depends on who made it.
+
+Arrays are named for their axes: G groups that are normalised each by itself, M values of a channel, C channels.
+"""
+
+import ctypes
+import os
+import platform
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnbench.cost import cpu
+from bnbench.files import atomic, digest
+
+# long, float, pointer
+C_TYPES = {"l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
+SIGNATURES = {
+    "moments": "llllpppp",
+    "normalise": "lllppppppp",
+    "normalise_back": "llllppppppp",
+    "relu_back": "lppp",
+    "sigmoid_back": "lppp",
+    "tanh_back": "lppp",
+    "sgd": "llpfppp",
+}
+CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
+SOURCE = Path(__file__).with_name("kernels.c")
+FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
+COMPILERS = ("cc", "gcc", "clang")
+LANES = (8, 4)  # values in a vector of torch's sums: on x86 and elsewhere
+WORK = 6  # arrays of C values that a sum works in
+
+
+class Loops:
+    """As torch operations: the reference, on any device, in any precision."""
+
+    def moments(self, x_GMC: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance of each channel of each group, (G, 1, C)."""
+        mean = x_GMC.mean(1, keepdim=True)
+        centred = x_GMC - mean
+        return mean, (centred * centred).mean(1, keepdim=True)
+
+    def normalise(
+        self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(x - mean) scale, and that times gamma plus beta; all but x are (G, 1, C)."""
+        normal = (x_GMC - mean) * scale
+        return normal, normal * gamma + beta
+
+    def normalise_back(self, dy_GMC: Tensor, normal: Tensor, factor_G1C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of dy and of dy times the normalised values, (G, 1, C), and dx less what the moments say of it."""
+        total = dy_GMC.sum(1, keepdim=True)
+        along = (dy_GMC * normal).sum(1, keepdim=True)
+        share = 1 / dy_GMC.shape[1]
+        return total, along, (dy_GMC - total * share - normal * (along * share)) * factor_G1C
+
+    def relu_back(self, dy: Tensor, y: Tensor) -> Tensor:
+        """The gradient where the output is positive."""
+        return dy * (y > 0)
+
+    def sigmoid_back(self, dy: Tensor, y: Tensor) -> Tensor:
+        """dy y (1 - y)."""
+        return dy * y * (1 - y)
+
+    def tanh_back(self, dy: Tensor, y: Tensor) -> Tensor:
+        """dy (1 - y^2)."""
+        return dy * (1 - y * y)
+
+    def sgd(self, values: Tensor, grads: Tensor, velocity: Tensor | None, rate_R1: Tensor, momentum: float) -> None:
+        """v = momentum v + g; w = w - rate v, for rows of weights."""
+        if velocity is not None:
+            grads = velocity.mul_(momentum).add_(grads)
+        values.sub_(grads * rate_R1)
+
+
+REFERENCE = Loops()
+
+
+class Compiled(Loops):
+    """Compiled from kernels.c, for fp32 arrays in main memory; each method as the reference's.
+
+    Args:
+        functions: the shared library.
+        lanes: values in a vector of torch's sums on this processor.
+    """
+
+    def __init__(self, functions: ctypes.CDLL, lanes: int) -> None:
+        self.functions, self.lanes = functions, lanes
+        for name, signature in SIGNATURES.items():
+            getattr(functions, name).argtypes = [C_TYPES[letter] for letter in signature]
+
+    def moments(self, x_GMC: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        groups, values, channels = x_GMC.shape
+        mean, variance = x_GMC.new_empty(2, groups, 1, channels)
+        self._call("moments", *x_GMC.shape, self.lanes, x_GMC, mean, variance, x_GMC.new_empty(values + WORK, channels))
+        return mean, variance
+
+    def normalise(  # noqa: D102
+        self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        normal, y = x_GMC.new_empty(2, *x_GMC.shape)
+        self._call("normalise", *x_GMC.shape, x_GMC, mean, scale, gamma, beta, normal, y)
+        return normal, y
+
+    def normalise_back(self, dy_GMC: Tensor, normal: Tensor, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
+        groups, values, channels = dy_GMC.shape
+        total, along = dy_GMC.new_empty(2, groups, 1, channels)
+        dx, work = dy_GMC.new_empty(dy_GMC.shape), dy_GMC.new_empty(WORK, channels)
+        sizes = groups, values, channels, self.lanes
+        self._call("normalise_back", *sizes, dy_GMC, normal, factor, total, along, dx, work)
+        return total, along, dx
+
+    def relu_back(self, dy: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        return self._pointwise("relu_back", dy, y)
+
+    def sigmoid_back(self, dy: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        return self._pointwise("sigmoid_back", dy, y)
+
+    def tanh_back(self, dy: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        return self._pointwise("tanh_back", dy, y)
+
+    def sgd(self, values: Tensor, grads: Tensor, velocity: Tensor | None, rate: Tensor, momentum: float) -> None:  # noqa: D102
+        self._call("sgd", *values.shape, rate, momentum, values, grads, velocity)
+
+    def _pointwise(self, name: str, dy: Tensor, y: Tensor) -> Tensor:
+        dx = dy.new_empty(dy.shape)
+        self._call(name, dy.numel(), dy, y, dx)
+        return dx
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        """Call a function with numbers and arrays; what it only reads may be a view."""
+        held = [argument.contiguous() if isinstance(argument, Tensor) else argument for argument in arguments]
+        getattr(self.functions, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in held])
+
+
+def loops(x: Tensor) -> Loops:
+    """Who computes with such an array, its channels last."""
+    fits = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] > 1  # torch sums one channel otherwise
+    return compiled()[0] if fits else REFERENCE
+
+
+@cache
+def compiled() -> tuple[Loops, str]:
+    """The compiled loops, made once per user and kind of machine; or the reference, and why."""
+    try:
+        library = ctypes.CDLL(str(_library()))
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
+        return REFERENCE, told.strip()[:200]
+    found = next((made for lanes in LANES if _same(made := Compiled(library, lanes))), None)
+    return (found, "") if found else (REFERENCE, "the compiled loops round otherwise than torch's")
+
+
+def _library() -> Path:
+    """The shared library of this source for this machine, made if it is not there.
+
+    Raises:
+        OSError: no compiler, or a folder that cannot be written.
+        subprocess.CalledProcessError: the compiler fails.
+    """
+    name = digest(SOURCE.read_text(), FLAGS, cpu(), platform.machine())
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnbench" / f"kernels-{name}.so"
+    if path.exists():
+        return path
+    compiler = next((found for known in COMPILERS if (found := shutil.which(known))), None)
+    if compiler is None:
+        raise FileNotFoundError(f"no C compiler is installed ({', '.join(COMPILERS)})")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic(path) as new:
+        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(new), "-lm"], capture_output=True, check=True)
+    return path
+
+
+def _same(made: Loops) -> bool:
+    """Whether these loops give the reference's bits, for channels in whole vectors and beside them."""
+    dice = torch.Generator().manual_seed(0)
+    return all(torch.equal(a, b) for shape in CHECKED for a, b in zip(*_both(made, shape, dice), strict=True))
+
+
+def _both(made: Loops, shape: tuple[int, int, int], dice: torch.Generator) -> list[list[Tensor]]:
+    """All that the loops make of random numbers, and all that the reference does."""
+    x, dy, y = torch.randn(3, *shape, generator=dice)
+    some = [torch.randn(shape[0], 1, shape[2], generator=dice) for _ in range(4)]
+    rows, grads, velocity = torch.randn(3, shape[0], 256, generator=dice)
+    told = []
+    for each in (made, REFERENCE):
+        values, moved = rows.clone(), velocity.clone()
+        each.sgd(values, grads, moved, some[0][:, 0, :1], 0.9)
+        each.sgd(values, grads, None, some[0][:, 0, :1], 0)
+        back = [each.relu_back(dy, y), each.sigmoid_back(dy, y), each.tanh_back(dy, y)]
+        normal = [*each.moments(x), *each.normalise(x, *some), *each.normalise_back(dy, y, some[0])]
+        told.append([values, moved, *back, *normal])
+    return told
