@@ -2,78 +2,90 @@
 
    Each rounds as torch's sequence of operations does, so that its numbers are the same, bit for bit: no product is
    fused with a sum (-ffp-contract=off), and a column is summed in torch's order. All arrays are fp32 and contiguous.
-   G groups, each normalised by itself; M values of a channel; C channels; R runs. `work` holds WORK * C. */
+   G groups, each normalised by itself; M values of a channel; C channels; R runs. */
 
 #include <math.h>
 #include <string.h>
 
-#define LEVELS 4
-#define WORK (LEVELS + 2)
+typedef float eight __attribute__((vector_size(32), aligned(4)));
+typedef float four __attribute__((vector_size(16), aligned(4)));
+typedef float one;
+
 #define INLINE static inline __attribute__((always_inline))
+#define LEVELS 4
+#define EACH for (int k = 0; k < 4; k++)
+#define AT(p, type, i) (*(const type *)((p) + (i) * stride + k * offset))
+#define TERM(type, i) (b ? AT(a, type, i) * AT(b, type, i) : AT(a, type, i))
 
-/* total = the sum over M rows, `stride` apart, of a, or of a * b if there is b, by partial sums of partial sums. */
-INLINE void cascade(long M, long C, long stride, const float *restrict a, const float *b, float *restrict work,
-                    float *restrict total)
-{
-    long bits = 0;
-    while ((1L << bits) < M)
-        bits++;
-    long power = bits / LEVELS > 4 ? bits / LEVELS : 4, step = 1L << power, i = 0;
-    memset(work, 0, sizeof(float) * LEVELS * C);
-    while (i < M) {
-        long end = i + step <= M ? i + step : M, whole = i + step <= M;
-        for (; i < end; i++)
-            for (long c = 0; c < C; c++)
-                work[c] += b ? a[i * stride + c] * b[i * stride + c] : a[i * stride + c];
-        for (long level = 1; whole && level < LEVELS; level++) {
-            float *from = work + (level - 1) * C, *to = work + level * C;
-            for (long c = 0; c < C; c++) {
-                to[c] += from[c];
-                from[c] = 0;
-            }
-            if (i & ((step - 1) << (level * power)))
-                break;
-        }
+/* Sums of columns of a, or of a * b if there is b, in torch's order (ATen/native/cpu/SumKernel.cpp): four sums at a
+   time, `offset` apart, each a vector of neighbouring columns, over M rows, `stride` apart, by sums of sums. */
+#define SUMS(type)                                                                                                   \
+    INLINE void sums_of_##type(long M, long stride, long offset, const float *a, const float *b, type sum[4])        \
+    {                                                                                                                \
+        type part[LEVELS][4];                                                                                        \
+        memset(part, 0, sizeof part);                                                                                \
+        long bits = 0, i = 0;                                                                                        \
+        while ((1L << bits) < M)                                                                                     \
+            bits++;                                                                                                  \
+        long power = bits / LEVELS > 4 ? bits / LEVELS : 4, step = 1L << power;                                      \
+        while (i + step <= M) {                                                                                      \
+            type now[4] = {part[0][0], part[0][1], part[0][2], part[0][3]};                                          \
+            for (long end = i + step; i < end; i++)                                                                  \
+                EACH now[k] += TERM(type, i);                                                                        \
+            EACH part[0][k] = now[k];                                                                                \
+            for (long level = 1; level < LEVELS; level++) {                                                          \
+                EACH part[level][k] += part[level - 1][k];                                                           \
+                EACH part[level - 1][k] = (type){0};                                                                 \
+                if (i & ((step - 1) << (level * power)))                                                             \
+                    break;                                                                                           \
+            }                                                                                                        \
+        }                                                                                                            \
+        for (; i < M; i++)                                                                                           \
+            EACH part[0][k] += TERM(type, i);                                                                        \
+        EACH sum[k] = part[0][k] + part[1][k] + part[2][k] + part[3][k];                                             \
+    }                                                                                                                \
+    /* of columns that fill no block of torch's: the four are of every fourth row; rows left over join the first */  \
+    INLINE void rest_of_##type(long M, long stride, const float *a, const float *b, float *total)                    \
+    {                                                                                                                \
+        type sum[4];                                                                                                 \
+        sums_of_##type(M / 4, 4 * stride, stride, a, b, sum);                                                        \
+        long offset = 0, k = 0;                                                                                      \
+        for (long i = M / 4 * 4; i < M; i++)                                                                         \
+            sum[0] += TERM(type, i);                                                                                 \
+        *(type *)total = sum[0] + sum[1] + sum[2] + sum[3];                                                          \
     }
-    for (long level = 1; level < LEVELS; level++)
-        for (long c = 0; c < C; c++)
-            work[c] += work[level * C + c];
-    memcpy(total, work, sizeof(float) * C);
+SUMS(eight)
+SUMS(four)
+SUMS(one)
+
+/* total = the sums of the C columns of a, or of a * b. */
+INLINE void sums(long M, long C, const float *a, const float *b, float *total)
+{
+    long c = 0;
+    for (; c + 32 <= C; c += 32)
+        sums_of_eight(M, C, 8, a + c, b ? b + c : b, (eight *)(total + c));
+    for (; C < 8 && c + 4 <= C; c += 4)
+        sums_of_one(M, C, 1, a + c, b ? b + c : b, total + c);
+    for (; c + 8 <= C; c += 8)
+        rest_of_eight(M, C, a + c, b ? b + c : b, total + c);
+    for (; c + 4 <= C; c += 4)
+        rest_of_four(M, C, a + c, b ? b + c : b, total + c);
+    for (; c < C; c++)
+        rest_of_one(M, C, a + c, b ? b + c : b, total + c);
 }
 
-/* Sums of the columns of a_MC, or of a * b, in torch's order (ATen/native/cpu/SumKernel.cpp): columns in blocks of
-   four vectors of `lanes` row by row; each of the rest as four sums, of every fourth row. */
-INLINE void sums(long M, long C, long lanes, const float *restrict a, const float *b, float *restrict work,
-                 float *restrict total)
+/* The mean and the variance of each column of x_GMC; centred_MC is work. */
+void moments(long G, long M, long C, const float *restrict x, float *restrict mean,
+             float *restrict variance, float *restrict centred)
 {
-    long block = 4 * (C >= lanes ? lanes : 1), head = C - C % block, tail = C - head, rows = M / 4;
-    if (head)
-        cascade(M, head, C, a, b, work, total);
-    float *part = work + LEVELS * C;
-    for (long k = 0; tail && k < 4; k++) {
-        long at = k * C + head;
-        cascade(rows, tail, 4 * C, a + at, b ? b + at : b, work, part);
-        for (long i = 4 * rows; k == 0 && i < M; i++)
-            for (long c = 0; c < tail; c++)
-                part[c] += b ? a[i * C + head + c] * b[i * C + head + c] : a[i * C + head + c];
-        for (long c = 0; c < tail; c++)
-            total[head + c] = k ? total[head + c] + part[c] : part[c];
-    }
-}
-
-/* The mean and the variance of each column of x_GMC; work holds (M + WORK) * C. */
-void moments(long G, long M, long C, long lanes, const float *restrict x, float *restrict mean,
-             float *restrict variance, float *restrict work)
-{
-    float *centred = work + WORK * C;
     for (long g = 0; g < G; g++, x += M * C, mean += C, variance += C) {
-        sums(M, C, lanes, x, NULL, work, mean);
+        sums(M, C, x, NULL, mean);
         for (long c = 0; c < C; c++)
             mean[c] /= M;
         for (long i = 0; i < M; i++)
             for (long c = 0; c < C; c++)
                 centred[i * C + c] = x[i * C + c] - mean[c];
-        sums(M, C, lanes, centred, centred, work, variance);
+        sums(M, C, centred, centred, variance);
         for (long c = 0; c < C; c++)
             variance[c] /= M;
     }
@@ -93,15 +105,15 @@ void normalise(long G, long M, long C, const float *restrict x, const float *res
             }
 }
 
-/* total = sum dy, along = sum dy normal, dx = (dy - total / M - normal along / M) factor. */
-void normalise_back(long G, long M, long C, long lanes, const float *restrict dy, const float *restrict normal,
+/* means_2C is work; total = sum dy, along = sum dy normal, dx = (dy - total / M - normal along / M) factor. */
+void normalise_back(long G, long M, long C, const float *restrict dy, const float *restrict normal,
                     const float *restrict factor, float *restrict total, float *restrict along, float *restrict dx,
-                    float *restrict work)
+                    float *restrict means)
 {
-    float share = 1.0 / M, *means = work + LEVELS * C, *slopes = means + C;
+    float share = 1.0 / M, *slopes = means + C;
     for (long g = 0; g < G; g++, factor += C, total += C, along += C) {
-        sums(M, C, lanes, dy, NULL, work, total);
-        sums(M, C, lanes, dy, normal, work, along);
+        sums(M, C, dy, NULL, total);
+        sums(M, C, dy, normal, along);
         for (long c = 0; c < C; c++) {
             means[c] = total[c] * share;
             slopes[c] = along[c] * share;
@@ -146,4 +158,24 @@ void sgd(long R, long row, const float *restrict rate, float momentum, float *re
             v += row;
         }
     }
+}
+
+/* Adam: mean = beta1 mean + (1 - beta1) g; square = beta2 square + (1 - beta2) g g; ratio = square / corrected, whose
+   root is torch's to take: its library's is not always the nearest number. torch fuses the last of the two sums. */
+void adam_moments(long count, float keep1, float new1, float keep2, float new2, float corrected,
+                  const float *restrict g, float *restrict mean, float *restrict square, float *restrict ratio)
+{
+    for (long i = 0; i < count; i++) {
+        mean[i] = mean[i] * keep1 + g[i] * new1;
+        square[i] = __builtin_fmaf(new2 * g[i], g[i], square[i] * keep2);
+        ratio[i] = square[i] / corrected;
+    }
+}
+
+/* w = w - rate mean / (root + epsilon). */
+void adam_step(long count, float rate, float epsilon, const float *restrict mean, const float *restrict root,
+               float *restrict w)
+{
+    for (long i = 0; i < count; i++)
+        w[i] -= mean[i] / (root[i] + epsilon) * rate;
 }

@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import subprocess
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,20 +26,31 @@ from bnbench.files import atomic, digest
 # long, float, pointer
 C_TYPES = {"l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
 SIGNATURES = {
-    "moments": "llllpppp",
+    "moments": "lllpppp",
     "normalise": "lllppppppp",
-    "normalise_back": "llllppppppp",
+    "normalise_back": "lllppppppp",
     "relu_back": "lppp",
     "sigmoid_back": "lppp",
     "tanh_back": "lppp",
     "sgd": "llpfppp",
+    "adam_moments": "lfffffpppp",
+    "adam_step": "lffppp",
 }
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
+CHUNK = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang")
-LANES = (8, 4)  # values in a vector of torch's sums: on x86 and elsewhere
-WORK = 6  # arrays of C values that a sum works in
+
+
+@dataclass(frozen=True)
+class Betas:
+    """Adam's constants, and the step, from 1."""
+
+    beta1: float
+    beta2: float
+    epsilon: float
+    step: int
 
 
 class Loops:
@@ -82,6 +94,13 @@ class Loops:
             grads = velocity.mul_(momentum).add_(grads)
         values.sub_(grads * rate_R1)
 
+    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate_R1: Tensor, by: Betas) -> None:
+        """Adam with bias correction (arXiv 1412.6980, algorithm 1), for rows of weights."""
+        mean.mul_(by.beta1).add_(grads * (1 - by.beta1))
+        square.mul_(by.beta2).addcmul_(grads, grads, value=1 - by.beta2)
+        deviation = (square / (1 - by.beta2**by.step)).sqrt_().add_(by.epsilon)
+        values.sub_((mean / deviation).mul_(rate_R1 / (1 - by.beta1**by.step)))
+
 
 REFERENCE = Loops()
 
@@ -91,18 +110,17 @@ class Compiled(Loops):
 
     Args:
         functions: the shared library.
-        lanes: values in a vector of torch's sums on this processor.
     """
 
-    def __init__(self, functions: ctypes.CDLL, lanes: int) -> None:
-        self.functions, self.lanes = functions, lanes
+    def __init__(self, functions: ctypes.CDLL) -> None:
+        self.functions = functions
         for name, signature in SIGNATURES.items():
             getattr(functions, name).argtypes = [C_TYPES[letter] for letter in signature]
 
     def moments(self, x_GMC: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         groups, values, channels = x_GMC.shape
         mean, variance = x_GMC.new_empty(2, groups, 1, channels)
-        self._call("moments", *x_GMC.shape, self.lanes, x_GMC, mean, variance, x_GMC.new_empty(values + WORK, channels))
+        self._call("moments", *x_GMC.shape, x_GMC, mean, variance, x_GMC.new_empty(values, channels))
         return mean, variance
 
     def normalise(  # noqa: D102
@@ -113,11 +131,10 @@ class Compiled(Loops):
         return normal, y
 
     def normalise_back(self, dy_GMC: Tensor, normal: Tensor, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
-        groups, values, channels = dy_GMC.shape
+        groups, _, channels = dy_GMC.shape
         total, along = dy_GMC.new_empty(2, groups, 1, channels)
-        dx, work = dy_GMC.new_empty(dy_GMC.shape), dy_GMC.new_empty(WORK, channels)
-        sizes = groups, values, channels, self.lanes
-        self._call("normalise_back", *sizes, dy_GMC, normal, factor, total, along, dx, work)
+        dx, work = dy_GMC.new_empty(dy_GMC.shape), dy_GMC.new_empty(2, channels)
+        self._call("normalise_back", *dy_GMC.shape, dy_GMC, normal, factor, total, along, dx, work)
         return total, along, dx
 
     def relu_back(self, dy: Tensor, y: Tensor) -> Tensor:  # noqa: D102
@@ -131,6 +148,15 @@ class Compiled(Loops):
 
     def sgd(self, values: Tensor, grads: Tensor, velocity: Tensor | None, rate: Tensor, momentum: float) -> None:  # noqa: D102
         self._call("sgd", *values.shape, rate, momentum, values, grads, velocity)
+
+    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate_R1: Tensor, by: Betas) -> None:  # noqa: D102
+        numbers = by.beta1, 1 - by.beta1, by.beta2, 1 - by.beta2, 1 - by.beta2**by.step
+        for r, rate in enumerate((rate_R1 / (1 - by.beta1**by.step)).flatten().tolist()):
+            for first in range(0, values.shape[1], CHUNK):
+                part = slice(first, first + CHUNK)
+                root = torch.empty_like(grads[r, part])
+                self._call("adam_moments", len(root), *numbers, grads[r, part], mean[r, part], square[r, part], root)
+                self._call("adam_step", len(root), rate, by.epsilon, mean[r, part], root.sqrt_(), values[r, part])
 
     def _pointwise(self, name: str, dy: Tensor, y: Tensor) -> Tensor:
         dx = dy.new_empty(dy.shape)
@@ -157,8 +183,8 @@ def compiled() -> tuple[Loops, str]:
     except (OSError, subprocess.CalledProcessError) as error:
         told = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
         return REFERENCE, told.strip()[:200]
-    found = next((made for lanes in LANES if _same(made := Compiled(library, lanes))), None)
-    return (found, "") if found else (REFERENCE, "the compiled loops round otherwise than torch's")
+    made = Compiled(library)
+    return (made, "") if _same(made) else (REFERENCE, "the compiled loops round otherwise than torch's")
 
 
 def _library() -> Path:
@@ -192,12 +218,15 @@ def _both(made: Loops, shape: tuple[int, int, int], dice: torch.Generator) -> li
     x, dy, y = torch.randn(3, *shape, generator=dice)
     some = [torch.randn(shape[0], 1, shape[2], generator=dice) for _ in range(4)]
     rows, grads, velocity = torch.randn(3, shape[0], 256, generator=dice)
+    by = Betas(0.9, 0.99, 1e-8, 3)
     told = []
     for each in (made, REFERENCE):
         values, moved = rows.clone(), velocity.clone()
         each.sgd(values, grads, moved, some[0][:, 0, :1], 0.9)
         each.sgd(values, grads, None, some[0][:, 0, :1], 0)
+        square = moved * moved
+        each.adam(values, grads, moved, square, some[1][:, 0, :1], by)
         back = [each.relu_back(dy, y), each.sigmoid_back(dy, y), each.tanh_back(dy, y)]
         normal = [*each.moments(x), *each.normalise(x, *some), *each.normalise_back(dy, y, some[0])]
-        told.append([values, moved, *back, *normal])
+        told.append([values, moved, square, *back, *normal])
     return told

@@ -23,11 +23,8 @@ def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> Non
 
 def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:
     """Adam with bias correction (arXiv 1412.6980, algorithm 1); `step` counts from 1."""
-    mean, square = arrays["mean"], arrays["square"]
-    mean.mul_(run.beta1).add_(grads * (1 - run.beta1))
-    square.mul_(run.beta2).addcmul_(grads, grads, value=1 - run.beta2)
-    deviation = (square / (1 - run.beta2**step)).sqrt_().add_(run.adam_epsilon)
-    arrays["values"].sub_((mean / deviation).mul_(rate / (1 - run.beta1**step)))
+    by = kernels.Betas(run.beta1, run.beta2, run.adam_epsilon, step)
+    kernels.loops(grads).adam(arrays["values"], grads, arrays["mean"], arrays["square"], rate, by)
 
 
 # name -> the update, and the names of the arrays it remembers
