@@ -90,7 +90,7 @@ def _record(plan: Plan, name: str, dice: random.Random) -> dict[str, Any]:
         "diverged_step": None,
         "last_finite_loss": None,
         "parameters": 17610,
-        "environment": {"torch": "made up", "cpu": "made up", "device": "cpu", "threads": 1},
+        "environment": {"torch": "made up", "cpu": "made up", "device": "cpu", "threads": 1, "products": "fp32"},
     }
 
 

@@ -116,7 +116,8 @@ def write_store(plan: dict[str, Any], store: Path) -> None:
         outcome = {"run_id": run_id, "config": run["config"], "data": "", "trainer_version": plan["trainer_version"]}
         outcome |= {"status": "ok", "steps": steps[-1], "epochs": 200, "best_epoch": 200, "diverged_step": None}
         outcome |= {"last_finite_loss": None, "parameters": 17610, **dict.fromkeys(RESULTS, 1 - 0.1 / (1 + seed % 7))}
-        outcome |= {"environment": {"torch": "2.13.0", "cpu": "none", "device": "cpu", "threads": 1}}
+        environment = {"torch": "2.13.0", "cpu": "none", "device": "cpu", "threads": 1, "products": "fp32"}
+        outcome |= {"environment": environment}
         folder = store / run_id
         folder.mkdir(parents=True)
         (folder / "history.json").write_bytes(orjson.dumps(history))

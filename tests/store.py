@@ -134,7 +134,7 @@ def write_run(store: Path, run_id: str, config: Config, diverges: bool) -> None:
         "status": "diverged" if diverges else "ok", "steps": 18 * epochs, "epochs": epochs,
         "best_epoch": epochs, "diverged_step": 18 * epochs if diverges else None,
         "last_finite_loss": 12.5 if diverges else None, "parameters": 17610, **results,
-        "environment": {"torch": "2.13.0", "cpu": "Xeon", "device": "cpu", "threads": 1},
+        "environment": {"torch": "2.13.0", "cpu": "Xeon", "device": "cpu", "threads": 1, "products": "fp32"},
     }  # fmt: skip
     write_json(store / run_id / "history.json", history)
     conclude(store / run_id, outcome)

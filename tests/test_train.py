@@ -45,6 +45,10 @@ SHAPES += [  # each norm with odd sizes
     {"model": "5C3-LRN-P2-7C3-LRN-13D-10D", "norm": "batch", "batch_size": 9, "population": "last_epoch"},
     {"model": "64-33-7-10", "norm": "renorm", "batch_size": 7, "backend": "numpy", **RAMPS},
 ]
+SHAPES += [  # products large enough for bf16, where the processor has it
+    {"model": "64-256-100-10", "norm": "batch", "batch_size": 60, "precision": "fast"},
+    {"model": "16C3-16C3-P2-10D", "norm": "none", "batch_size": 32, "precision": "fast", "epochs": 1},
+]
 EXTRAS = {"dropout": 0.3, "weight_decay": 1e-4, "keep_weights": "best", "evaluate_every": 5, "epochs": 2}
 PLATEAU = {"kind": "plateau", "factor": 0.5, "window": 2}
 

@@ -40,6 +40,7 @@ RUNS_TYPES: dict[str, pa.DataType] = {
     "cpu": pa.string(),
     "device": pa.string(),
     "threads": pa.int64(),
+    "products": pa.string(),
 }
 HISTORY_TYPES: dict[str, pa.DataType] = {
     "run_id": pa.string(),
@@ -74,6 +75,7 @@ class Environment(Stored):
     cpu: str
     device: str
     threads: int
+    products: str
 
 
 class Outcome(Stored):

@@ -158,6 +158,8 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
     if run.backend == "numpy" and spans.convolutional(model):
         rule = "the NumPy backend trains dense nets alone"
         yield "backend", f"{rule}, and {run.model} has conv layers; use backend: torch"
+    if run.backend == "numpy" and run.precision == "fast":
+        yield "precision", "the NumPy backend computes in fp64 throughout; use precision: exact or backend: torch"
     steps = run.steps or images // run.batch_size * run.epochs
     interval = images // run.batch_size if run.evaluate_every == "epoch" else run.evaluate_every
     if isinstance(run.schedule, Step):

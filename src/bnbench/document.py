@@ -159,13 +159,13 @@ def augmentations(inputs: Inputs) -> list[str]:
 
 def environment(inputs: Inputs) -> list[str]:
     """Where the runs were made."""
-    columns = ["torch", "cpu", "device", "threads"]
+    columns = ["torch", "cpu", "device", "threads", "products"]
     counts = inputs.runs.drop_duplicates("run_id").groupby(columns).size().reset_index(name="runs")
     rows = [
-        [row["torch"], row["cpu"], row["device"], str(row["threads"]), labels.number(row["runs"])]
+        [row["torch"], row["cpu"], row["device"], str(row["threads"]), row["products"], labels.number(row["runs"])]
         for _, row in counts.iterrows()
     ]
-    header = ["PyTorch", "Processor", "Device", "Threads a run", "Runs"]
+    header = ["PyTorch", "Processor", "Device", "Threads a run", "Products", "Runs"]
     return [heading(2, "Environment", "environment"), table(header, rows, numbers=2)]
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, devices, provenance, store
+from bnbench import cost, devices, kernels, precision, provenance, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
@@ -80,12 +80,26 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
     with explained(log or place.store), pools as pool, _signals_passed_on():
         waiting = {pool.submit(train_pack, pack, place): pack for pack in packs}
         with Progress(title, sum(pack["seconds"] for pack in packs), shared, log) as progress:
+            for told in _fallbacks(packs, place):
+                progress.say(told)
             try:
                 return _gather(waiting, progress)
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 _stop_workers()
                 raise
+
+
+def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
+    """What this machine lacks that training could use, and what is done without it."""
+    loops, lacking = kernels.compiled()
+    if loops is kernels.REFERENCE:
+        yield f"training goes without compiled loops, slower, to the same numbers: {lacking}"
+    kinds = {_kind(device) for device in place.devices}
+    fast = any(run["precision"] == "fast" for pack in packs for run in pack["runs"].values())
+    for kind in sorted(kinds) if fast else ():
+        if not precision.bf16(kind):
+            yield f"precision: fast multiplies in fp32 here, as exact does: this {kind} has no bf16 products"
 
 
 def _gather(waiting: dict[Future[Counter[str]], dict[str, Any]], progress: Progress) -> Counter[str]:

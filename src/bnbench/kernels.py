@@ -37,14 +37,14 @@ SIGNATURES = {
     "adam_step": "lffppp",
 }
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
-CHUNK = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
+PART = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang")
 
 
 @dataclass(frozen=True)
-class Betas:
+class Adam:
     """Adam's constants, and the step, from 1."""
 
     beta1: float
@@ -94,7 +94,7 @@ class Loops:
             grads = velocity.mul_(momentum).add_(grads)
         values.sub_(grads * rate_R1)
 
-    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate_R1: Tensor, by: Betas) -> None:
+    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate_R1: Tensor, by: Adam) -> None:
         """Adam with bias correction (arXiv 1412.6980, algorithm 1), for rows of weights."""
         mean.mul_(by.beta1).add_(grads * (1 - by.beta1))
         square.mul_(by.beta2).addcmul_(grads, grads, value=1 - by.beta2)
@@ -149,11 +149,11 @@ class Compiled(Loops):
     def sgd(self, values: Tensor, grads: Tensor, velocity: Tensor | None, rate: Tensor, momentum: float) -> None:  # noqa: D102
         self._call("sgd", *values.shape, rate, momentum, values, grads, velocity)
 
-    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate_R1: Tensor, by: Betas) -> None:  # noqa: D102
+    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate_R1: Tensor, by: Adam) -> None:  # noqa: D102
         numbers = by.beta1, 1 - by.beta1, by.beta2, 1 - by.beta2, 1 - by.beta2**by.step
         for r, rate in enumerate((rate_R1 / (1 - by.beta1**by.step)).flatten().tolist()):
-            for first in range(0, values.shape[1], CHUNK):
-                part = slice(first, first + CHUNK)
+            for first in range(0, values.shape[1], PART):
+                part = slice(first, first + PART)
                 root = torch.empty_like(grads[r, part])
                 self._call("adam_moments", len(root), *numbers, grads[r, part], mean[r, part], square[r, part], root)
                 self._call("adam_step", len(root), rate, by.epsilon, mean[r, part], root.sqrt_(), values[r, part])
@@ -179,15 +179,15 @@ def loops(x: Tensor) -> Loops:
 def compiled() -> tuple[Loops, str]:
     """The compiled loops, made once per user and kind of machine; or the reference, and why."""
     try:
-        library = ctypes.CDLL(str(_library()))
+        functions = ctypes.CDLL(str(library()))
     except (OSError, subprocess.CalledProcessError) as error:
         told = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
         return REFERENCE, told.strip()[:200]
-    made = Compiled(library)
-    return (made, "") if _same(made) else (REFERENCE, "the compiled loops round otherwise than torch's")
+    made = Compiled(functions)
+    return (made, "") if same(made) else (REFERENCE, "the compiled loops round otherwise than torch's")
 
 
-def _library() -> Path:
+def library() -> Path:
     """The shared library of this source for this machine, made if it is not there.
 
     Raises:
@@ -207,7 +207,7 @@ def _library() -> Path:
     return path
 
 
-def _same(made: Loops) -> bool:
+def same(made: Loops) -> bool:
     """Whether these loops give the reference's bits, for channels in whole vectors and beside them."""
     dice = torch.Generator().manual_seed(0)
     return all(torch.equal(a, b) for shape in CHECKED for a, b in zip(*_both(made, shape, dice), strict=True))
@@ -218,7 +218,7 @@ def _both(made: Loops, shape: tuple[int, int, int], dice: torch.Generator) -> li
     x, dy, y = torch.randn(3, *shape, generator=dice)
     some = [torch.randn(shape[0], 1, shape[2], generator=dice) for _ in range(4)]
     rows, grads, velocity = torch.randn(3, shape[0], 256, generator=dice)
-    by = Betas(0.9, 0.99, 1e-8, 3)
+    by = Adam(0.9, 0.99, 1e-8, 3)
     told = []
     for each in (made, REFERENCE):
         values, moved = rows.clone(), velocity.clone()

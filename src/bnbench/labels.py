@@ -119,7 +119,7 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "init": {"he": "He", "glorot": "Glorot", "normal": "Gaussian"},
     "keep_weights": {"last": "the last", "best": "best by validation accuracy"},
-    "precision": {"exact": "single (fp32)"},
+    "precision": {"exact": "single (fp32)", "fast": "products in half (bf16)"},
     "schedule": {"constant": "constant"},
     "network": {"dense": "dense net", "conv": "conv net"},
     "part": {"train": "training images", "valid": "validation images", "test": "test images"},

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bnbench import precision
 from bnbench.schema import Run
 from bnbench.streams import generator, uniform
 
@@ -92,7 +93,7 @@ class Linear(Plain):
         self.weights["weight"] = (inputs, units)
         if bias:
             self.weights["bias"] = (1, units)
-        self.deviation, self.place = INITS[run.init](inputs, units, run), place
+        self.deviation, self.place, self.run = INITS[run.init](inputs, units, run), place, run
 
     def start(self, name: str, seed: int) -> Tensor | float:
         """Gaussian weights, zero bias."""
@@ -102,17 +103,29 @@ class Linear(Plain):
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x_RNI -> y_RNO."""
-        self.x = x
-        if "bias" in self.values:
-            return torch.baddbmm(self.values["bias"], x, self.values["weight"])
-        return torch.bmm(x, self.values["weight"])
+        kind = precision.factor(self.run, x, x.shape[1] * math.prod(self.weights["weight"]))
+        self.x, self.weight = narrowed(x, kind), self.values["weight"].to(kind)
+        if kind == x.dtype and "bias" in self.values:
+            return torch.baddbmm(self.values["bias"], x, self.weight)
+        y = torch.bmm(self.x, self.weight).to(x.dtype)
+        return y.add_(self.values["bias"]) if "bias" in self.values else y
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:
         """dW = x^T dy, db = sum dy, dx = dy W^T."""
-        torch.bmm(self.x.transpose(1, 2), dy, out=self.grads["weight"])
         if "bias" in self.grads:
             torch.sum(dy, dim=1, keepdim=True, out=self.grads["bias"])
-        return torch.bmm(dy, self.values["weight"].transpose(1, 2)) if wanted else dy
+        slope = dy.to(self.x.dtype)
+        if slope is dy:
+            torch.bmm(self.x.transpose(1, 2), dy, out=self.grads["weight"])
+        else:
+            self.grads["weight"].copy_(torch.bmm(self.x.transpose(1, 2), slope))
+        return torch.bmm(slope, self.weight.transpose(1, 2)).to(dy.dtype) if wanted else dy
+
+
+def narrowed(x: Tensor, kind: torch.dtype) -> Tensor:
+    """x in another type; what all runs share is rounded once."""
+    shared = x.stride(0) == 0 and len(x) > 1
+    return x[:1].to(kind).expand(x.shape) if shared else x.to(kind)
 
 
 class Conv(Plain):
@@ -124,7 +137,7 @@ class Conv(Plain):
 
     def __init__(self, channels: int, kernels: int, size: int, bias: bool, run: Run, place: int) -> None:
         super().__init__()
-        self.size, self.place = size, place
+        self.size, self.place, self.run = size, place, run
         self.weights["weight"] = (kernels, size, size, channels)
         if bias:
             self.weights["bias"] = (1, kernels)
@@ -162,18 +175,20 @@ class Conv(Plain):
         return _fold(torch.bmm(dy_RMK, weight.flatten(2)), self.x.shape, self.size)
 
     def _looped(self, x: Tensor) -> Tensor:
+        work = math.prod(x.shape[1:4]) * math.prod(self.weights["weight"])
+        kind = precision.factor(self.run, x, work)
+        self.x, self.weight = narrowed(x, kind), self.values["weight"].to(kind)
         y = x.new_empty(*x.shape[:4], self.weights["weight"][0])
-        for one, out, kernels in zip(_nchw(x), y, _nchw(self.values["weight"]), strict=True):
+        for one, out, kernels in zip(_nchw(self.x), y, _nchw(self.weight), strict=True):
             out.copy_(F.conv2d(one, kernels, padding=self.size // 2).permute(0, 2, 3, 1))
         return y
 
     def _looped_back(self, dy: Tensor, wanted: bool) -> Tensor:
-        dx = torch.empty_like(self.x) if wanted else dy
-        rows = zip(_nchw(self.x), _nchw(dy), _nchw(self.values["weight"]), strict=True)
-        for r, (one, slope, kernels) in enumerate(rows):
-            into, weight, _ = torch.ops.aten.convolution_backward(
-                slope, one, kernels, None, [1, 1], [self.size // 2] * 2, [1, 1], False, [0, 0], 1, [wanted, True, False]
-            )
+        dx = dy.new_empty(self.x.shape) if wanted else dy
+        fixed = [1, 1], [self.size // 2] * 2, [1, 1], False, [0, 0], 1, [wanted, True, False]
+        slope = _nchw(dy.to(self.x.dtype))
+        for r, (one, kernels) in enumerate(zip(_nchw(self.x), _nchw(self.weight), strict=True)):
+            into, weight, _ = torch.ops.aten.convolution_backward(slope[r], one, kernels, None, *fixed)
             self.grads["weight"][r].copy_(weight.permute(0, 2, 3, 1))
             if wanted:
                 dx[r].copy_(into.permute(0, 2, 3, 1))

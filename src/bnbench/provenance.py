@@ -79,6 +79,10 @@ def modules(name: str) -> tuple[str, ...]:
     folder, found, todo = Path(__file__).parent, set[str](), {name}
     while todo:
         found.add(module := todo.pop())
+        if module.endswith(".c"):
+            continue
+        if (folder / (compiled := module.replace(".py", ".c"))).is_file():
+            todo.add(compiled)
         for node in ast.walk(ast.parse((folder / module).read_bytes())):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "bnbench":
                 parts = node.module.split(".")[1:]

@@ -170,7 +170,9 @@ class Run(Strict):
     diverged_above: Annotated[
         Positive, Field(description="a run has diverged when its loss exceeds so many times that of chance")
     ]
-    precision: Annotated[Literal["exact"], Field(description="exact: fp32 throughout")]
+    precision: Annotated[
+        Literal["exact", "fast"], Field(description="exact: fp32 throughout; fast: factors of large products in bf16")
+    ]
     backend: Annotated[
         Literal["torch", "numpy"],
         Field(description="torch: PyTorch's kernels; numpy: the hand-written reference, fp64, dense nets alone"),

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 from torch import Tensor
 
-from bnbench import cost, runs
+from bnbench import cost, precision, runs
 from bnbench.errors import UserError
 from bnbench.files import atomic_folder, explained, read_json, write_bytes
 from bnbench.network import Network
@@ -38,6 +38,7 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
     columns = list(dict.fromkeys(name for row in outcome.history for name in row))
     history = {name: [row.get(name) for row in outcome.history] for name in columns}
     environment = {"torch": torch.__version__, "cpu": cost.cpu(), "device": device, "threads": torch.get_num_threads()}
+    environment |= {"products": precision.products(outcome.run, device)}
     identity = {"run_id": outcome.name, "config": outcome.run.model_dump(), "data": data}
     record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result | {"environment": environment}
     for left in store.glob(f".{outcome.name}.*"):  # by a process that was killed; the run's lock is ours
