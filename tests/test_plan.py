@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from bnbench import cost
 from bnbench import plan as planning
 from bnbench.data import fingerprint
 from bnbench.files import digest, write_json
 from bnbench.params import resolve
-from bnbench.plan import OF_A_RUN, PACK_WIDTH, Pack, Plan, Workflow, run_id
+from bnbench.plan import OF_A_RUN, Pack, Plan, Workflow, run_id
 from bnbench.schema import Run
 from tests.little import run
 from tests.parameters import toy
@@ -144,16 +145,39 @@ def test_packs_hold_each_missing_run_once(tmp_path: Path) -> None:
 
 
 def test_a_pack_has_one_shape_and_a_bounded_width(tmp_path: Path) -> None:
-    packs = many(tmp_path).packs
-    for pack in packs:
+    plan = many(tmp_path)
+    for pack in plan.packs:
         shapes = {json.dumps(one.model_dump(exclude=OF_A_RUN)) for one in pack.runs.values()}
         assert len(shapes) == 1
-        assert 1 <= len(pack.runs) <= PACK_WIDTH
+        some = next(iter(pack.runs.values()))
+        assert 1 <= len(pack.runs) <= cost.width(some, plan.resolved.datasets[some.dataset])
         assert pack.data.startswith("data/prepared/digits-")
-    # no more packs than needed, of sizes as equal as can be: 21 runs a shape
-    fewest = -(-21 // PACK_WIDTH)
-    assert len(packs) == 12 * fewest
-    assert {len(pack.runs) for pack in packs} <= {21 // fewest, -(-21 // fewest)}
+
+
+@pytest.mark.parametrize(
+    ("seeds", "rates", "sizes"),
+    [
+        (1, 20, [(1, 7), (1, 6), (1, 7)]),  # as equal as can be
+        (3, 5, [(1, 5), (1, 5), (1, 5)]),  # half a pack and more: a seed's runs by themselves
+        (5, 3, [(3, 8), (3, 7)]),  # fewer: seeds together
+    ],
+)
+def test_runs_of_a_seed_share_a_pack_where_they_fill_half_of_it(
+    seeds: int, rates: int, sizes: list[tuple[int, int]]
+) -> None:
+    runs = {f"{s} {r}": run(seed=s, learning_rate=0.1 + r) for r in range(rates) for s in range(seeds)}
+    parts = planning.parts(runs, 8)
+    assert sorted(name for part in parts for name in part) == sorted(runs)
+    assert [(len({one.seed for one in part.values()}), len(part)) for part in parts] == sizes
+
+
+def test_packs_are_wide_where_calls_take_long_and_narrow_where_arithmetic_does(tmp_path: Path) -> None:
+    digits = many(tmp_path).resolved.datasets["digits"]
+    mnist = digits.model_copy(update={"shape": (1, 28, 28)})
+    small = cost.width(run(model="64-100-10", batch_size=8), digits)
+    dense = cost.width(run(model="784-100-100-10", batch_size=60), mnist)
+    conv = cost.width(run(model="32C5-P2-64C7-P2-10D", batch_size=100), mnist)
+    assert cost.WIDEST == small >= dense >= cost.NARROWEST > conv == 1
 
 
 def test_the_longest_pack_comes_first(tmp_path: Path) -> None:

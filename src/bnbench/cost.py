@@ -22,6 +22,12 @@ from bnbench.schema import Dataset, Run
 # seconds for the calls of one hidden layer (forward, norm, activation, backward) in one step; seen on one core at
 # 2.6 GHz: a step of 15 runs of 64-100-100-10 with batch norm, batch 4, took 0.87 ms beside its arithmetic
 LAYER_SECONDS = 2.5e-4
+# a pack is wide enough where these calls take no more than this share of its arithmetic, at so many operations a second
+CALLS_SHARE, NOMINAL_RATE = 0.05, 1e11
+# Runs a pack whatever the cache: more were no faster, fewer slower in every dense net tried. Between them, as many as
+# have weights and gradients in so many times a core's second-level cache: 784-100-100-10 took us a run and step, on a
+# core with 1 MiB: 469 with 6 runs, 439 with 8, 437 with 10, 452 with 16.
+WIDEST, NARROWEST, CACHES = 32, 8, 8
 # small products and convolutions, norms and activations run below the rate of large products: seen 0.2 to 0.5
 EFFICIENCY = 0.3
 START_SECONDS = 3.0  # a worker's imports
@@ -68,6 +74,23 @@ def rate() -> float:
         for _ in range(20):
             a @ a
         return 20 * 2 * 256**3 / (time.perf_counter() - start)
+
+
+@cache
+def second_level() -> int:
+    """Bytes of a core's second-level cache; 1 MiB where the system does not tell."""
+    told = Path("/sys/devices/system/cpu/cpu0/cache/index2/size")
+    size = told.read_text().strip() if told.exists() else "1024K"
+    return int(size.rstrip("KM")) * {"K": 2**10, "M": 2**20}.get(size[-1], 1)
+
+
+def width(run: Run, dataset: Dataset) -> int:
+    """How many runs of a shape a pack should hold at most: it changes how long they take, never a result."""
+    layers = len(notation.parse(run.model).layers)
+    arithmetic = 3 * flops(run.model, dataset.shape) * run.batch_size / NOMINAL_RATE
+    enough = math.ceil(layers * LAYER_SECONDS / (CALLS_SHARE * arithmetic))
+    fit = CACHES * second_level() // (2 * 4 * parameters(run.model, dataset.shape))
+    return min(enough, WIDEST, max(fit, NARROWEST))
 
 
 def seconds(runs: list[Run], dataset: Dataset, times: int = 1) -> float:

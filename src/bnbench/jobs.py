@@ -1,6 +1,7 @@
 """A training job: its packs, the longest first, on workers of one thread each."""
 
 import contextlib
+import ctypes
 import multiprocessing
 import signal
 import threading
@@ -26,6 +27,7 @@ from bnbench.schema import Run
 from bnbench.train import start, train
 
 CHECKPOINT_SECONDS = 30.0  # at most so much work is lost with a process
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -154,8 +156,20 @@ def _begin(shared: Counts) -> None:
     global _counts
     _counts = shared
     torch.set_num_threads(1)
+    _keep_memory()
     for number in SIGNALS:
         signal.signal(number, lambda _number, _frame: _stop.set())
+
+
+def _keep_memory() -> None:
+    """Let the C library keep large arrays that are freed, for the next step.
+
+    It would hand them back, and the system clear them anew: 19 of 132 ms of a step of 32C5-P2-64C7-P2-10D, batch 100.
+    """
+    change = getattr(ctypes.CDLL(None), "mallopt", None)  # glibc has it
+    if change:
+        change(M_TRIM_THRESHOLD, 2**30)
+        change(M_MMAP_MAX, 0)
 
 
 def train_pack(pack: dict[str, Any], place: Place) -> Counter[str]:

@@ -7,7 +7,7 @@ modification times or on a tool's memory.
 
 import contextlib
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,9 +30,6 @@ TRAINER_VERSION = 1
 
 # What may differ between the runs of a pack; all else is their shape.
 OF_A_RUN = {"seed", "learning_rate"}
-
-# Runs a pack: 8 to 32 were fastest, depending on the processor's cache.
-PACK_WIDTH = 16
 
 # Folders that the workflow writes to. Snakemake's own error where one cannot be written has no remedy.
 PLACES = (
@@ -142,8 +139,12 @@ class Plan:
         shapes: dict[bytes, dict[str, Run]] = defaultdict(dict)
         for name, run in self.missing.items():
             shapes[canonical(run.model_dump(exclude=OF_A_RUN))][name] = run
-        packs = [self._pack(part) for runs in shapes.values() for part in _parts(runs)]
+        packs = [self._pack(part) for runs in shapes.values() for part in parts(runs, self._width(runs))]
         return sorted(packs, key=lambda pack: -pack.seconds)
+
+    def _width(self, runs: dict[str, Run]) -> int:
+        run = next(iter(runs.values()))
+        return cost.width(run, self.resolved.datasets[run.dataset])
 
     def _pack(self, runs: dict[str, Run]) -> Pack:
         some = next(iter(runs.values()))
@@ -220,12 +221,21 @@ def run_id(run: Run, data: str) -> str:
     return digest(run.model_dump(), data, TRAINER_VERSION)
 
 
-def _parts(runs: dict[str, Run]) -> list[dict[str, Run]]:
-    """At most `PACK_WIDTH` runs each, as equal as can be, runs of one seed together."""
-    items = sorted(runs.items(), key=lambda item: (item[1].seed, item[1].learning_rate))
-    count = -(-len(items) // PACK_WIDTH)
-    edges = [round(i * len(items) / count) for i in range(count + 1)]
-    return [dict(items[a:b]) for a, b in pairwise(edges)]
+def parts(runs: dict[str, Run], width: int) -> list[dict[str, Run]]:
+    """At most `width` runs each, as equal as can be.
+
+    Runs of one seed see the same images, and share the work on them in a pack of their own, where they fill half of it.
+    """
+    seeds = Counter(run.seed for run in runs.values())
+    groups: dict[int | None, list[tuple[str, Run]]] = defaultdict(list)
+    for name, run in sorted(runs.items(), key=lambda item: (item[1].seed, item[1].learning_rate)):
+        groups[run.seed if 2 * seeds[run.seed] >= width else None].append((name, run))
+    cut = []
+    for items in groups.values():
+        count = -(-len(items) // width)
+        edges = [round(i * len(items) / count) for i in range(count + 1)]
+        cut += [dict(items[a:b]) for a, b in pairwise(edges)]
+    return cut
 
 
 @contextlib.contextmanager
