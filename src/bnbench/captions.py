@@ -7,7 +7,7 @@ import pandas as pd
 from bnbench import labels
 from bnbench.hyperplanes import share
 from bnbench.markdown import escape, strong
-from bnbench.points import column, facets, lines, x_column
+from bnbench.points import PLACES, STOPPED, column, facets, lines, x_column
 from bnbench.predictions import STATISTICS, share_right
 from bnbench.schema import Figure
 from bnbench.tables import settings
@@ -28,7 +28,7 @@ def named(options: Figure) -> list[str]:
 def _means(points: pd.DataFrame, options: Figure) -> list[str]:
     """Of curves and sweeps: what is drawn, where the best is, what failed. Of several measures the last one counts."""
     shown = points[points["measure"] == points["measure"].iloc[-1]] if "measure" in points else points
-    return [_drawn(shown, options), _best(shown, options), _failed(shown, options)]
+    return [say(shown, options) for say in (_drawn, _cut, _stopped, _best, _failed)]
 
 
 def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
@@ -69,8 +69,8 @@ def _moments(histogram: pd.DataFrame) -> tuple[float, float]:
 def _hyperplanes(points: pd.DataFrame, options: Figure) -> list[str]:
     """What is seen, and how many units cut the data in each panel."""
     said = [
-        "Dots are training images, coloured by class, in the plane of the two inputs of largest variance; lines are"
-        " where ten units of the untrained first layer are 0, the other inputs at their mean."
+        "Dots are training images, coloured by class, in the plane of the two inputs of largest mean deviation; lines"
+        " are where ten units of the untrained first layer are 0, the other inputs at their mean."
     ]
     for values, part in lines(points, facets(options)):
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "all"
@@ -125,6 +125,15 @@ def _cells(points: pd.DataFrame, options: Figure) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
+def _runs(cells: pd.DataFrame, options: Figure) -> pd.DataFrame:
+    """Of the cells those that count each run once: with a probe, a run is in the cells of many layers, images, ..."""
+    if not options.probe:
+        return cells
+    places = {column(name, options.probe) for name in (*PLACES, "item")}
+    names = [name for name in dict.fromkeys([*facets(options), x_column(options)]) if name not in places]
+    return cells.drop_duplicates(names) if names else cells.iloc[:1]
+
+
 def _drawn(points: pd.DataFrame, options: Figure) -> str:
     cells = _cells(points, options)
     totals = cells[["n", "n_diverged", "n_other"]].sum(axis=1)
@@ -139,6 +148,21 @@ def _drawn(points: pd.DataFrame, options: Figure) -> str:
     if options.kind == "sweep" and ((points["n"] > 0) & (totals > points["n"])).any():
         text += " Hollow points are means of only those runs that did not fail."
     return text
+
+
+def _cut(points: pd.DataFrame, options: Figure) -> str:
+    """That something is below the y axis' beginning."""
+    if options.low is None or not (points["mean"] < options.low).any():
+        return ""
+    y = named(options)[-1]
+    return f"The axis begins at {labels.metric(y, options.low)}; what is below is cut off."
+
+
+def _stopped(points: pd.DataFrame, _options: Figure) -> str:
+    """How runs that stopped early enter a curve."""
+    if STOPPED not in points or not points[STOPPED].any():
+        return ""
+    return "A run that has stopped counts on with its last value; a line ends where its last run stopped."
 
 
 def _fixed(options: Figure) -> str:
@@ -172,7 +196,7 @@ def _best(points: pd.DataFrame, options: Figure) -> str:
 
 def _failed(points: pd.DataFrame, options: Figure) -> str:
     """How many runs diverged or failed, in all and for each colour."""
-    cells = _cells(points, options)
+    cells = _runs(_cells(points, options), options)
     total = int(cells[["n", "n_diverged", "n_other"]].to_numpy().sum())
     said = []
     for name, verb in (("n_diverged", "diverged"), ("n_other", "failed (crashed, or out of memory)")):

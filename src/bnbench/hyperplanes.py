@@ -27,8 +27,8 @@ def draw_hyperplanes(frame: pd.DataFrame, options: Figure) -> Drawing:
         _scatter(ax, panel.points)
         notes.append(f"{labels.percent(share(panel.points), 0)} of the units cut a tenth off")
     name_panels(panels, axes, notes)
-    drawing.supxlabel("Input of largest variance", fontsize="medium")
-    drawing.supylabel("Input of second largest variance", fontsize="medium")
+    drawing.supxlabel("Input of largest mean deviation", fontsize="medium")
+    drawing.supylabel("Input of second largest mean deviation", fontsize="medium")
     return drawing
 
 

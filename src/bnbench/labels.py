@@ -1,6 +1,7 @@
 """Human names: of columns ("Learning rate"), of values ("batch of 16", "no norm"), of numbers ("10,000")."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -109,11 +110,11 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "optimizer": {"sgd": "SGD", "adam": "Adam"},
     "preprocessing": {
-        "raw": "pixels from 0 to 255",
-        "unit": "pixels from 0 to 1",
-        "center": "each pixel's mean 0",
+        "raw": "pixels 0 to 255",
+        "unit": "pixels 0 to 1",
+        "center": "centred pixels",
         "zscore": "mean 0, deviation 1",
-        "standard": "each pixel's mean 0, deviation 1",
+        "standard": "standardised pixels",
         "pca": "PCA-whitened",
         "zca": "ZCA-whitened",
     },
@@ -236,6 +237,12 @@ def ordered(name: str, values: Iterable[Any]) -> list[Any]:
 
     distinct = {(None if pd.isna(value) else value): value for value in values}
     return sorted(distinct.values(), key=key)
+
+
+def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """A key that sorts names as people do: C3 before C10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
 
 
 def titled(frame: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
