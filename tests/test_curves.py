@@ -54,14 +54,10 @@ def test_a_run_that_has_stopped_counts_on_with_its_last_value(stopped: Source) -
             own = stopped.history[stopped.history["run_id"] == run.run_id].set_index("epoch")["valid_accuracy"]
             values.append(own[min(epoch, STOPS[int(str(run.seed))])])
         assert with_norm["mean"][epoch] == pytest.approx(sum(values) / 5)
-        assert with_norm["high"][epoch] - with_norm["mean"][epoch] == pytest.approx(2.776 * _error(values), rel=1e-3)
+        half = 2.776 * statistics.stdev(values) / 5**0.5  # Student t, 4 degrees of freedom
+        assert with_norm["high"][epoch] - with_norm["mean"][epoch] == pytest.approx(half, rel=1e-3)
         assert with_norm["n_stopped"][epoch] == sum(stop < epoch for stop in STOPS.values())
     assert (with_norm["n"] == 5).all()
-
-
-def _error(values: list[float]) -> float:
-    """The standard error of a mean."""
-    return statistics.stdev(values) / len(values) ** 0.5
 
 
 def test_the_caption_says_so_only_where_runs_stopped(full: Source, stopped: Source) -> None:
