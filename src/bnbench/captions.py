@@ -1,6 +1,7 @@
 """Captions of figures, said by the data that the figure draws: nothing here is known beforehand."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 
@@ -36,7 +37,7 @@ def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
     y = labels.quantity(options.y, options.probe)
     totals = points[["n", "n_diverged", "n_other"]].sum(axis=1)
     said = [f"Squares show the mean {labels.column(y).lower()} of {_span(totals)} seeds{_fixed(options)}."]
-    for values, part in lines(points, facets(options)):
+    for values, part in _panels(points, options):
         seen = part["mean"].dropna()
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
         if len(seen):
@@ -51,7 +52,7 @@ def _ridges(points: pd.DataFrame, options: Figure) -> list[str]:
     said = [
         f"Each ridge is the histogram of one recorded step, {labels.number(steps[0])} to {labels.number(steps[-1])}."
     ]
-    for values, part in lines(points, facets(options)):
+    for values, part in _panels(points, options):
         first, last = (_moments(part[part["step"] == step]) for step in (steps[0], steps[-1]))
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
         moved = f"mean {first[0]:.2g} to {last[0]:.2g}, deviation {first[1]:.2g} to {last[1]:.2g}"
@@ -72,7 +73,7 @@ def _hyperplanes(points: pd.DataFrame, options: Figure) -> list[str]:
         "Dots are training images, coloured by class, in the plane of the two inputs of largest mean deviation; lines"
         " are where ten units of the untrained first layer are 0, the other inputs at their mean."
     ]
-    for values, part in lines(points, facets(options)):
+    for values, part in _panels(points, options):
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "all"
         cut = labels.percent(share(part))
         said.append(f"{labels.sentence(where)}: {cut} of all units cut off a tenth of the images or more.")
@@ -82,7 +83,7 @@ def _hyperplanes(points: pd.DataFrame, options: Figure) -> list[str]:
 def _predictions(points: pd.DataFrame, options: Figure) -> list[str]:
     """How many different classes are predicted, and what share is right."""
     said = ["Predicted classes of the first test images, in their order, each image predicted alone."]
-    for values, part in lines(points, facets(options)):
+    for values, part in _panels(points, options):
         where = ", ".join(labels.phrase(name, value) for name, value in values.items())
         for kind, name in STATISTICS.items():
             found = part[part["quantity"] == f"predicted_{kind}"]["value"]
@@ -99,6 +100,17 @@ def _networks(points: pd.DataFrame, _options: Figure) -> list[str]:
     text = "Each box is a layer: what follows it, the shape of its output (channels x height x width), its parameters."
     totals = points.groupby("model", sort=False)["parameters"].sum()
     return [text, *(f"{labels.phrase('model', m)}: {labels.number(int(n))} parameters." for m, n in totals.items())]
+
+
+def _panels(points: pd.DataFrame, options: Figure) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The points of each panel, in the order of the panels."""
+    names = facets(options)
+    places = {name: labels.ordered(name, points[name]) for name in names}
+
+    def place(panel: tuple[dict[str, Any], pd.DataFrame]) -> list[int]:
+        return [places[name].index(None if pd.isna(value) else value) for name, value in panel[0].items()]
+
+    return sorted(lines(points, names), key=place)
 
 
 def _span(totals: "pd.Series[int]") -> str:
