@@ -27,7 +27,8 @@ COMMANDS = (
     "snakemake -n",
     "snakemake data",
     "snakemake tables",
-    "snakemake -n tables",
+    "snakemake",
+    "snakemake -n",
     "dvc commit --force",
     "dvc status",
     "bnbench plan",
@@ -44,7 +45,8 @@ studies:
       product:
         norm: [none, batch]
         seed: [{seeds}]
-    figures: {{}}
+    figures:
+      curves: {{kind: curves, title: Curves, y: valid_accuracy, hue: norm}}
 """
 
 
@@ -78,7 +80,7 @@ def make_up(plan: Plan, dice: random.Random) -> None:
 def _record(plan: Plan, name: str, dice: random.Random) -> dict[str, Any]:
     run = plan.runs[name]
     identity = {"run_id": name, "config": run.model_dump(), "data": plan.keys[run.dataset]}
-    measured = [f"{part}_{what}" for part in ("train", "valid", "test") for what in ("loss", "accuracy")]
+    measured = [f"{part}_{what}" for part in ("train", "valid", "test", "official") for what in ("loss", "accuracy")]
     return {
         **identity,
         "trainer_version": TRAINER_VERSION,

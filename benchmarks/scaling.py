@@ -23,6 +23,7 @@ import orjson
 
 from bnbench.collect import RESULTS
 from bnbench.plan import Workflow
+from bnbench.runs import conclude
 
 ROOT = Path(__file__).parent.parent
 ROWS = 20
@@ -121,7 +122,7 @@ def write_store(plan: dict[str, Any], store: Path) -> None:
         folder = store / run_id
         folder.mkdir(parents=True)
         (folder / "history.json").write_bytes(orjson.dumps(history))
-        (folder / "run.json").write_bytes(orjson.dumps(outcome))
+        conclude(folder, outcome)
 
 
 def timed(folder: Path, command: list[str]) -> str:

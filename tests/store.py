@@ -85,7 +85,7 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
         plan["runs"] |= runs
         plan["studies"][name] = {
             "title": title, "question": question, "work": name[0], "varies": list(axes),
-            "figures": FIGURES.get(name, {}), "published": [], "runs": list(runs),
+            "figures": FIGURES.get(name, {}), "order": list(FIGURES.get(name, {})), "published": [], "runs": list(runs),
         }  # fmt: skip
     return plan | changes
 

@@ -143,10 +143,12 @@ def test_published_values_stand_beside_ours(source: Source) -> None:
              "where": {"norm": "none"}, "value": [0.01, 0.1, 1]},
         ]
     }  # fmt: skip
-    one, other = published.tables(study, source)
+    one, title, other = published.tables(study, source, "place")
     ours = source.runs[source.runs["norm"] == "batch"]["valid_accuracy"].mean()
     assert "97.00 %" in one.replace("\\", "")
     assert f"{100 * ours:.2f}" in one.replace("\\", "")
     assert published.ABSENT in one
     lines = other.replace("\\", "").splitlines()
-    assert [cell.strip() for cell in lines[3].split("|")[2:-1]] == ["here", "0.03", "0.3", "3"]
+    assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == ["here", "0.03", "0.3", "3"]
+    assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == ["here / published", "3.00", "3.00", "3.00"]
+    assert title == "#### Gradients {#place-1}"

@@ -1,13 +1,14 @@
 """Captions of figures, said by the data that the figure draws: nothing here is known beforehand."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pandas as pd
 
 from bnbench import labels
 from bnbench.hyperplanes import share
 from bnbench.markdown import escape, strong
-from bnbench.points import column, facets, lines, x_column
+from bnbench.points import PLACES, STOPPED, column, facets, lines, x_column
 from bnbench.predictions import STATISTICS, share_right
 from bnbench.schema import Figure
 from bnbench.tables import settings
@@ -28,7 +29,7 @@ def named(options: Figure) -> list[str]:
 def _means(points: pd.DataFrame, options: Figure) -> list[str]:
     """Of curves and sweeps: what is drawn, where the best is, what failed. Of several measures the last one counts."""
     shown = points[points["measure"] == points["measure"].iloc[-1]] if "measure" in points else points
-    return [_drawn(shown, options), _best(shown, options), _failed(shown, options)]
+    return [say(shown, options) for say in (_drawn, _cut, _stopped, _best, _failed)]
 
 
 def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
@@ -36,7 +37,7 @@ def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
     y = labels.quantity(options.y, options.probe)
     totals = points[["n", "n_diverged", "n_other"]].sum(axis=1)
     said = [f"Squares show the mean {labels.column(y).lower()} of {_span(totals)} seeds{_fixed(options)}."]
-    for values, part in lines(points, facets(options)):
+    for values, part in _panels(points, options):
         seen = part["mean"].dropna()
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
         if len(seen):
@@ -51,7 +52,7 @@ def _ridges(points: pd.DataFrame, options: Figure) -> list[str]:
     said = [
         f"Each ridge is the histogram of one recorded step, {labels.number(steps[0])} to {labels.number(steps[-1])}."
     ]
-    for values, part in lines(points, facets(options)):
+    for values, part in _panels(points, options):
         first, last = (_moments(part[part["step"] == step]) for step in (steps[0], steps[-1]))
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
         moved = f"mean {first[0]:.2g} to {last[0]:.2g}, deviation {first[1]:.2g} to {last[1]:.2g}"
@@ -69,10 +70,10 @@ def _moments(histogram: pd.DataFrame) -> tuple[float, float]:
 def _hyperplanes(points: pd.DataFrame, options: Figure) -> list[str]:
     """What is seen, and how many units cut the data in each panel."""
     said = [
-        "Dots are training images, coloured by class, in the plane of the two inputs of largest variance; lines are"
-        " where ten units of the untrained first layer are 0, the other inputs at their mean."
+        "Dots are training images, coloured by class, in the plane of the two inputs of largest mean deviation; lines"
+        " are where ten units of the untrained first layer are 0, the other inputs at their mean."
     ]
-    for values, part in lines(points, facets(options)):
+    for values, part in _panels(points, options):
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "all"
         cut = labels.percent(share(part))
         said.append(f"{labels.sentence(where)}: {cut} of all units cut off a tenth of the images or more.")
@@ -82,7 +83,7 @@ def _hyperplanes(points: pd.DataFrame, options: Figure) -> list[str]:
 def _predictions(points: pd.DataFrame, options: Figure) -> list[str]:
     """How many different classes are predicted, and what share is right."""
     said = ["Predicted classes of the first test images, in their order, each image predicted alone."]
-    for values, part in lines(points, facets(options)):
+    for values, part in _panels(points, options):
         where = ", ".join(labels.phrase(name, value) for name, value in values.items())
         for kind, name in STATISTICS.items():
             found = part[part["quantity"] == f"predicted_{kind}"]["value"]
@@ -99,6 +100,17 @@ def _networks(points: pd.DataFrame, _options: Figure) -> list[str]:
     text = "Each box is a layer: what follows it, the shape of its output (channels x height x width), its parameters."
     totals = points.groupby("model", sort=False)["parameters"].sum()
     return [text, *(f"{labels.phrase('model', m)}: {labels.number(int(n))} parameters." for m, n in totals.items())]
+
+
+def _panels(points: pd.DataFrame, options: Figure) -> list[tuple[dict[str, Any], pd.DataFrame]]:
+    """The points of each panel, in the order of the panels."""
+    names = facets(options)
+    places = {name: labels.ordered(name, points[name]) for name in names}
+
+    def place(panel: tuple[dict[str, Any], pd.DataFrame]) -> list[int]:
+        return [places[name].index(None if pd.isna(value) else value) for name, value in panel[0].items()]
+
+    return sorted(lines(points, names), key=place)
 
 
 def _span(totals: "pd.Series[int]") -> str:
@@ -125,6 +137,15 @@ def _cells(points: pd.DataFrame, options: Figure) -> pd.DataFrame:
     return pd.concat(rows, ignore_index=True)
 
 
+def _runs(cells: pd.DataFrame, options: Figure) -> pd.DataFrame:
+    """Of the cells those that count each run once: with a probe, a run is in the cells of many layers, images, ..."""
+    if not options.probe:
+        return cells
+    places = {column(name, options.probe) for name in (*PLACES, "item")}
+    names = [name for name in dict.fromkeys([*facets(options), x_column(options)]) if name not in places]
+    return cells.drop_duplicates(names) if names else cells.iloc[:1]
+
+
 def _drawn(points: pd.DataFrame, options: Figure) -> str:
     cells = _cells(points, options)
     totals = cells[["n", "n_diverged", "n_other"]].sum(axis=1)
@@ -139,6 +160,21 @@ def _drawn(points: pd.DataFrame, options: Figure) -> str:
     if options.kind == "sweep" and ((points["n"] > 0) & (totals > points["n"])).any():
         text += " Hollow points are means of only those runs that did not fail."
     return text
+
+
+def _cut(points: pd.DataFrame, options: Figure) -> str:
+    """That something is below the y axis' beginning."""
+    if options.low is None or not (points["mean"] < options.low).any():
+        return ""
+    y = named(options)[-1]
+    return f"The axis begins at {labels.metric(y, options.low)}; what is below is cut off."
+
+
+def _stopped(points: pd.DataFrame, _options: Figure) -> str:
+    """How runs that stopped early enter a curve."""
+    if STOPPED not in points or not points[STOPPED].any():
+        return ""
+    return "A run that has stopped counts on with its last value; a line ends where its last run stopped."
 
 
 def _fixed(options: Figure) -> str:
@@ -172,7 +208,7 @@ def _best(points: pd.DataFrame, options: Figure) -> str:
 
 def _failed(points: pd.DataFrame, options: Figure) -> str:
     """How many runs diverged or failed, in all and for each colour."""
-    cells = _cells(points, options)
+    cells = _runs(_cells(points, options), options)
     total = int(cells[["n", "n_diverged", "n_other"]].to_numpy().sum())
     said = []
     for name, verb in (("n_diverged", "diverged"), ("n_other", "failed (crashed, or out of memory)")):

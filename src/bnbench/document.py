@@ -14,6 +14,8 @@ from bnbench.results import result
 from bnbench.tables import CONFIG
 
 TITLE = "What batch normalisation really does"
+HIDDEN = r"C.*\dD-"  # a conv net with a hidden dense layer
+NORMALISING = {"batch", "center", "renorm", "ghost", "group", "layer"}
 # setting -> (another setting, its values): the first means nothing unless the second has one of these values
 MEANINGFUL: dict[str, tuple[str, set[str]]] = {
     "momentum": ("optimizer", {"sgd"}),
@@ -21,8 +23,13 @@ MEANINGFUL: dict[str, tuple[str, set[str]]] = {
     "beta2": ("optimizer", {"adam"}),
     "adam_epsilon": ("optimizer", {"adam"}),
     "slope": ("activation", {"leaky_relu", "prelu"}),
+    "init_deviation": ("init", {"normal"}),
+    "norm_groups": ("norm", {"group"}),
+    "norm_parts": ("norm", {"ghost"}),
+    **dict.fromkeys(("order", "norm_gamma", "norm_beta", "norm_epsilon"), ("norm", NORMALISING)),
+    **dict.fromkeys(("norm_keep", "population"), ("norm", {"batch", "center", "renorm", "ghost"})),
+    **dict.fromkeys(("renorm_rmax", "renorm_dmax", "renorm_rmax_ramp", "renorm_dmax_ramp"), ("norm", {"renorm"})),
 }
-WITH_NORM = ("order", "norm_epsilon", "norm_keep")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,10 +55,16 @@ def markdown(inputs: Inputs) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def in_order(inputs: Inputs) -> list[str]:
+    """The studies as the report shows them: C3 before C10."""
+    return sorted(inputs.plan["studies"], key=labels.natural)
+
+
 def overview(inputs: Inputs) -> list[str]:
     """Which tier this is, and the studies with their counts."""
     rows = []
-    for name, study in sorted(inputs.plan["studies"].items()):
+    for name in in_order(inputs):
+        study = inputs.plan["studies"][name]
         status = inputs.runs.loc[inputs.runs["study"] == name, "status"]
         ok, diverged = int((status == "ok").sum()), int((status == "diverged").sum())
         counts = [len(status), ok, diverged, len(status) - ok - diverged]
@@ -67,7 +80,7 @@ def studies(inputs: Inputs) -> list[str]:
     """A section for each study."""
     return [
         text
-        for index, name in enumerate(sorted(inputs.plan["studies"]))
+        for index, name in enumerate(in_order(inputs))
         for part in STUDY
         for text in part(inputs, name, f"study-{index + 1}")
     ]
@@ -97,8 +110,14 @@ def setting_tables(inputs: Inputs, name: str, anchor: str) -> list[str]:
 
 def meaningful(runs: pd.DataFrame, column: str) -> bool:
     """Whether a setting plays a part in any of the runs."""
-    if column in WITH_NORM:
-        return bool((runs["norm"] != "none").any())
+    if column.startswith("lrn_"):
+        return bool((runs["norm"].eq("local_response") | runs["model"].str.contains("LRN")).any())
+    if column == "norm_dense":
+        return bool((runs["norm"].isin(NORMALISING) & runs["model"].str.contains(HIDDEN)).any())
+    if column == "max_epochs":  # the number of steps ends the training
+        return bool(runs["max_steps"].isna().any())
+    if column in ("max_steps", "patience"):
+        return bool(runs[column].notna().any())
     if column in MEANINGFUL:
         other, values = MEANINGFUL[column]
         return bool(runs[other].isin(values).any())
@@ -122,7 +141,7 @@ def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
     study = inputs.plan["studies"][name]
     if not study["published"]:
         return []
-    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name))
+    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published")
     note = f"Means over seeds and half their 95 % t intervals, in the tier {inputs.plan['tier']}."
     return [heading(3, "Published and here", f"{anchor}-published"), *parts, escape(note)]
 
@@ -130,7 +149,7 @@ def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
 def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """The study's figures with their captions."""
     parts = []
-    for index, figure in enumerate(sorted(inputs.plan["studies"][name]["figures"])):
+    for index, figure in enumerate(inputs.plan["studies"][name]["order"]):
         caption = (inputs.figures / f"{name}_{figure}.md").read_text(encoding="utf-8").strip()
         parts.append(image(f"{inputs.folder}/{name}_{figure}.svg", caption, f"{anchor}-figure-{index + 1}"))
     return [heading(3, "Figures", f"{anchor}-figures"), *parts] if parts else []

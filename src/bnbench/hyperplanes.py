@@ -25,10 +25,10 @@ def draw_hyperplanes(frame: pd.DataFrame, options: Figure) -> Drawing:
     notes = []
     for panel, ax in zip(panels, axes, strict=True):
         _scatter(ax, panel.points)
-        notes.append(f"{labels.percent(share(panel.points), 0)} of the units cut a tenth off")
+        notes.append(f"{labels.percent(share(panel.points), 0)} cut off a tenth")
     name_panels(panels, axes, notes)
-    drawing.supxlabel("Input of largest variance", fontsize="medium")
-    drawing.supylabel("Input of second largest variance", fontsize="medium")
+    drawing.supxlabel("Input of largest mean deviation", fontsize="medium")
+    drawing.supylabel("Input of second largest mean deviation", fontsize="medium")
     return drawing
 
 

@@ -1,6 +1,7 @@
 """Human names: of columns ("Learning rate"), of values ("batch of 16", "no norm"), of numbers ("10,000")."""
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ COLUMNS = {
     "norm_gamma": "Norm's scale (gamma)",
     "norm_beta": "Norm's shift (beta)",
     "norm_epsilon": "Norm's epsilon",
-    "norm_keep": "Norm's keep (old average)",
+    "norm_keep": "Norm's keep",
     "population": "Statistics outside training",
     "norm_groups": "Groups of channels (group norm)",
     "norm_parts": "Parts of a batch (ghost batch norm)",
@@ -42,7 +43,7 @@ COLUMNS = {
     "activation": "Activation",
     "slope": "Slope below zero",
     "init": "Initial weights",
-    "init_deviation": "Deviation of the initial weights",
+    "init_deviation": "Initial deviation",
     "dropout": "Dropout",
     "loss": "Loss over a batch",
     "optimizer": "Optimiser",
@@ -56,7 +57,7 @@ COLUMNS = {
     "batch_size": "Batch size",
     "epochs": "Epochs",
     "max_epochs": "Epochs",
-    "max_steps": "Ended after (steps)",
+    "max_steps": "Steps at most",
     "network": "Network",
     "steps": "Steps",
     "layer": "Layer",
@@ -109,11 +110,11 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "optimizer": {"sgd": "SGD", "adam": "Adam"},
     "preprocessing": {
-        "raw": "pixels from 0 to 255",
-        "unit": "pixels from 0 to 1",
-        "center": "each pixel's mean 0",
+        "raw": "pixels 0 to 255",
+        "unit": "pixels 0 to 1",
+        "center": "centred pixels",
         "zscore": "mean 0, deviation 1",
-        "standard": "each pixel's mean 0, deviation 1",
+        "standard": "standardised pixels",
         "pca": "PCA-whitened",
         "zca": "ZCA-whitened",
     },
@@ -236,6 +237,12 @@ def ordered(name: str, values: Iterable[Any]) -> list[Any]:
 
     distinct = {(None if pd.isna(value) else value): value for value in values}
     return sorted(distinct.values(), key=key)
+
+
+def natural(name: str) -> tuple[tuple[bool, int, str], ...]:
+    """A key that sorts names as people do: C3 before C10."""
+    parts = re.findall(r"\d+|\D+", name)
+    return tuple((part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts)
 
 
 def titled(frame: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:

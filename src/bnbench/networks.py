@@ -46,7 +46,7 @@ def _box(ax: Axes, place: tuple[int, int], row: "tuple[object, ...]", last: bool
     texts += [(str(values["output"]), SMALL)] + ([(labels.number(count), SMALL)] if count else [])
     for index, (text, size) in enumerate(texts):
         weight = "bold" if index == 0 else "normal"
-        height = y + 0.48 + (index - (len(texts) - 1) / 2) * 0.155
+        height = y + 0.48 + (index - (len(texts) - 1) / 2) * min(0.155, 0.72 / len(texts))
         ax.text(x + 0.46, height, text, ha="center", va="center", fontsize=size - 1, fontweight=weight)
     if not last:
         ax.annotate("", (x + 1.06, y + 0.48), (x + 0.86, y + 0.48), arrowprops={"arrowstyle": "->", "lw": 0.8})

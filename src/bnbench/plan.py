@@ -182,6 +182,7 @@ class Plan:
                 "work": s.study.work,
                 "varies": s.varies,
                 "figures": {name: figure.model_dump(exclude_unset=True) for name, figure in s.study.figures.items()},
+                "order": list(s.study.figures),  # of the figures in the report: a record's keys have none
                 "published": [value.model_dump(exclude_unset=True) for value in s.study.published],
             }
             for s in self.resolved.studies

@@ -1,6 +1,6 @@
 """What a figure draws, as a table: mean, interval and counts over seeds per point. No drawing here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ PLACES = ("step", "epoch", "part", "layer", "quantity", "item", "at")
 # what a probe's `item` counts
 ITEMS = {"neurons": "unit", "percentiles": "percentile", "one_by_one": "images_together", "classes": "true_class"}
 VALUE = "value"
+STOPPED = "n_stopped"  # runs of a curve that have stopped early
 
 
 @dataclass(frozen=True)
@@ -149,12 +150,25 @@ def curve_points(source: Source, options: Figure) -> pd.DataFrame:
         drawn = good.merge(source.history[["run_id", x, y]], on="run_id")
         if len(drawn) and drawn[y].isna().all():
             raise UserError(f"{y} was not measured during training: draw another, or measure it (evaluate_test: true)")
-        means = aggregate(drawn, [*by, x], [y]).drop(columns=["n_diverged", "n_other"])
+        means = carried(drawn, by, x, y).drop(columns=["n_diverged", "n_other"])
         counts = aggregate(runs, by, []).drop(columns="n")
-        found.append(_tidy(counts.merge(means, on=by, how="left"), [*names, x], y))
+        found.append(_tidy(counts.merge(means, on=by, how="left"), [*names, x], y, [*COUNTS, STOPPED]))
     if len(found) == 1:
         return found[0]
     return pd.concat([part.assign(measure=y) for part, y in zip(found, measures(options), strict=True)])
+
+
+def carried(drawn: pd.DataFrame, by: list[str], x: str, y: str) -> pd.DataFrame:
+    """Mean and interval of `y` at each `x` of a line, over all its runs: one that has stopped keeps its last value.
+
+    The column `n_stopped` is how many have. A mean over only those still in training would jump as runs leave it.
+    """
+    ends = drawn.loc[drawn.groupby("run_id")[x].idxmax()]
+    later = ends.merge(drawn[[*by, x]].drop_duplicates(), on=by, suffixes=("_end", ""))
+    later = later[later[x] > later[f"{x}_end"]][list(drawn.columns)]
+    rows = pd.concat([drawn.assign(**{STOPPED: 0}), later.assign(**{STOPPED: 1})])
+    stopped = rows.groupby([*by, x], dropna=False)[STOPPED].sum().reset_index()
+    return aggregate(rows, [*by, x], [y]).merge(stopped, on=[*by, x])
 
 
 def _named(source: Source, options: Figure) -> pd.DataFrame:
@@ -205,10 +219,10 @@ def network_points(source: Source, options: Figure) -> pd.DataFrame:
     return pd.concat([stages(run, source.shapes[run.dataset]) for run in found], ignore_index=True)
 
 
-def _tidy(points: pd.DataFrame, by: list[str], y: str) -> pd.DataFrame:
+def _tidy(points: pd.DataFrame, by: list[str], y: str, counts: Sequence[str] = COUNTS) -> pd.DataFrame:
     names = {f"{y}_{part}": part for part in ("mean", "low", "high")}
-    points = points.rename(columns=names)[[*by, *names.values(), *COUNTS]]
-    points = points.assign(**{name: points[name].fillna(0).astype(int) for name in COUNTS})
+    points = points.rename(columns=names)[[*by, *names.values(), *counts]]
+    points = points.assign(**{name: points[name].fillna(0).astype(int) for name in counts})
     return points.sort_values(by, na_position="first", ignore_index=True)
 
 
@@ -233,7 +247,7 @@ def lines(points: pd.DataFrame, by: list[str]) -> list[tuple[dict[str, Any], pd.
 
 OWN_TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(("mean", "low", "high", VALUE, "at", "epoch"), pa.float64()),
-    **dict.fromkeys((*COUNTS, "step", "layer", "item", *ITEMS.values(), "stage", "parameters"), pa.int64()),
+    **dict.fromkeys((*COUNTS, STOPPED, "step", "layer", "item", *ITEMS.values(), "stage", "parameters"), pa.int64()),
 }
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 
 from bnbench import labels
 from bnbench.errors import UserError
-from bnbench.markdown import table
+from bnbench.markdown import heading, table
 from bnbench.points import Source, measured, measures
 from bnbench.schema import Published
 from bnbench.summary import aggregate
@@ -14,8 +14,11 @@ from bnbench.summary import aggregate
 ABSENT = "not in this tier"
 
 
-def tables(study: dict[str, Any], source: Source) -> list[str]:
-    """Markdown tables of a study's published values: one of single numbers, one of rows of numbers."""
+def tables(study: dict[str, Any], source: Source, anchor: str) -> list[str]:
+    """Markdown of a study's published values: a table of single numbers, and one for each row of numbers.
+
+    `anchor` is what the anchors of their headings start with.
+    """
     values = [Published.model_validate(raw) for raw in study["published"]]
     single = [value for value in values if not isinstance(value.value, list)]
     rows = [value for value in values if isinstance(value.value, list)]
@@ -23,8 +26,9 @@ def tables(study: dict[str, Any], source: Source) -> list[str]:
     if single:
         header = ["Quantity", "Published", "Here", "Seeds"]
         found.append(table(header, [_single(source, value) for value in single], numbers=3))
-    axes = dict.fromkeys(value.by or "layer" for value in rows)
-    return found + [_side_by_side(source, [value for value in rows if (value.by or "layer") == by], by) for by in axes]
+    for index, value in enumerate(rows):
+        found += [heading(4, value.what, f"{anchor}-{index + 1}"), _side_by_side(source, value)]
+    return found
 
 
 def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | None:
@@ -67,16 +71,18 @@ def text(name: str, value: float, half: float | None = None) -> str:
     return shown if half is None else f"{shown} ± {labels.number(float(f'{half:.2g}'))}"
 
 
-def _side_by_side(source: Source, values: list[Published], by: str) -> str:
-    """Two rows for each list of values, published and here, with a column for each value of `by`."""
-    width = max(len(value.value) for value in values)  # type: ignore[arg-type]
-    rows = []
-    for value in values:
-        name = labels.quantity(value.y, value.probe)
-        found = observed(source, value, [by])
-        here = [ABSENT] if found is None else [text(name, mean) for mean in found["mean"]]
-        published = [text(name, number) for number in value.value]  # type: ignore[union-attr]
-        rows += [[value.what, "published", *published], ["", "here", *here]]
-    rows = [(row + [""] * width)[: width + 2] for row in rows]
-    heads = [f"{labels.column(by)} {index + 1}" if index == 0 else str(index + 1) for index in range(width)]
-    return table(["Quantity", "", *heads], rows, numbers=width)
+def _side_by_side(source: Source, value: Published) -> str:
+    """A table with a column for each value of `by`: published, here, their ratio."""
+    by, name = value.by or "layer", labels.quantity(value.y, value.probe)
+    numbers: list[float] = value.value  # type: ignore[assignment]
+    found = observed(source, value, [by])
+    here = [float("nan")] * len(numbers) if found is None else list(found["mean"])[: len(numbers)]
+    ratios = [f"{mean / number:.2f}" for mean, number in zip(here, numbers, strict=False)]
+    rows = [["published", *(text(name, number) for number in numbers)]]
+    if found is None:
+        rows.append([ABSENT])
+    else:
+        rows += [["here", *(text(name, mean) for mean in here)], ["here / published", *ratios]]
+    rows = [row + [""] * (len(numbers) + 1 - len(row)) for row in rows]
+    heads = [labels.column(by), *(str(index + 1) for index in range(len(numbers)))]
+    return table(heads, rows, numbers=len(numbers))

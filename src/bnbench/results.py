@@ -23,8 +23,12 @@ class Result:
 
 
 def varied(cells: pd.DataFrame) -> list[str]:
-    """The settings that differ between the rows of `cells`."""
-    return [name for name in CELL if cells[name].nunique(dropna=False) > 1]
+    """The settings that differ between the rows of `cells`, without those that follow from one already there."""
+    found: list[str] = []
+    for name in (name for name in CELL if cells[name].nunique(dropna=False) > 1):
+        if not any((cells.groupby(other, dropna=False)[name].nunique(dropna=False) == 1).all() for other in found):
+            found.append(name)
+    return found
 
 
 def mean_of(value: str) -> Callable[["pd.Series[float]"], str]:

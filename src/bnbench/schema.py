@@ -273,6 +273,7 @@ class Figure(Measure):
     col: Annotated[str | None, Field(description="the setting shown by columns of panels")] = None
     row: Annotated[str | None, Field(description="the setting shown by rows of panels")] = None
     log: Annotated[bool | None, Field(description="a logarithmic y axis; null: where losses span decades")] = None
+    low: Annotated[float | None, Field(description="curves: where the y axis begins; null: below all")] = None
 
 
 class Published(Measure):

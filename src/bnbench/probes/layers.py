@@ -163,14 +163,15 @@ def _hyperplanes(pack: Pack, picked: Tensor) -> Cells:
 
     Of many images nearly every hyperplane cuts off at least one, so the share is told also of those that leave at
     least `CUTS` of the images on either side.
-    For a picture: two inputs (those of largest variance) of some images, and of some hyperplanes the line that they
-    are in these two, weight_1 input_1 + weight_2 input_2 + shift = 0, the other inputs at their means.
+    For a picture: two inputs of some images, and of some hyperplanes the line that they are in these two, weight_1
+    input_1 + weight_2 input_2 + shift = 0, the other inputs at their means. The two are those of largest mean
+    absolute deviation: where each input has a variance of 1, that of a pixel that is nearly always 0 is small.
     """
     count = len(pack.data["train"].x)
     smaller = torch.minimum(picked.sum(1), count - picked.sum(1)).double()
     x = pack.data["train"].x.flatten(1).cpu()
-    mean, variance = x.double().mean(0), x.double().var(0)
-    inputs = torch.argsort(variance, descending=True, stable=True)[:2]
+    mean = x.double().mean(0)
+    inputs = torch.argsort((x.double() - mean).abs().mean(0), descending=True, stable=True)[:2]
     scatter = _scatter(x[:IMAGES, inputs], pack.data["train"].labels[:IMAGES].tolist())
     scatter += [Cell(int(index), "train", 1, "input", i) for i, index in enumerate(inputs, 1)]
     layer = pack.network.layers[places(pack.network)[0].weights]
