@@ -26,7 +26,7 @@ from bnbench.params import Resolved, resolve
 from bnbench.schema import NO_AUGMENTATION, Run
 
 # Raised by hand when the meaning of training changes: every run is then another run.
-TRAINER_VERSION = 1
+TRAINER_VERSION = 2
 
 # What may differ between the runs of a pack; all else is their shape.
 OF_A_RUN = {"seed", "learning_rate"}
