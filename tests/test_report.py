@@ -231,7 +231,9 @@ def test_every_row_leads_to_its_runs(folder: Path, tmp_path: Path) -> None:
     for study, rows, texts in (("A1", found[0], lists[0]), ("E1", found[2], lists[2])):
         own = runs[runs.study == study]
         cells = own.groupby(["norm", "model", "batch_size", "learning_rate"])
-        expected = [{str(run.seed): run.run_id[:10] for run in cell.itertuples()} for _, cell in cells]
+        expected = [
+            {str(seed): run_id[:10] for seed, run_id in zip(cell.seed, cell.run_id, strict=True)} for _, cell in cells
+        ]
         assert sorted(rows, key=str) == sorted(expected, key=str)
         assert "".join(texts).count("(diverged)") == (own.status == "diverged").sum()
     assert found[1] == [row for row, text in zip(found[0], lists[0], strict=True) if "batch norm" in text]
