@@ -102,7 +102,9 @@ def test_numbers_and_plots_are_compared_between_commits(base: Project) -> None:
         points = plot["content"]["data"]["values"]
         assert {point["rev"] for point in points} == {"HEAD", "workspace"}
         assert {point["norm"] for point in points} == {"none", "batch"}
-        assert plot["content"]["encoding"]["facet"]["field"] == "study"
+        content = plot["content"]
+        panel_or_line = content["facet"] if "facet" in content else content["encoding"]["y"]
+        assert panel_or_line["field"] == "study"
     assert "index.html" in base.run("dvc plots show")
 
 
