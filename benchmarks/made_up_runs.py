@@ -7,22 +7,18 @@ Nothing is trained: each run's files are of the size that training leaves (20 ev
 
 import argparse
 import os
-import random
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import orjson
+from scaling import ROWS, write_store
 
-from bnbench.plan import TRAINER_VERSION, Plan
-from bnbench.runs import conclude
+from bnbench.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "workflow", "src", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/plots")
-EPOCHS = 20
 COMMANDS = (
     "snakemake -n",
     "snakemake data",
@@ -57,43 +53,10 @@ def project(folder: Path, runs: int) -> Plan:
         target.parent.mkdir(parents=True, exist_ok=True)
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     text = (ROOT / "params.yaml").read_text()
-    study = STUDY.format(epochs=EPOCHS, seeds=", ".join(map(str, range(runs // 2))))
+    study = STUDY.format(epochs=ROWS, seeds=", ".join(map(str, range(runs // 2))))
     (folder / "params.yaml").write_text(text[: text.index("\nstudies:\n")] + study)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     return Plan(folder / "params.yaml", None, folder)
-
-
-def make_up(plan: Plan, dice: random.Random) -> None:
-    """Fill the store with the plan's runs."""
-    for name, run in plan.runs.items():
-        folder = plan.store / name
-        folder.mkdir(parents=True)
-        steps = list(range(18, 18 * (EPOCHS + 1), 18))
-        columns: dict[str, list[Any]] = {"step": steps, "epoch": [step / 18 for step in steps]}
-        columns["learning_rate"] = [run.learning_rate] * EPOCHS
-        measured = ("train_loss", "train_accuracy", "valid_loss", "valid_accuracy")
-        columns |= {column: [dice.random() for _ in steps] for column in measured}
-        (folder / "history.json").write_bytes(orjson.dumps(columns))
-        conclude(folder, _record(plan, name, dice))
-
-
-def _record(plan: Plan, name: str, dice: random.Random) -> dict[str, Any]:
-    run = plan.runs[name]
-    identity = {"run_id": name, "config": run.model_dump(), "data": plan.keys[run.dataset]}
-    measured = [f"{part}_{what}" for part in ("train", "valid", "test", "official") for what in ("loss", "accuracy")]
-    return {
-        **identity,
-        "trainer_version": TRAINER_VERSION,
-        **{key: dice.random() for key in measured},
-        "status": "ok",
-        "steps": 18 * EPOCHS,
-        "epochs": float(EPOCHS),
-        "best_epoch": float(EPOCHS),
-        "diverged_step": None,
-        "last_finite_loss": None,
-        "parameters": 17610,
-        "environment": {"torch": "made up", "cpu": "made up", "device": "cpu", "threads": 1, "products": "fp32"},
-    }
 
 
 def main() -> None:
@@ -104,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     plan = project(folder, arguments.runs)
-    make_up(plan, random.Random(0))
+    write_store(plan.record(), plan.store, spread=1)
     for place in ("timings", "provenance"):
         (folder / "results" / place).mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -10,6 +10,7 @@ import argparse
 import json
 import math
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -26,7 +27,8 @@ from bnbench.plan import Workflow
 from bnbench.runs import conclude
 
 ROOT = Path(__file__).parent.parent
-ROWS = 20
+ROWS = 20  # evaluations of a run
+STEPS = 18  # of an epoch
 PER_SEED = 100  # 2 norms, 5 models, 10 learning rates
 
 STUDY = """
@@ -105,18 +107,21 @@ def in_folder(folder: Path) -> Workflow:
     return Workflow(folder / "params.yaml", {}, root=folder)
 
 
-def write_store(plan: dict[str, Any], store: Path) -> None:
-    """Every run of the plan, as if it had been trained."""
-    steps = [180 * row for row in range(1, ROWS + 1)]
-    curve = [1 - 0.9 * math.exp(-row / 5) for row in range(1, ROWS + 1)]
-    history: dict[str, list[Any]] = {"step": steps, "epoch": [10.0 * row for row in range(1, ROWS + 1)]}
-    history |= {"learning_rate": [0.1] * ROWS}
-    history |= {f"{part}_{what}": curve for part in ("train", "valid") for what in ("loss", "accuracy")}
+def write_store(plan: dict[str, Any], store: Path, spread: float = 0.0) -> None:
+    """Every run of the plan, as if it had been trained; `spread`: by how much their curves differ, up to 1."""
+    dice = random.Random(0)
     for run_id, run in plan["runs"].items():
-        seed = run["config"]["seed"]
-        outcome = {"run_id": run_id, "config": run["config"], "data": "", "trainer_version": plan["trainer_version"]}
-        outcome |= {"status": "ok", "steps": steps[-1], "epochs": 200, "best_epoch": 200, "diverged_step": None}
-        outcome |= {"last_finite_loss": None, "parameters": 17610, **dict.fromkeys(RESULTS, 1 - 0.1 / (1 + seed % 7))}
+        config, factor = run["config"], 1 - spread * dice.random()
+        epochs, seed = config["epochs"], config["seed"]
+        places = [epochs * row / ROWS for row in range(1, ROWS + 1)]
+        curve = [factor * (1 - 0.9 * math.exp(-row / 5)) for row in range(1, ROWS + 1)]
+        history: dict[str, list[Any]] = {"step": [round(STEPS * place) for place in places], "epoch": places}
+        history |= {"learning_rate": [0.1] * ROWS}
+        history |= {f"{part}_{what}": curve for part in ("train", "valid") for what in ("loss", "accuracy")}
+        outcome = {"run_id": run_id, "config": config, "data": "", "trainer_version": plan["trainer_version"]}
+        outcome |= {"status": "ok", "steps": STEPS * epochs, "epochs": epochs, "best_epoch": epochs}
+        outcome |= {"diverged_step": None, "last_finite_loss": None, "parameters": 17610}
+        outcome |= dict.fromkeys(RESULTS, 1 - 0.1 / (1 + seed % 7))
         environment = {"torch": "2.13.0", "cpu": "none", "device": "cpu", "threads": 1, "products": "fp32"}
         outcome |= {"environment": environment}
         folder = store / run_id

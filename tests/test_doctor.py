@@ -4,13 +4,16 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
+from importlib.machinery import BuiltinImporter
 from pathlib import Path
 
 import pytest
 
 from bnbench.cli import main
-from bnbench.doctor import Finding, examine
+from bnbench.doctor import Finding, examine, slurm
+from bnbench.plan import TRAINER_VERSION
 from tests.test_store import _held, _holder
 
 
@@ -117,6 +120,26 @@ def test_a_read_only_cache_is_named(project: Path) -> None:
         pytest.skip("root may write everywhere here")
     write(project / ".dvc/config", "[cache]\n    dir = /sys/cache\n")
     assert "DVC's cache /sys/cache cannot be written" in faults(project)[0].what
+
+
+def test_slurm_without_its_plugin_is_noted(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "bin" / "sbatch")
+    (tmp_path / "bin" / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
+    monkeypatch.setattr("sys.meta_path", [BuiltinImporter])  # no further package is found
+    monkeypatch.delitem(sys.modules, "snakemake_executor_plugin_slurm", raising=False)
+    (note,) = slurm(project)
+    assert "Snakemake's plugin for it" in note.what
+    assert note.remedy == "pip install -e '.[slurm]'"
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not list(slurm(project))
+
+
+def test_runs_of_other_trainer_versions_are_noted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnbench.doctor.TRAINER_VERSION", TRAINER_VERSION + 1)
+    (note,) = (str(finding) for finding in examine(project) if "trainer version" in finding.what)
+    assert f"4 runs are of trainer version {TRAINER_VERSION}" in note
+    assert "bnbench prune lists them" in note
 
 
 def test_runs_of_other_source_are_noted(project: Path) -> None:

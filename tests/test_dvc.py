@@ -1,8 +1,13 @@
 """DVC's part: remotes, experiments that train only what is new, and what is said when something is missing."""
 
 import csv
+import hashlib
 import json
+import os
 import shutil
+import signal
+import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from bnbench.runs import conclude
 from tests.miniature import Project, belongs, locked, miniature, trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # of moto and boto3
@@ -102,7 +108,9 @@ def test_numbers_and_plots_are_compared_between_commits(base: Project) -> None:
         points = plot["content"]["data"]["values"]
         assert {point["rev"] for point in points} == {"HEAD", "workspace"}
         assert {point["norm"] for point in points} == {"none", "batch"}
-        assert plot["content"]["encoding"]["facet"]["field"] == "study"
+        content = plot["content"]
+        panel_or_line = content["facet"] if "facet" in content else content["encoding"]["y"]
+        assert panel_or_line["field"] == "study"
     assert "index.html" in base.run("dvc plots show")
 
 
@@ -123,6 +131,97 @@ def test_what_is_missing_or_damaged_is_named(base: Project) -> None:
     assert "history.csv is missing, which dvc.lock names" in base.run("bnbench doctor", code=1)
     assert trained(base.run("snakemake --cores 2")) == 0
     belongs(base)
+
+
+def test_a_half_pulled_clone_is_not_taken_for_whole(base: Project) -> None:
+    base.run("dvc remote add --default store", str(base.folder.with_name("remote")))
+    base.commit()
+    base.run("dvc push")
+    clone = Project(base.folder.with_name("clone"))
+    base.run("git clone --quiet .", str(clone.folder))
+    assert "results/runs is missing, which dvc.lock names" in clone.run("bnbench doctor", code=1)
+    clone.run("dvc pull train tables")
+    one, two = sorted((clone.folder / "results" / "runs").iterdir())[:2]
+    shutil.rmtree(one)
+    (two / "history.json").unlink()
+    told = clone.run("bnbench doctor", code=1)
+    assert f"{one.relative_to(clone.folder)}/history.json is missing, which dvc.lock names" in told
+    assert f"there is no {two.relative_to(clone.folder)}/history.json" in told
+    assert "dvc pull results/runs" in told
+    told = clone.run("snakemake --cores 2", code=1)
+    assert f"there is no results/runs/{two.name}/history.json" in told
+    assert f"Delete the folder results/runs/{two.name} and start again" in told
+    assert not list((clone.folder / "results" / "tables").glob("identity-*"))
+    shutil.rmtree(two)
+    assert trained(clone.run("snakemake --cores 2")) == 1
+    assert clone.stored() == base.stored()
+    assert clone.outputs() == base.outputs()
+
+
+def test_what_the_remote_lacks_is_named(base: Project) -> None:
+    base.run("dvc remote add --default store", str(base.folder.with_name("remote")))
+    base.commit()
+    base.run("dvc push")
+    lost = hashlib.md5((base.folder / "results" / "tables" / "runs.csv").read_bytes()).hexdigest()
+    (base.folder.with_name("remote") / "files" / "md5" / lost[:2] / lost[2:]).unlink()
+    clone = Project(base.folder.with_name("clone"))
+    base.run("git clone --quiet .", str(clone.folder))
+    assert f"failed to transfer '{lost}'" in clone.run("dvc pull", code=1)
+    assert not list(clone.folder.glob("results/tables/*.csv"))
+    clone.run("dvc pull train")
+    assert trained(clone.run("snakemake --cores 2")) == 0
+    assert clone.outputs() == base.outputs()
+
+
+def test_two_at_once_are_told_of_each_other(base: Project) -> None:
+    base.edit("seed: [0, 1]\n", "seed: [0, 1]\n      include: [{norm: [batch], epochs: [50000], seed: [0]}]\n")
+    records, stored = base.folder / "results" / "provenance", base.stored()
+    before = len(list(records.iterdir()))
+    with subprocess.Popen(
+        ["dvc", "repro"],
+        cwd=base.folder,
+        env=base.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as first:
+        try:
+            end = time.monotonic() + 300
+            while len(list(records.iterdir())) == before:
+                assert first.poll() is None
+                assert time.monotonic() < end
+            told = base.run("snakemake --cores 1", code=1)
+            assert "Directory cannot be locked" in told
+            assert "--unlock" in told
+            assert f"(PID {first.pid}): " in base.run("dvc repro", code=255)
+            told = base.run("bnbench doctor")
+            assert "snakemake works here (process " in told
+            assert f"dvc repro works here (process {first.pid})" in told
+            assert first.poll() is None
+        finally:
+            os.killpg(first.pid, signal.SIGKILL)
+    assert base.stored() == stored
+
+
+def test_a_run_of_another_trainers_version_is_in_no_table(base: Project) -> None:
+    path = sorted((base.folder / "results" / "runs").iterdir())[0] / "run.json"
+    record = json.loads(path.read_text())
+    path.unlink()
+    conclude(path.parent, {key: value for key, value in record.items() if key != "digest"} | {"trainer_version": 99})
+    (base.folder / "results" / "tables" / "runs.csv").unlink()
+    told = base.run("snakemake --cores 2", code=1)
+    assert f"results/runs/{path.parent.name}/run.json: its trainer_version is 99, the plan's is" in told
+    assert f"Delete the folder results/runs/{path.parent.name} and start again" in told
+    assert not list((base.folder / "results" / "tables").glob("identity-*"))
+    assert "1 runs are of trainer version 99" in base.run("bnbench doctor", code=1)
+
+
+def test_a_cache_that_cannot_be_written_is_named(base: Project) -> None:
+    nowhere = base.folder / "results" / "metrics.json" / "cache"  # below a file: not even root may write there
+    base.run("dvc config --local cache.dir", str(nowhere))
+    assert str(nowhere) in base.run("dvc commit --force", code=255)
+    assert f"DVC's cache {nowhere} cannot be written" in base.run("bnbench doctor", code=1)
+    assert "Nothing to be done" in base.run("snakemake -n")
 
 
 def test_without_git_snakemake_works_and_dvc_is_told_how(base: Project) -> None:

@@ -246,7 +246,8 @@ def test_human_names() -> None:
 
 
 @pytest.mark.slow
-def test_workers_draw_the_same_bytes(folder: Path) -> None:
+def test_workers_draw_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnbench.figures.WORTH", 1)
     plan = one_figure("E1", "batch_size")
     plan["studies"]["A1"]["figures"] = DECLARED["A1"]
     made = []

@@ -154,8 +154,8 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
         "; did you mean 'base'?",
     ),
     "text for a number": (
-        ("learning_rate: [0.1, 1]", "learning_rate: [0.1, fast]"), "fast",
-        "studies.S.grid.product.learning_rate[1]: expected a number, got 'fast'",
+        ("learning_rate: [0.1, 1]", "learning_rate: [0.1, swift]"), "swift",
+        "studies.S.grid.product.learning_rate[1]: expected a number, got 'swift'",
     ),
     "a number in quotes": (
         (BASE, "    base: {learning_rate: '1_0e-3'}\n"), "1_0e-3",

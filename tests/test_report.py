@@ -9,6 +9,7 @@ import pypandoc
 import pytest
 
 from bnbench import tables as store_tables
+from bnbench.behind import lists
 from bnbench.collect import collect
 from bnbench.errors import UserError
 from bnbench.figures import draw
@@ -216,6 +217,34 @@ def test_results_of_very_many_cells_keep_the_best_by_validation(folder: Path) ->
     assert lost.tolist() == [True, True, True, True, True, False]
     assert ["learning rate 1.7" in row[2] for row in found.rows] == [False] * 5 + [True]
     assert "learning rate of best mean validation accuracy" in found.note
+
+
+def test_every_row_leads_to_its_runs(folder: Path, tmp_path: Path) -> None:
+    plan = make_plan()
+    value = {"what": "A1 with batch norm", "y": "test_accuracy", "where": {"norm": "batch"}, "value": 0.98}
+    plan["studies"]["A1"]["published"] = [value, value | {"what": "Absent", "where": {"dropout": 0.5}}]
+    html = (again(folder, plan, tmp_path) / "report.html").read_text()
+    assert html.count('<a href="#study-1-runs">') == 2
+    lists = [re.findall(r"<tr.*?</tr>", part, re.DOTALL)[1:] for part in html.split("<details>")[1:]]
+    found = [[dict(re.findall(r"(\d+):([0-9a-f]{10})", row)) for row in rows] for rows in lists]
+    runs = store_tables.read(folder / "tables", "runs")
+    for study, rows, texts in (("A1", found[0], lists[0]), ("E1", found[2], lists[2])):
+        own = runs[runs.study == study]
+        cells = own.groupby(["norm", "model", "batch_size", "learning_rate"])
+        expected = [
+            {str(seed): run_id[:10] for seed, run_id in zip(cell.seed, cell.run_id, strict=True)} for _, cell in cells
+        ]
+        assert sorted(rows, key=str) == sorted(expected, key=str)
+        assert "".join(texts).count("(diverged)") == (own.status == "diverged").sum()
+    assert found[1] == [row for row, text in zip(found[0], lists[0], strict=True) if "batch norm" in text]
+
+
+def test_many_runs_are_not_listed_but_their_table_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = store_tables.read(folder / "tables", "runs")
+    monkeypatch.setattr("bnbench.behind.LISTED", 9)
+    (text,) = lists(make_plan()["studies"]["A1"] | {"published": []}, runs[runs.study == "A1"], {})
+    assert text.startswith("10 runs")
+    assert "runs.csv" in text
 
 
 def test_html_without_figures(tmp_path: Path) -> None:

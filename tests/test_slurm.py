@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -88,10 +89,15 @@ def project(tmp_path: Path) -> Path:
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The tables as one machine makes them."""
     folder = _copy(tmp_path_factory.mktemp("local") / "project")
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "tables"]
-    done = subprocess.run(command, cwd=folder, env=_path(dict(os.environ)), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    _make(folder)
     return _tables(folder)
+
+
+def _make(folder: Path) -> None:
+    """Make the tables on this machine."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", "tables"]
+    done = subprocess.run(command, cwd=folder, env=_path(dict(os.environ)), capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def _path(environment: dict[str, str]) -> dict[str, str]:
@@ -256,25 +262,64 @@ def test_a_gpu_pack_asks_for_a_gpu_gets_it_and_refuses_to_train_without(cluster:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("profile", "old", "new", "words"),
     [
-        ("partition: cpu,", "partition: nowhere,", ["cpu: partition: Slurm would refuse", "sinfo -s"]),
-        ("partition: cpu,", "partition: closed,", ["account: Slurm would refuse", "null asks for none"]),
-        ("cpus: 2, mem_mb: 6000}\ncuda", "cpus: 3, mem_mb: 6000}\ncuda", ["cpu: Slurm would refuse", "sinfo -o"]),
-        ("minutes: 60, cpus: 2", "minutes: 1, cpus: 2", ["gives a job 1 minutes, a pack needs", "raise minutes"]),
-        ("mem_mb: 6000}\ncuda", "mem_mb: 600}\ncuda", ["gives a job 600 MB of memory, a pack needs", "raise mem_mb"]),
-        ("target_minutes: 0.01", "shared: [/nowhere]", ["the nodes see /nowhere, but not", "move the project"]),
-        ("partition: cpu,", "partitoin: cpu,", ["site.yaml:4: cpu.partitoin", "did you mean 'partition'?"]),
+        ("slurm", "partition: cpu,", "partition: nowhere,", ["cpu: partition: Slurm would refuse", "sinfo -s"]),
+        ("slurm", "partition: cpu,", "partition: closed,", ["account: Slurm would refuse", "null asks for none"]),
+        ("slurm", "{partition: cpu, minutes: 60, cpus: 2", "{partition: cpu, minutes: 60, cpus: 3",
+            ["cpu: Slurm would refuse", "sinfo -o"]),
+        ("slurm", "minutes: 60, cpus: 2", "minutes: 1, cpus: 2",
+            ["gives a job 1 minutes, a pack needs", "raise minutes"]),
+        ("slurm", "mem_mb: 6000}\ncuda", "mem_mb: 600}\ncuda",
+            ["gives a job 600 MB of memory, a pack needs", "raise mem_mb"]),
+        ("slurm", "target_minutes: 0.01", "shared: [/nowhere]",
+            ["the nodes see /nowhere, but not", "move the project"]),
+        ("slurm", "partition: cpu,", "partitoin: cpu,", ["site.yaml:4: cpu.partitoin", "did you mean 'partition'?"]),
+        ("slurm-gpu", "partition: gpu,", "partition: cpu,",
+            ["cuda: gpu: Slurm would refuse", "partition cpu has no GPU (", "sinfo -o '%P %G'"]),
+        ("slurm-gpu", "partition: gpu,", "partition: gpu, gpu: a100,", ["cuda: gpu: ", "gpu has no GPU 'a100' ("]),
+        ("slurm-gpu", "partition: gpu,", "partition: nowhere,", ["cuda: partition: Slurm would refuse", "sinfo -s"]),
     ],
-)
+)  # fmt: skip
 def test_what_slurm_would_refuse_is_said_before_anything_is_submitted(
-    cluster: Cluster, project: Path, old: str, new: str, words: list[str]
+    cluster: Cluster, project: Path, profile: str, old: str, new: str, words: list[str]
 ) -> None:
     site = project / "workflow" / "profiles" / "site.yaml"
     assert old in site.read_text()
     site.write_text(site.read_text().replace(old, new))
     before = set(cluster.jobs())
-    told = _end(_start(cluster, project), project, code=1)
+    told = _end(_start(cluster, project, profile=profile), project, code=1)
     assert all(word in told for word in words), told
     assert set(cluster.jobs()) == before
     assert not (project / "data").exists()
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no file system in memory")
+def test_a_folder_in_memory_is_refused_before_anything_is_submitted(cluster: Cluster) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        before = set(cluster.jobs())
+        told = _end(_start(cluster, _copy(Path(folder) / "project")), Path(folder) / "project", code=1)
+    assert f"{folder}/project lies in this machine's memory (tmpfs), where no node sees it; move the project" in told
+    assert set(cluster.jobs()) == before
+
+
+def test_a_node_that_does_not_see_the_folder_is_told_as_the_reason(cluster: Cluster) -> None:
+    project = _copy(cluster.run / "here" / "project")
+    told = _end(_start(cluster, project, "--retries", "0"), project, code=1)
+    assert f"it left no log, so its node does not see {project}; move the project to a shared folder" in told
+    assert not (project / "results" / "runs").exists()
+
+
+def test_the_quick_tier_of_one_seed_gives_the_bytes_of_one_machine(cluster: Cluster, tmp_path: Path) -> None:
+    """Every study, norm, probe and augmentation, and both backends."""
+    text = re.sub(r"seed: \[0, 1, 2(, 3, 4)?\]", "seed: [0]", (ROOT / "params.yaml").read_text())
+    folders = [_copy(tmp_path / name) for name in ("local", "cluster")]
+    for folder in folders:
+        (folder / "params.yaml").write_text(text)
+    _make(folders[0])
+    assert len((folders[0] / "results" / "tables" / "runs.csv").read_text().splitlines()) > 100
+    _end(_start(cluster, folders[1], "--config", "target_minutes=1"), folders[1], seconds=900)
+    assert len(cluster.jobs()) >= 2
+    names = [path.name for path in sorted((folders[0] / "results" / "tables").iterdir())]
+    made = [{name: (folder / "results" / "tables" / name).read_bytes() for name in names} for folder in folders]
+    assert made[0] == made[1]

@@ -3,7 +3,9 @@
 import contextlib
 import fcntl
 import hashlib
+import importlib.util
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from configparser import ConfigParser, Error
@@ -232,8 +234,15 @@ def remote(root: Path) -> Iterator[Finding]:
         )
 
 
+def slurm(_root: Path) -> Iterator[Finding]:
+    """Where Slurm is, Snakemake's plugin for it is; without it Snakemake says no more than `invalid choice`."""
+    if shutil.which("sbatch") and importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+        what = "Slurm is here, but not Snakemake's plugin for it, which the profiles slurm and slurm-gpu need"
+        yield Finding(what, "pip install -e '.[slurm]'", note=True)
+
+
 CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
-    *(code, git, snakemake_lock, dvc_lock, run_store, prepared_data, dvc_files, dvc_cache, remote),
+    *(code, git, snakemake_lock, dvc_lock, run_store, prepared_data, dvc_files, dvc_cache, remote, slurm),
 )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from bnbench import labels, published
+from bnbench import behind, labels, published
 from bnbench.markdown import escape, heading, image, table
 from bnbench.points import Source
 from bnbench.results import result
@@ -132,8 +132,12 @@ def result_table(inputs: Inputs, name: str, anchor: str) -> list[str]:
     return [
         heading(3, "Results", f"{anchor}-results"),
         table(found.header, found.rows, numbers=found.numbers),
-        escape(note),
+        f"{escape(note)} {_way(anchor)}",
     ]
+
+
+def _way(anchor: str) -> str:
+    return f"[The runs behind each row](#{anchor}-runs)."
 
 
 def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
@@ -143,7 +147,7 @@ def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
         return []
     parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published")
     note = f"Means over seeds and half their 95 % t intervals, in the tier {inputs.plan['tier']}."
-    return [heading(3, "Published and here", f"{anchor}-published"), *parts, escape(note)]
+    return [heading(3, "Published and here", f"{anchor}-published"), *parts, f"{escape(note)} {_way(anchor)}"]
 
 
 def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
@@ -153,6 +157,18 @@ def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
         caption = (inputs.figures / f"{name}_{figure}.md").read_text(encoding="utf-8").strip()
         parts.append(image(f"{inputs.folder}/{name}_{figure}.svg", caption, f"{anchor}-figure-{index + 1}"))
     return [heading(3, "Figures", f"{anchor}-figures"), *parts] if parts else []
+
+
+def behind_rows(inputs: Inputs) -> list[str]:
+    """The runs behind each row of the studies' tables."""
+    parts = [heading(2, "The runs behind each row", "runs")]
+    parts.append("The beginning of a run's id is enough to ask where it comes from, and whether it comes out the same:")
+    parts.append("    bnbench explain RUN\n    bnbench explain RUN --check")
+    for index, (name, study) in enumerate(sorted(inputs.plan["studies"].items())):
+        runs = inputs.runs[inputs.runs["study"] == name]
+        parts.append(heading(3, f"{name}: {study['title']}", f"study-{index + 1}-runs"))
+        parts += behind.lists(study, runs, inputs.titles)
+    return parts
 
 
 def data_sets(inputs: Inputs) -> list[str]:
@@ -196,9 +212,7 @@ def reproduce(inputs: Inputs) -> list[str]:
         "Once that is done, this report's tier is run by",
         f"    snakemake --config tier={inputs.plan['tier']}",
         "Only runs that are missing are trained. On the same processor with the same PyTorch the numbers are "
-        "the same to the last bit; elsewhere they may differ as between seeds. The runs behind each number stand in "
-        "the table results/tables/runs.csv; where one comes from, and whether it comes out the same, is told by",
-        "    bnbench explain RUN_ID --check",
+        "the same to the last bit; elsewhere they may differ as between seeds.",
     ]
 
 
@@ -221,5 +235,7 @@ def words(_inputs: Inputs) -> list[str]:
 Section = Callable[[Inputs], list[str]]
 StudySection = Callable[[Inputs, str, str], list[str]]
 # The order of the report. Claims will be a section.
-SECTIONS: tuple[Section, ...] = (overview, studies, data_sets, augmentations, environment, reproduce, words)
+SECTIONS: tuple[Section, ...] = (
+    *(overview, studies, data_sets, augmentations, environment, reproduce, words, behind_rows),
+)
 STUDY: tuple[StudySection, ...] = (question, setting_tables, result_table, published_values, study_figures)

@@ -39,6 +39,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame, Figure], Drawing]] = {
     "networks": draw_networks,
 }
 SUFFIXES = ("svg", "png", "csv", "md")
+WORTH = 4  # figures that take as long to draw as a process to start: a second
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +62,10 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     identity = out.parent / "identity"
     before = _forget(identity)
     jobs = list_jobs(plan, tables, out)
-    if workers > 1 and len(jobs) > 1:
+    workers = min(workers, len(jobs) // WORTH)
+    if workers > 1:
         # spawned, not forked: a fork of a process with pyarrow's threads may hang
-        with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             list(pool.map(save, jobs))
     else:
         for job in jobs:

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -19,6 +18,8 @@ DECADES_FROM = 30  # values that span more than so many times the smallest get a
 
 def draw_heatmap(frame: pd.DataFrame, options: Figure) -> Drawing:
     """Means over seeds as colours, written into the squares; one colour scale for all panels."""
+    import seaborn as sns  # takes a second, which other figures need not wait for
+
     drawing = Drawing(layout="constrained")
     panels = arrange(frame, options, WIDEST)
     axes = grid(drawing, panels)

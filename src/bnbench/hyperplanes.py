@@ -1,8 +1,8 @@
 """The first layer's hyperplanes W x + b = 0 in the plane of two inputs, with the training images in it."""
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
@@ -43,7 +43,8 @@ def _values(points: pd.DataFrame, quantity: str) -> "np.typing.NDArray[np.float6
 
 def _scatter(ax: Axes, points: pd.DataFrame) -> None:
     x, y, classes = (_values(points, name) for name in ("image_1", "image_2", "label"))
-    sns.scatterplot(x=x, y=y, hue=classes.astype(int), palette="tab10", s=8, lw=0, legend=False, ax=ax, zorder=3)
+    colours = [mpl.color_sequences["tab10"][int(label) % 10] for label in classes]
+    ax.scatter(x, y, c=colours, s=8, lw=0, zorder=3)
     room = [0.25 * (np.ptp(values) or 1.0) for values in (x, y)]
     low, high = (x.min() - room[0], y.min() - room[1]), (x.max() + room[0], y.max() + room[1])
     ends = np.array([low[0], high[0]])

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-import seaborn as sns
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import to_rgb
 
 PAGE_WIDTH, PAGE_HEIGHT = 6.5, 8.6  # inches of an A4 page between its margins, less room for a caption
 SMALL, NORMAL = 7.0, 8.0  # points
@@ -58,6 +60,11 @@ NORMS = {
     "ghost": Look(colour="#56b4e9", marker="X"),
     "local_response": Look(colour="#8c564b", marker="<"),
 }
+# ten that people who see few colours tell apart: "colorblind" of seaborn 0.13, which itself takes a second to load
+APART = (
+    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
+    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
+)
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 MARKERS = "os^DvPX<>"
 
@@ -67,10 +74,10 @@ def looks(column: str | None, values: list[Any]) -> list[Look]:
     if column is None:
         return [NORMS["batch"]]
     if any(isinstance(value, str) for value in values):
-        colours = sns.color_palette("colorblind", len(values))
+        colours = [to_rgb(APART[i % len(APART)]) for i in range(len(values))]
         dashes = [DASHES[i % len(DASHES)] for i in range(len(values))]
     else:
-        colours = sns.color_palette("viridis", len(values) + 1)[: len(values)]  # the last is too light
+        colours = shades(len(values))
         dashes = ["-"] * len(values)
     found = [
         Look(colour=colour, dashes=dash, marker=MARKERS[i % len(MARKERS)])
@@ -79,3 +86,9 @@ def looks(column: str | None, values: list[Any]) -> list[Look]:
     if column == "norm":
         return [NORMS.get(value, look) for value, look in zip(values, found, strict=True)]
     return found
+
+
+def shades(count: int) -> list[tuple[float, float, float]]:
+    """So many colours from dark to light; the lightest, which is hardly seen on white, is left out."""
+    colours = mpl.colormaps["viridis"](np.linspace(0, 1, count + 3)[1:-2])
+    return [(float(red), float(green), float(blue)) for red, green, blue, _ in colours]

@@ -41,3 +41,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0
     cells = [[escape(cell) for cell in row] for row in (header, *rows)]
     lines = [cells[0], rules, *cells[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def folded(summary: str, content: str) -> str:
+    """Markdown that is folded under `summary`, which is ours, where the reader can unfold it."""
+    return f'::: {{.folded summary="{summary}"}}\n{content}\n:::'

@@ -47,8 +47,9 @@ DRAW = (
     "predictions.py", "ridges.py", "summary.py", "sweeps.py", "tables.py",
 )  # fmt: skip
 REPORT = (
-    "architecture.py", "document.py", "labels.py", "markdown.py", "points.py", "published.py", "report.py",
-    "results.py", "summary.py", "tables.py", "assets/report.css", "assets/report.html", "assets/report.typ",
+    "architecture.py", "behind.py", "document.py", "labels.py", "markdown.py", "points.py", "published.py",
+    "report.py", "results.py", "summary.py", "tables.py",
+    "assets/folded.lua", "assets/report.css", "assets/report.html", "assets/report.typ",
 )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Predictions of the first test images, digit by digit: with the statistics of the one image and the population's."""
 
+import matplotlib as mpl
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
@@ -39,7 +39,7 @@ def share_right(points: pd.DataFrame, kind: str) -> float:
 
 
 def _write(ax: Axes, digits: list[int]) -> None:
-    colours = sns.color_palette("tab10", 10)
+    colours = mpl.color_sequences["tab10"]
     for place, digit in enumerate(digits):
         x, y = place % ACROSS, place // ACROSS
         ax.text(x, y, str(digit), ha="center", va="center", fontsize=NORMAL, color=colours[digit % 10])

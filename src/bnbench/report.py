@@ -61,7 +61,8 @@ def _check(plan: dict[str, Any], figures: Path) -> None:
 
 
 def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:
-    options = [*extra, "--wrap=none", "--columns=10000", f"--metadata=title:{TITLE}"]
+    shutil.copyfile(str(ASSETS / "folded.lua"), folder / "folded.lua")
+    options = [*extra, "--wrap=none", "--columns=10000", "--lua-filter=folded.lua", f"--metadata=title:{TITLE}"]
     return str(pypandoc.convert_text(text, to, format=READER, extra_args=options, cworkdir=str(folder)))
 
 

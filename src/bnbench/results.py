@@ -58,7 +58,7 @@ COLUMNS: dict[str, Callable[["pd.Series[float]"], str]] = {
 def result(cells: pd.DataFrame) -> Result:
     """The result table of a study from its rows of `summary`, data sets by title."""
     names = varied(cells)
-    cells = _ordered(cells, names)
+    cells = in_order(cells, names)
     if len(cells) <= LONGEST:
         return _full(cells, names)
     chosen: list[str] = []
@@ -74,7 +74,8 @@ def _rows(names: list[str]) -> list[str]:
     return [name for name in names if name != "norm"]
 
 
-def _ordered(cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+def in_order(cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    """`cells` as the values of these settings follow each other for people."""
     ranks = {}
     for name in names:
         order = labels.ordered(name, cells[name])

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from bnbench import labels
+from bnbench.look import shades
 from bnbench.panels import arrange, grid, name_panels
 from bnbench.schema import Figure
 
@@ -42,8 +42,7 @@ def draw_ridges(frame: pd.DataFrame, options: Figure) -> Drawing:
 
 
 def _ridges(ax: Axes, points: pd.DataFrame, steps: list[int], scale: float) -> None:
-    colours = sns.color_palette("viridis", len(steps) + 1)
-    for index, (step, colour) in enumerate(zip(steps, colours, strict=False)):
+    for index, (step, colour) in enumerate(zip(steps, shades(len(steps)), strict=True)):
         line = points[points["step"] == step].sort_values("item")
         if line.empty:
             continue

@@ -2,7 +2,6 @@
 
 import fcntl
 import getpass
-import importlib.util
 import os
 import shlex
 import socket
@@ -12,12 +11,14 @@ import sys
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
 from bnbench.files import explained
 
 PREFIX = "bnbench_"  # of all jobs' names: slurm-jobname-prefix in the profiles
-PLUGIN = "snakemake_executor_plugin_slurm"
+IN_MEMORY = ("tmpfs", "ramfs")  # file systems that no other machine sees
 SECONDS = 30  # for an answer
 
 # a word of Slurm's refusal -> the key of the site file that it is about, and what to do
@@ -33,6 +34,7 @@ REMEDIES = {
     "configuration is not available": ("{device}", "`sinfo -o '%P %c %m %G'` shows what a partition's nodes have"),
     "qos": ("options", "`sacctmgr show qos` lists them"),
 }
+OTHERWISE = ("", "ask those who run the cluster")
 
 
 def begin(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
@@ -44,7 +46,7 @@ def begin(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
         jobs: minutes and MB that each job asks for.
 
     Raises:
-        UserError: the plugin is missing, the folder is not shared, Slurm does not answer or would refuse the jobs,
+        UserError: the folder is not shared, Slurm does not answer or would refuse the jobs,
             another start is at work in this folder.
     """
     check(cluster, work, jobs)
@@ -55,19 +57,22 @@ def begin(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
 
 
 def check(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
-    """Check plugin, folder, and that Slurm takes the longest and the largest job.
+    """Check the folder, and that Slurm takes the longest and the largest job.
 
     Raises:
         UserError: as for `begin`.
     """
-    if importlib.util.find_spec(PLUGIN) is None:
-        raise UserError("Snakemake's plugin for Slurm is not installed; run: pip install 'bnbench[slurm]'")
     here, shared = work.resolve(), [Path(folder) for folder in cluster.site.shared]
     if shared and not any(here.is_relative_to(folder.resolve()) for folder in shared):
         folders = ", ".join(map(str, shared))
         raise UserError(
             f"{cluster.path}: shared: the nodes see {folders}, but not {here.parent}; "
             f"move the project into a shared folder, or add its folder there if all nodes see it"
+        )
+    if not shared and (kind := _file_system(here)) in IN_MEMORY:
+        raise UserError(
+            f"{here.parent} lies in this machine's memory ({kind}), where no node sees it; "
+            "move the project into a folder that all nodes see"
         )
     for minutes, mem_mb in {max(jobs), max(jobs, key=lambda job: job[1])} if jobs else ():
         _try(cluster, minutes, mem_mb)
@@ -80,15 +85,28 @@ def _try(cluster: Cluster, minutes: int, mem_mb: int) -> None:
     options += [f"--account={cluster.site.account}"] if cluster.site.account else []
     options += [f"--gpus={at.gpu + ':' if at.gpu else ''}1"] if cluster.device == "cuda" else []
     options += shlex.split(cluster.site.options)
-    done = _run("sbatch", "--test-only", *options, "--wrap=true")
-    if done.returncode == 0:
+    if (told := _refusal(options)) is None:
         return
-    told = done.stderr.strip().splitlines()[-1].removeprefix("allocation failure: ") if done.stderr else "no answer"
-    key, remedy = next(
-        (r for word, r in REMEDIES.items() if word in told.lower()), ("", "ask those who run the cluster")
-    )
+    key, remedy = next((r for word, r in REMEDIES.items() if word in told.lower()), OTHERWISE)
+    if cluster.device == "cuda" and _refusal([word for word in options if not word.startswith("--gpus")]) is None:
+        key, remedy = REMEDIES["gres"]
+        told = f"a node of partition {at.partition} has no GPU{f' {at.gpu!r}' if at.gpu else ''} ({told})"
     where = f"{cluster.path}: {key.format(device=cluster.device)}: " if key else ""
     raise UserError(f"{where}Slurm would refuse the jobs: {told} (asked: {' '.join(options)}); {remedy}")
+
+
+def _refusal(options: list[str]) -> str | None:
+    """Why Slurm would not take a job with these options; None if it would."""
+    done = _run("sbatch", "--test-only", *options, "--wrap=true")
+    if done.returncode == 0:
+        return None
+    return done.stderr.strip().splitlines()[-1].removeprefix("allocation failure: ") if done.stderr else "no answer"
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system that a path lies in."""
+    mounts = [mount for mount in psutil.disk_partitions(all=True) if path.is_relative_to(mount.mountpoint)]
+    return str(max(mounts, key=lambda mount: len(mount.mountpoint)).fstype) if mounts else ""
 
 
 _held: list[IO[str]] = []  # locks of this process, kept open

@@ -31,6 +31,7 @@ NEVER |= {
     "QOSNotAllowed",
     "launch failed requeued held",
 }
+ENDED_BY_ITSELF = {"JobLaunchFailure", "NonZeroExitCode", "None", "RaisedSignal:53(Real-time_signal_19)"}
 NEVER |= {"AssocMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"}
 
 
@@ -94,10 +95,11 @@ def _states(folder: Path, run: str) -> int:
 
 
 def _reason(folder: Path, name: str) -> str:
-    for path in folder.glob("*.json"):
-        if name in (jobs := read_json(path)):
-            return str(jobs[name][1])
-    return ""
+    """Why a job failed: as Slurm says; a job that left no log here could not write to this folder."""
+    told = next((str(jobs[name][1]) for path in folder.glob("*.json") if name in (jobs := read_json(path))), "")
+    if told in ENDED_BY_ITSELF and not any((folder / "logs").rglob(f"{name}.log")):
+        return f"it left no log, so its node does not see {folder.parents[1]}; move the project to a shared folder"
+    return told
 
 
 if __name__ == "__main__":

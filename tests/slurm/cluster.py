@@ -69,13 +69,16 @@ def missing() -> list[str]:
 
 
 class Cluster:
-    """Started by `start`, ended by `stop`, by its own pid files alone; all it writes is below `run`."""
+    """Started by `start`, ended by `stop`, by its own pid files alone; all it writes is below `run`.
+
+    The folder `here` of it is one that no node sees.
+    """
 
     def __init__(self, run: Path) -> None:
         self.run = run
         self.ports = _free_ports(1 + len(NODES))
         self.spaces: dict[str, subprocess.Popen[bytes]] = {}
-        for name in ("etc", "munge", "state", "spool", "log", "pid"):
+        for name in ("etc", "munge", "state", "spool", "log", "pid", "here"):
             (run / name).mkdir(parents=True, mode=0o755)
         self._configure()
 
@@ -136,6 +139,7 @@ class Cluster:
         # the node finds the configuration as /etc/slurm, whatever a step does to its environment
         script = (
             'hostname "$1"; mount --bind "$2/etc/hosts" /etc/hosts; mount --bind "$2/etc" /etc/slurm; '
+            'mount -t tmpfs none "$2/here"; '
             '"$3" -D -N "$1" & s=$!; trap "kill -TERM $s" TERM; while kill -0 $s 2>/dev/null; do wait $s; done'
         )
         (self.run / "spool" / node).mkdir(exist_ok=True)
