@@ -2,10 +2,12 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from scipy import stats
+
+Accuracies = Mapping[str, float | None]
 
 # Two programs agree if their mean difference is within three standard errors. For few runs the bound is Student's,
 # of the same chance of a false alarm (0.27 %).
@@ -22,7 +24,7 @@ class Measured:
 
     wall: float
     seconds: dict[str, float] = field(default_factory=dict)
-    accuracy: dict[str, float | None] = field(default_factory=dict)
+    accuracy: Accuracies = field(default_factory=dict)
     note: str = ""
 
 
@@ -51,7 +53,7 @@ def spread(values: Sequence[float], form: str) -> str:
     return f"{middle} ({form.format(min(values))}-{form.format(max(values))})"
 
 
-def difference(one: dict[str, float | None], other: dict[str, float | None]) -> tuple[int, float, float] | None:
+def difference(one: Accuracies, other: Accuracies) -> tuple[int, float, float] | None:
     """How many runs ended in both, one's mean accuracy minus the other's over them, and how large it may be by chance.
 
     None for fewer than two such runs.
@@ -65,7 +67,7 @@ def difference(one: dict[str, float | None], other: dict[str, float | None]) -> 
     return len(differences), statistics.fmean(differences), bound
 
 
-def disagreement(one: dict[str, float | None], other: dict[str, float | None]) -> str | None:
+def disagreement(one: Accuracies, other: Accuracies) -> str | None:
     """Why two programs' accuracies of the same runs are not those of one training; None if they agree."""
     common = one.keys() & other.keys()
     if ended := [key for key in common if (one[key] is None) != (other[key] is None)]:

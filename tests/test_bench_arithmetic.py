@@ -4,11 +4,11 @@ import itertools
 import random
 
 import pytest
-
 from benchmarks import table
 from benchmarks.arithmetic import Measured, difference, disagreement, spread, whole
 from benchmarks.grids import FOLDER, Grid, environment, evenly, key
 from benchmarks.products import products
+
 from bnbench import cost
 from tests import little
 

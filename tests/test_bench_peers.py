@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
-
 from benchmarks.grids import layers
 from benchmarks.peers import plain_torch, task
+from torch import Tensor
+
 from bnbench.network import Network
 from bnbench.pack import Pack
 from bnbench.schema import Run
@@ -58,7 +58,7 @@ def modules(first: dict[str, Tensor]) -> list[dict[str, Tensor]]:
 
 
 def in_torch(mine: dict[str, Tensor], channels: int) -> list[Tensor]:
-    """Our arrays in the layout of plain PyTorch: weight, bias. `channels`: of the images that a dense layer is after."""
+    """Our arrays in the layout of plain PyTorch: weight, bias; `channels` of the images before a dense layer."""
     if "gamma" in mine:
         return [mine["gamma"][0], mine["beta"][0]]
     weight = mine["weight"]
@@ -91,10 +91,10 @@ def test_plain_torch_has_the_losses_of_the_same_run(settings: dict[str, Any]) ->
 @pytest.mark.parametrize("settings", KINDS)
 def test_jax_has_the_losses_of_the_same_run(settings: dict[str, Any]) -> None:
     jax = pytest.importorskip("jax")
-    from benchmarks.peers import jax_vmap
+    from benchmarks.peers import jax_net
 
     run, losses, batches, first = ours(tuple(settings.items()))
-    state = jax_vmap.start(told(run))
+    state = jax_net.start(told(run))
     mine = iter(modules(first))
     for params in state["params"]:
         for name in params:
@@ -103,7 +103,7 @@ def test_jax_has_the_losses_of_the_same_run(settings: dict[str, Any]) -> None:
             value = arrays[name]
             value = value.permute(1, 2, 3, 0).flatten(0, 2) if value.dim() == 4 else value
             params[name] = value.numpy().reshape(params[name].shape)
-    step = jax.jit(functools.partial(jax_vmap.step, told(run)))
+    step = jax.jit(functools.partial(jax_net.step, told(run)))
     seen = []
     for x, y in zip(batches[::2], batches[1::2], strict=True):
         images = x if task.convolves(told(run)) else x.flatten(1)
@@ -117,9 +117,9 @@ def weights(peer: str, run: Run) -> list[np.ndarray[Any, Any]]:
     if peer == "plain torch":
         return [p.detach().numpy() for p in plain_torch.build(told(run)).parameters()]
     pytest.importorskip("jax")
-    from benchmarks.peers import jax_vmap
+    from benchmarks.peers import jax_net
 
-    return [array for params in jax_vmap.start(told(run))["params"] for array in params.values()]
+    return [array for params in jax_net.start(told(run))["params"] for array in params.values()]
 
 
 @pytest.mark.parametrize("peer", ["plain torch", "JAX"])
