@@ -34,9 +34,10 @@ def main() -> None:
         grid.prepare()
         rows = {row: ROWS[row] for row in arguments.rows if name in ROWS[row].grids and ROWS[row].able}
         results[name] = measured(grid, rows, arguments.rounds, arguments.subset)
-        write(results, list(results))
-        for problem in problems(results[name]["rounds"]):
-            sys.exit(f"grid {name}: {problem}: these are not the same trainings")
+        write(results)
+        print(table.markdown({name: results[name]}, cost.cpu(), WORKERS), flush=True)
+        if found := problems(results[name]["rounds"]):
+            sys.exit("\n".join(f"grid {name}: {problem}: these are not the same trainings" for problem in found))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -82,13 +83,12 @@ def problems(rounds: list[dict[str, Measured]]) -> list[str]:
     return [f"{' and '.join(pair)}: {problem}" for pair, problem in told if problem]
 
 
-def write(results: dict[str, Any], names: list[str]) -> None:
-    """The table, on the screen and in files named for the processor."""
+def write(results: dict[str, Any]) -> None:
+    """The tables of all grids so far, in files named for the processor."""
     text = table.markdown(results, cost.cpu(), WORKERS)
     stem = re.sub(r"\W+", "-", cost.cpu()).strip("-")
     write_bytes(RESULTS / f"{stem}.md", text.encode())
     write_json(RESULTS / f"{stem}.json", {"cpu": cost.cpu(), "workers": WORKERS, "grids": table.plain(results)})
-    print(table.markdown({names[-1]: results[names[-1]]}, cost.cpu(), WORKERS), flush=True)
 
 
 if __name__ == "__main__":

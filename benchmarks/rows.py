@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def _jax(grid: Grid, runs: list[str], workers: int, width: int) -> Measured:
     """A process for each core, every `workers`-th run of the grid each."""
     out = cleared("jax_vmap")
     parts = [runs[i::workers] for i in range(workers)]
-    cores = sorted(os.sched_getaffinity(0))
+    cores = cycle(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0])
     commands = [
         ["python", "-m", "benchmarks.peers.jax_vmap", str(grid.job(part)), str(out), str(width), str(core)]
         for part, core in zip(parts, cores, strict=False)

@@ -31,7 +31,7 @@ class Batches(IterableDataset[Batch]):
             yield self.x.index_select(0, index), self.y.index_select(0, index)
 
 
-class Net(lightning.LightningModule):  # type: ignore[misc,unused-ignore]
+class Net(lightning.LightningModule):  # type: ignore[misc]
     """A run: network, losses, optimiser."""
 
     def __init__(self, run: task.Run) -> None:
