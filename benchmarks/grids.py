@@ -88,7 +88,7 @@ class Grid:
 
     def prepare(self) -> None:
         """Download and prepare its data, where they are not yet."""
-        command = ["snakemake", "data", "--cores", "all"]
+        command = ["snakemake", "data", "--cores", "all", "--quiet", "all"]
         subprocess.run(command, cwd=self.project({}), env=environment(own=True), check=True)
 
     def job(self, runs: list[str]) -> Path:

@@ -31,6 +31,7 @@ def main() -> None:
     options.add_argument("--rounds", type=int, default=1, help="how often each, in turn (%(default)s)")
     options.add_argument("--subset", type=int, default=4, help="runs timed of a process per run; 0: all (%(default)s)")
     arguments = options.parse_args()
+    grown(1).prepare()
     points = [
         point(name, grown(runs), workers, arguments.subset)
         for _ in range(arguments.rounds)
@@ -56,7 +57,6 @@ def grown(runs: int) -> Grid:
 
 def point(name: str, grid: Grid, workers: int, subset: int) -> dict[str, Any]:
     """One measurement."""
-    grid.prepare()
     ids, row = list(grid.runs), ROWS[name]
     measured = row.measure(grid, evenly(ids, subset) if row.alone else ids, workers)
     seconds = whole(measured, [key(run.model_dump()) for run in grid.runs.values()], workers)
@@ -78,7 +78,9 @@ def write(points: pd.DataFrame) -> None:
     grid = sns.relplot(
         points, x="runs", y="seconds", hue="program", style="workers", kind="line", markers=True, errorbar=("pi", 100)
     )
-    grid.set(xscale="log", yscale="log", xlabel="runs", ylabel="wall time (s)")
+    runs = sorted(points["runs"].unique())
+    grid.set(xscale="log", yscale="log", xlabel="runs", ylabel="wall time (s)", xticks=runs, xticklabels=runs)
+    grid.ax.minorticks_off()
     grid.figure.savefig(RESULTS / f"{stem}.svg")
     print(text)
 
