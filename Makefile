@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all run setup test test-slow test-slurm lint clean
+.PHONY: all run setup test test-slow test-slurm bench growth lint clean
 
 all: run
 
@@ -33,6 +33,18 @@ test-slow: $(BIN)/.ready-dev
 # on a cluster of its own, on this machine alone; as root, with Debian's slurmctld slurmd slurm-client munge
 test-slurm: $(BIN)/.ready-dev
 	pytest -m slurm
+
+# the programs that this one is timed against
+$(BIN)/.ready-bench: $(BIN)/.ready requirements-bench.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock -r requirements-bench.lock
+	touch $@
+
+# ARGS="--grids a b --rounds 3": see benchmarks/README.md
+bench: $(BIN)/.ready-bench
+	@python -m benchmarks.compare $(ARGS)
+
+growth: $(BIN)/.ready-bench
+	@python -m benchmarks.growth $(ARGS)
 
 lint: $(BIN)/.ready-dev
 	ruff check .

@@ -1,0 +1,1 @@
+"""What is timed, not tested: see README.md."""

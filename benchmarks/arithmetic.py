@@ -1,0 +1,78 @@
+"""The benchmark's own arithmetic: times scaled to a whole grid, ratios within a round, agreement of accuracies."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from scipy import stats
+
+Accuracies = Mapping[str, float | None]
+
+# Two programs agree if their mean difference is within three standard errors. For few runs the bound is Student's,
+# of the same chance of a false alarm (0.27 %).
+FALSE_ALARM = 2 * stats.norm.sf(3)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's outcome in one round.
+
+    `wall` seconds for the runs that were timed; of programs with a process per run, `seconds` of each run's process;
+    `accuracy` on the test part by the run's key, None where it diverged; `note` for the reader.
+    """
+
+    wall: float
+    seconds: dict[str, float] = field(default_factory=dict)
+    accuracy: Accuracies = field(default_factory=dict)
+    note: str = ""
+
+
+def whole(measured: Measured, keys: Sequence[str], workers: int) -> float:
+    """Seconds for all runs of `keys`: as measured where all were timed, else scaled by their number.
+
+    The processes are independent and `workers` of them run at a time, so the scaled time is that of a schedule
+    without a gap.
+
+    Raises:
+        ValueError: none of the runs was timed.
+    """
+    timed = [measured.seconds[key] for key in keys if key in measured.seconds]
+    if not measured.seconds or set(measured.seconds) == set(keys):
+        return measured.wall
+    if not timed:
+        raise ValueError("none of these runs was timed")
+    return statistics.fmean(timed) * len(keys) / workers
+
+
+def spread(values: Sequence[float], form: str) -> str:
+    """Median, and in brackets the smallest and largest of several."""
+    middle = form.format(statistics.median(values))
+    if len(values) == 1:
+        return middle
+    return f"{middle} ({form.format(min(values))}-{form.format(max(values))})"
+
+
+def difference(one: Accuracies, other: Accuracies) -> tuple[int, float, float] | None:
+    """How many runs ended in both, one's mean accuracy minus the other's over them, and how large it may be by chance.
+
+    None for fewer than two such runs.
+    """
+    pairs = [(a, b) for key, a in one.items() if a is not None and (b := other.get(key)) is not None]
+    if len(pairs) < 2:
+        return None
+    differences = [a - b for a, b in pairs]
+    error = statistics.stdev(differences) / math.sqrt(len(differences))
+    bound = float(stats.t.isf(FALSE_ALARM / 2, len(differences) - 1)) * error
+    return len(differences), statistics.fmean(differences), bound
+
+
+def disagreement(one: Accuracies, other: Accuracies) -> str | None:
+    """Why two programs' accuracies of the same runs are not those of one training; None if they agree."""
+    common = one.keys() & other.keys()
+    if ended := [key for key in common if (one[key] is None) != (other[key] is None)]:
+        return f"{len(ended)} of {len(common)} runs diverged in one and not in the other"
+    found = difference(one, other)
+    if found is None or abs(found[1]) <= found[2]:
+        return None
+    return f"mean test accuracy over {found[0]} runs differs by {found[1]:+.4f}, more than {found[2]:.4f}"

@@ -1,0 +1,95 @@
+"""Whole grids, timed: this program against its peers and against the limit of arithmetic.
+
+    make bench ARGS="--grids a b --rounds 3"
+
+From the start of cold processes to the end of the last, by which the last record is on disk. See benchmarks/README.md.
+"""
+
+import argparse
+import random
+import re
+import sys
+from itertools import combinations
+from typing import Any
+
+from benchmarks import table
+from benchmarks.arithmetic import Measured, disagreement
+from benchmarks.grids import FOLDER, ROOT, Grid, evenly, key
+from benchmarks.rows import ROWS, Row
+from bnbench import cost
+from bnbench.files import write_bytes, write_json
+
+RESULTS = ROOT / "benchmarks" / "results"
+WORKERS = 2
+SAMPLE = 30  # runs of the quick tier that are trained in a process each: drawn at random, for they differ much
+GRIDS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def main() -> None:
+    """Time rows on grids, print the table, write it to `benchmarks/results/`."""
+    arguments = parser().parse_args()
+    results: dict[str, Any] = {}
+    for name in arguments.grids:
+        grid = Grid.read(name)
+        grid.prepare()
+        rows = {row: ROWS[row] for row in arguments.rows if name in ROWS[row].grids and ROWS[row].able}
+        results[name] = measured(grid, rows, arguments.rounds, arguments.subset)
+        write(results)
+        print(table.markdown({name: results[name]}, cost.cpu(), WORKERS), flush=True)
+        if found := problems(results[name]["rounds"]):
+            sys.exit("\n".join(f"grid {name}: {problem}: these are not the same trainings" for problem in found))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    options.add_argument("--grids", nargs="+", choices=GRIDS, default=list(GRIDS), help="which grids")
+    options.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="which programs")
+    options.add_argument("--rounds", type=int, default=3, help="how often each, in turn (%(default)s)")
+    options.add_argument(
+        "--subset", type=int, default=6, help="runs timed of programs with a process per run; 0: all (%(default)s)"
+    )
+    return options
+
+
+def chosen(grid: Grid, row: Row, subset: int) -> list[str]:
+    """The runs of a grid that a row is timed on."""
+    taken = [run for run, settings in grid.runs.items() if row.takes(settings)]
+    if not row.alone:
+        return taken
+    if grid.name == "d":
+        return sorted(random.Random(0).sample(taken, min(SAMPLE, len(taken))))
+    return evenly(taken, subset)
+
+
+def measured(grid: Grid, rows: dict[str, Row], rounds: int, subset: int) -> dict[str, Any]:
+    """All rounds of a grid: in each, every row in turn."""
+    done: list[dict[str, Measured]] = []
+    runs = {name: chosen(grid, row, subset) for name, row in rows.items()}
+    for number in range(1, rounds + 1):
+        done.append({})
+        for name, row in rows.items():
+            found = row.measure(grid, runs[name], WORKERS)
+            done[-1][name] = found
+            print(f"grid {grid.name}, round {number}: {name}: {found.wall:.1f} s", file=sys.stderr, flush=True)
+    keys = {name: [key(run.model_dump()) for run in grid.runs.values() if row.takes(run)] for name, row in rows.items()}
+    return {"title": grid.title, "keys": keys, "rounds": done}
+
+
+def problems(rounds: list[dict[str, Measured]]) -> list[str]:
+    """Pairs of rows whose accuracies of the same runs do not agree."""
+    pairs = [(done, pair) for done in rounds for pair in combinations(done, 2)]
+    told = [(pair, disagreement(*(done[name].accuracy for name in pair))) for done, pair in pairs]
+    return [f"{' and '.join(pair)}: {problem}" for pair, problem in told if problem]
+
+
+def write(results: dict[str, Any]) -> None:
+    """The tables of all grids so far, in files named for the processor."""
+    text = table.markdown(results, cost.cpu(), WORKERS)
+    stem = re.sub(r"\W+", "-", cost.cpu()).strip("-")
+    write_bytes(RESULTS / f"{stem}.md", text.encode())
+    write_json(RESULTS / f"{stem}.json", {"cpu": cost.cpu(), "workers": WORKERS, "grids": table.plain(results)})
+
+
+if __name__ == "__main__":
+    main()

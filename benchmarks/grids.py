@@ -1,0 +1,137 @@
+"""The grids that are timed: a fragment of parameters each, a project folder to train it in, and its runs."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bnbench import notation, yamlfile
+from bnbench.files import digest, write_json
+from bnbench.plan import Plan
+from bnbench.schema import Run
+
+ROOT = Path(__file__).parents[1]
+FOLDER = ROOT / "benchmarks" / "grids"
+WORK = ROOT / ".bnbench" / "bench"
+TIER = "quick"
+NOT_A_SHAPE = {"precision"}  # settings of this program alone: the run is the same to a peer
+
+
+def environment(own: bool) -> dict[str, str]:
+    """The variables that a program sees: this Python's programs, one thread each.
+
+    Args:
+        own: of this program's commands. Peers find `benchmarks`, and not what bnbench sets for MKL.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
+    xla = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "JAX_PLATFORMS": "cpu"}
+    source = {"PYTHONPATH": str(ROOT / "src" if own else ROOT)}
+    kept = {key: value for key, value in os.environ.items() if key != "MKL_CBWR"}
+    return {**kept, **threads, **xla, **source, "PATH": path}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Studies to train: a name, and what is merged into params.yaml."""
+
+    name: str
+    fragment: dict[str, Any] = field(hash=False)
+
+    @classmethod
+    def read(cls, name: str) -> "Grid":
+        """One of the grids in `benchmarks/grids/`."""
+        return cls(name, yamlfile.read(FOLDER / f"{name}.yaml").values)
+
+    @property
+    def title(self) -> str:
+        """What it is, in words."""
+        studies = self.fragment.get("studies", {})
+        titles = [study["title"] for study in studies.values()]
+        return titles[0] if titles else f"the {TIER} tier, {len(self.runs)} runs"
+
+    @functools.cached_property
+    def runs(self) -> dict[str, Run]:
+        """Its runs by id."""
+        return self.plan.runs
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """Its plan, nothing of it trained."""
+        return Plan(self.project({}) / "params.yaml", TIER, WORK / "nothing")
+
+    def project(self, settings: dict[str, Any]) -> Path:
+        """A folder as a user has it, with data, without results.
+
+        Args:
+            settings: of `training`, other than the project's.
+        """
+        folder = WORK / f"{self.name}-{digest(self.fragment, settings)}"
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        (WORK / "data").mkdir(exist_ok=True)
+        for name, target in (("workflow", ROOT / "workflow"), ("data", WORK / "data")):
+            (folder / name).symlink_to(target)
+        values = yamlfile.read(ROOT / "params.yaml").values
+        for dataset, changed in self.fragment.get("datasets", {}).items():
+            values["datasets"][dataset] |= changed
+        values["training"] |= settings
+        studies = self.fragment.get("studies", values["studies"])
+        studies = {name: {"figures": {}, **study} for name, study in studies.items()}
+        (folder / "params.yaml").write_text(json.dumps(values | {"tier": TIER, "studies": studies}, indent=1))
+        return folder
+
+    def prepare(self) -> None:
+        """Download and prepare its data, where they are not yet."""
+        command = ["snakemake", "data", "--cores", "all", "--quiet", "all"]
+        subprocess.run(command, cwd=self.project({}), env=environment(own=True), check=True)
+
+    def job(self, runs: list[str]) -> Path:
+        """A file of these runs for the peers; see `benchmarks/peers/task.py`."""
+        path = WORK / "jobs" / f"{self.name}-{digest(runs)}.json"
+        write_json(path, [self._task(run_id) for run_id in runs])
+        return path
+
+    def _task(self, run_id: str) -> dict[str, Any]:
+        run = self.runs[run_id]
+        dataset = self.plan.resolved.datasets[run.dataset]
+        data = WORK / "data" / "prepared" / f"{run.dataset}-{self.plan.keys[run.dataset]}"
+        more = {"run_id": run_id, "layers": layers(run.model), "shape": list(dataset.shape), "data": str(data)}
+        return run.model_dump() | more
+
+
+def layers(model: str) -> list[list[Any]]:
+    """A model's layers as the peers read them.
+
+    Raises:
+        ValueError: it has a layer that the peers do not have.
+    """
+    out: list[list[Any]] = []
+    for layer in notation.parse(model).layers:
+        match layer:
+            case notation.Conv(kernels=kernels, size=size):
+                out.append(["conv", kernels, size])
+            case notation.Pool(size=size):
+                out.append(["pool", size])
+            case notation.Dense(units=units):
+                out.append(["dense", units])
+            case _:
+                raise ValueError(f"{model}: the peers have no {type(layer).__name__}")
+    return out
+
+
+def key(config: dict[str, Any]) -> str:
+    """What a run is to any program: its settings without those that only this one has."""
+    return digest({name: value for name, value in config.items() if name not in NOT_A_SHAPE})
+
+
+def evenly(items: list[str], count: int) -> list[str]:
+    """So many of the items, at even distances; all of them where there are no more, or for 0."""
+    if not 0 < count < len(items):
+        return items
+    return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]

@@ -1,0 +1,151 @@
+"""JAX: runs of one shape as one program, by vmap over the runs and scan over an epoch's steps, data on the device.
+
+    python -m benchmarks.peers.jax_vmap JOB OUT WIDTH CORE
+
+WIDTH is how many runs a program trains side by side; the same compiled program then trains the next ones. CORE is
+the one that the process may use, so that XLA makes itself no second thread.
+"""
+
+import functools
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {int(sys.argv[4])})  # before jax counts the cores
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from benchmarks.peers import task
+from benchmarks.peers.jax_net import State, forward, start, step
+
+Data = tuple[Array, Array]  # images, labels
+Body = Callable[[State, Array, Data], tuple[State, Any]]
+OF_A_RUN = ("run_id", "seed", "learning_rate")
+
+
+def repeated(run: task.Run, body: Body) -> Any:
+    """The program that does `body` for each of many rows: a scan, compiled as a whole.
+
+    For conv nets a loop over the compiled body: inside a scan XLA has no fast convolutions on a CPU.
+    """
+    if not task.convolves(run):
+
+        def scan(states: State, rows: Array, data: Data) -> Any:
+            return lax.scan(lambda states, row: body(states, row, data), states, rows)
+
+        return jax.jit(scan, donate_argnums=0)
+    one = jax.jit(body, donate_argnums=0)
+
+    def loop(states: State, rows: Array, data: Data) -> tuple[State, Any]:
+        out = []
+        for row in rows:
+            states, seen = one(states, row, data)
+            out.append(seen)
+        return states, jax.tree.map(lambda *seen: jnp.stack(seen), *out)
+
+    return loop
+
+
+def training(run: task.Run) -> Any:
+    """The program of an epoch: each step's loss of each run."""
+
+    def body(states: State, index: Array, data: Data) -> Any:
+        return jax.vmap(functools.partial(step, run))(states, data[0][index], data[1][index])
+
+    return repeated(run, body)
+
+
+def evaluation(run: task.Run) -> Any:
+    """The program that measures a part: sums of losses and right answers of each run, by chunks of images."""
+
+    def body(states: State, index: Array, data: Data) -> tuple[State, tuple[Array, Array]]:
+        x, y = data[0][index], data[1][index]
+        logits = jax.vmap(lambda p, s: forward(run, p, s, x, False)[0])(states["params"], states["stats"])
+        chances = jax.nn.log_softmax(logits)
+        return states, (-chances[:, jnp.arange(len(y)), y].sum(1), (logits.argmax(-1) == y).sum(1))
+
+    measure = repeated(run, body)
+
+    def evaluate(states: State, data: Data) -> tuple[State, list[Array]]:
+        images = len(data[1])
+        chunks = jnp.arange(images).reshape(-1, math.gcd(images, task.EVALUATED))
+        states, sums = measure(states, chunks, data)
+        return states, [total.sum(0) / images for total in sums]
+
+    return evaluate
+
+
+def load(run: task.Run, name: str) -> Data:
+    """A part of the data on the device, the channels last."""
+    images, labels = task.part(run, name)
+    return jnp.asarray(np.moveaxis(images, 1, -1) if images.ndim == 4 else images), jnp.asarray(labels)
+
+
+def train(runs: list[task.Run], width: int, out: Path) -> None:
+    """Train runs of one shape, at most `width` side by side, as many each time, and write their records."""
+    some = runs[0]
+    width = 1 if task.convolves(some) else width  # vmap makes grouped convolutions, which are slower than a loop
+    width = -(-len(runs) // -(-len(runs) // width))
+    parts = {name: load(some, name) for name in ("train", *task.FINAL)}
+    epoch, evaluate = training(some), evaluation(some)
+    for group in (runs[i : i + width] for i in range(0, len(runs), width)):
+        filled = [*group, *[group[-1]] * (width - len(group))]  # so that no second program is compiled
+        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(start, filled))
+        history: list[Any] = []
+        for number in range(some["epochs"]):
+            states, losses = epoch(states, orders(filled, number, len(parts["train"][1])), parts["train"])
+            states, valid = evaluate(states, parts["valid"])
+            history.append((losses.mean(0), *valid))
+        ends = {}
+        for name in task.FINAL:
+            states, ends[name] = evaluate(states, parts[name])
+        for place, run in enumerate(group):
+            task.write(out, run, result(place, history, ends))
+
+
+def orders(runs: list[task.Run], epoch: int, images: int) -> Array:
+    """Each step's images of each run, (steps, runs, batch)."""
+    size = runs[0]["batch_size"]
+    drawn = [np.random.default_rng([run["seed"], epoch]).permutation(images) for run in runs]
+    steps = images // size
+    return jnp.asarray(np.stack([order[: steps * size].reshape(steps, size) for order in drawn], 1).astype(np.int32))
+
+
+def result(place: int, history: list[Any], ends: dict[str, Any]) -> dict[str, Any]:
+    """What a record says of the run at a place of its program."""
+    names = ("train_loss", "valid_loss", "valid_accuracy")
+    rows = [dict(zip(names, (float(a[place]) for a in row), strict=True)) for row in history]
+    measured = {
+        f"{name}_{what}": float(a[place])
+        for name, pair in ends.items()
+        for what, a in zip(("loss", "accuracy"), pair, strict=True)
+    }
+    return {"history": [{"epoch": i} | row for i, row in enumerate(rows, 1)], **measured}
+
+
+def by_shape(runs: list[task.Run]) -> Iterator[list[task.Run]]:
+    """Runs that differ in seed and learning rate alone."""
+    shapes: dict[str, list[task.Run]] = {}
+    for run in runs:
+        key = json.dumps({name: value for name, value in run.items() if name not in OF_A_RUN}, sort_keys=True)
+        shapes.setdefault(key, []).append(run)
+    yield from shapes.values()
+
+
+def main() -> None:
+    """Train the runs of a job."""
+    job, out = Path(sys.argv[1]), Path(sys.argv[2])
+    for runs in by_shape(json.loads(job.read_bytes())):
+        train(runs, int(sys.argv[3]), out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The limit: each matrix product of a grid alone, on one thread, timed and multiplied by how often it is done.
+
+python -m benchmarks.peers.multiply PRODUCTS OUT DTYPE
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+LEAST = 0.2  # seconds that each product is measured for
+Work = Callable[[], object]
+Kind = Callable[..., list[Work]]
+
+
+def dense(
+    runs: int, images: int, inputs: int, outputs: int, _size: int, _height: int, dtype: torch.dtype
+) -> list[Work]:
+    """Output, gradient of the weights and of the input of a dense layer, all runs at once."""
+    x, w, dy = (
+        torch.randn(runs, *two, dtype=dtype) for two in ((images, inputs), (inputs, outputs), (images, outputs))
+    )
+    y, dw, dx = torch.empty_like(dy), torch.empty_like(w), torch.empty_like(x)
+    return [
+        lambda: torch.bmm(x, w, out=y),
+        lambda: torch.bmm(x.transpose(1, 2), dy, out=dw),
+        lambda: torch.bmm(dy, w.transpose(1, 2), out=dx),
+    ]
+
+
+def conv(runs: int, images: int, inputs: int, outputs: int, size: int, height: int, dtype: torch.dtype) -> list[Work]:
+    """The same of a conv layer, one run after the other, in the layout "channels last"."""
+    last = torch.channels_last
+    x = torch.randn(images, inputs, height, height, dtype=dtype).to(memory_format=last)
+    w = torch.randn(outputs, inputs, size, size, dtype=dtype).to(memory_format=last)
+    dy = torch.randn(images, outputs, height, height, dtype=dtype).to(memory_format=last)
+
+    def back(wanted: list[bool]) -> None:
+        for _ in range(runs):
+            torch.ops.aten.convolution_backward(
+                dy, x, w, None, [1, 1], [size // 2] * 2, [1, 1], False, [0, 0], 1, wanted
+            )
+
+    return [
+        lambda: [F.conv2d(x, w, padding=size // 2) for _ in range(runs)],
+        lambda: back([False, True, False]),
+        lambda: back([True, False, False]),
+    ]
+
+
+KINDS: dict[str, Kind] = {"dense": dense, "conv": conv}
+PLACES = ("", "weights", "input")
+
+
+def seconds(work: Work) -> float:
+    """The fastest of as many repetitions as fill the time, three at least; the first one is not counted."""
+    work()
+    times: list[float] = []
+    while sum(times) < LEAST or len(times) < 3:
+        begun = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def main() -> None:
+    """Write the seconds of all products, one after the other."""
+    torch.set_num_threads(1)
+    dtype = getattr(torch, sys.argv[3])
+    total = 0.0
+    for kind, *shape, times in json.loads(Path(sys.argv[1]).read_bytes()):
+        name, _, place = kind.partition(" ")
+        total += times * seconds(KINDS[name](*shape, dtype)[PLACES.index(place)])
+    Path(sys.argv[2]).write_text(json.dumps({"seconds": total}))
+
+
+if __name__ == "__main__":
+    with torch.no_grad():
+        main()

@@ -1,0 +1,56 @@
+"""What each peer reads and writes. Plain files, so that no peer pays for the imports of bnbench.
+
+A run is a dictionary: its settings as in params.yaml, and besides `run_id`, `layers` (the model's notation, parsed:
+[["conv", kernels, size], ["pool", size], ["dense", units], ...]), `shape` (channels, height, width of an image) and
+`data`, the folder that `bnbench prepare` filled.
+"""
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Run = dict[str, Any]
+Measured = dict[str, float]
+# what is measured at the end of a run; the validation part also after each epoch
+FINAL = ("valid", "test")
+EVALUATED = 1000  # images evaluated at a time
+
+
+def each(train: Callable[[Run], dict[str, Any]]) -> None:
+    """The program of a peer that trains run by run: `JOB OUT` on its command line."""
+    for run in json.loads(Path(sys.argv[1]).read_bytes()):
+        write(Path(sys.argv[2]), run, train(run))
+
+
+def write(out: Path, run: Run, result: dict[str, Any]) -> None:
+    """A run's record: its settings, history, and what was measured at its end."""
+    out.mkdir(parents=True, exist_ok=True)
+    config = {key: value for key, value in run.items() if key not in ("layers", "shape", "data", "run_id")}
+    text = json.dumps({"run_id": run["run_id"], "config": config, **result})
+    (out / f"{run['run_id']}.json").write_text(text)
+
+
+def part(run: Run, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Images of 0..1, N x C x H x W, or N x pixels for a dense net, and labels; `train` cut to `train_images`."""
+    images, labels = (np.load(Path(run["data"]) / f"{name}_{array}.npy") for array in ("images", "labels"))
+    if name == "train" and run["train_images"]:
+        images, labels = images[: run["train_images"]], labels[: run["train_images"]]
+    if not convolves(run):
+        images = images.reshape(len(images), -1)
+    return images.astype(np.float32) / np.float32(255), labels
+
+
+def convolves(run: Run) -> bool:
+    """Whether the first layer takes images, not rows of pixels."""
+    return bool(run["layers"][0][0] != "dense")
+
+
+def deviation(fan_in: int) -> float:
+    """Of the first weights, Gaussian as by He."""
+    return math.sqrt(2 / fan_in)

@@ -1,0 +1,63 @@
+"""The matrix products of a grid's runs, counted: the least that any program of these shapes has to do."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.grids import Grid
+from benchmarks.peers.task import FINAL
+from bnbench import cost, notation
+from bnbench.network import widest
+from bnbench.pack import CHUNK
+from bnbench.plan import Pack
+from bnbench.schema import Dataset
+
+# (kind, runs, images, inputs, outputs, kernel size, height); dense layers have neither kernel nor height
+Product = tuple[str, int, int, int, int, int, int]
+
+
+def products(grid: Grid) -> list[list[Any]]:
+    """Each product with how often it is done: `peers/multiply.py` times them."""
+    counts: Counter[Product] = Counter()
+    for pack in grid.plan.packs:
+        run = next(iter(pack.runs.values()))
+        _count(pack, grid.plan.resolved.datasets[run.dataset], counts)
+    return [[*product, times] for product, times in counts.items()]
+
+
+def _count(pack: Pack, dataset: Dataset, counts: Counter[Product]) -> None:
+    """A pack's training, a validation for each row of history, and the parts at the end."""
+    run = next(iter(pack.runs.values()))
+    steps, runs = cost.steps(run, dataset), len(pack.runs)
+    for kind, *shape in _layers(run.model, dataset.shape):
+        counts[kind, runs, run.batch_size, *shape] += steps  # type: ignore[index]
+    for place, (kind, *shape) in enumerate(_layers(run.model, dataset.shape)):
+        counts[f"{kind} weights", runs, run.batch_size, *shape] += steps  # type: ignore[index]
+        if place:
+            counts[f"{kind} input", runs, run.batch_size, *shape] += steps  # type: ignore[index]
+    sizes = {"valid": dataset.split.valid, "test": dataset.split.test}
+    images = run.epochs * _images(sizes["valid"]) + sum(_images(sizes[name]) for name in FINAL)
+    chunk = max(1, CHUNK // widest(run.model, dataset.shape))
+    for kind, *shape in _layers(run.model, dataset.shape):
+        counts[kind, runs, chunk, *shape] += images / chunk  # type: ignore[index, assignment]
+
+
+def _images(split: int | str) -> int:
+    """Images of a part; the published test sets of these data have 10,000."""
+    return split if isinstance(split, int) else 10_000
+
+
+def _layers(model: str, shape: notation.Shape) -> Iterator[Product]:
+    """(kind, inputs, outputs, kernel size, height) of each layer with weights."""
+    channels, height, width = shape
+    flat = 0
+    for layer in notation.parse(model).layers:
+        if isinstance(layer, notation.Conv):
+            yield "conv", channels, layer.kernels, layer.size, height  # type: ignore[misc]
+            channels = layer.kernels
+        elif isinstance(layer, notation.Pool):
+            height, width = height // layer.size, width // layer.size
+        elif isinstance(layer, notation.Dense):
+            flat = flat or channels * height * width
+            yield "dense", flat, layer.units, 0, 0  # type: ignore[misc]
+            flat = layer.units

@@ -1,0 +1,192 @@
+"""The rows of the table: name -> what is started, which runs it takes, on which grids. A new one is a line."""
+
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.arithmetic import Measured
+from benchmarks.grids import WORK, Grid, environment, key
+from benchmarks.products import products
+from bnbench import cost
+from bnbench.files import read_json, write_json
+from bnbench.schema import Run
+
+Command = list[str]
+Measure = Callable[[Grid, list[str], int], Measured]
+WIDTHS = (4, 8, 16, 32)  # of JAX's programs: the best is found once for each grid and processor
+
+
+@dataclass(frozen=True)
+class Row:
+    """A program: how it trains runs of a grid with so many workers, and what it is asked for.
+
+    `alone`: a process per run, so that a few runs say how long all take; `module`: what must be installed for it.
+    """
+
+    measure: Measure
+    takes: Callable[[Run], bool] = lambda _run: True
+    grids: str = "abc"
+    alone: bool = False
+    module: str = "bnbench"
+
+    @property
+    def able(self) -> bool:
+        """Whether it can be measured here."""
+        return importlib.util.find_spec(self.module) is not None
+
+
+def started(commands: Iterable[Command], workers: int, own: bool, folder: Path = WORK) -> tuple[float, list[float]]:
+    """Run commands, so many at a time; seconds for all, and for each.
+
+    Raises:
+        SystemExit: one fails; with what it said.
+    """
+
+    def one(command: Command) -> float:
+        begun = time.perf_counter()
+        done = subprocess.run(command, cwd=folder, env=environment(own), capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
+        return time.perf_counter() - begun
+
+    begun = time.perf_counter()
+    with ThreadPoolExecutor(workers) as pool:
+        each = list(pool.map(one, commands))
+    return time.perf_counter() - begun, each
+
+
+def accuracies(records: Iterable[Path]) -> dict[str, float | None]:
+    """Test accuracy by the run's key."""
+    read = [read_json(path) for path in records]
+    return {key(record["config"]): record["test_accuracy"] for record in read}
+
+
+def cleared(name: str) -> Path:
+    """An empty folder for records."""
+    folder = WORK / "records" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def peer(module: str) -> Measure:
+    """A peer with a process per run."""
+
+    def measure(grid: Grid, runs: list[str], workers: int) -> Measured:
+        out = cleared(module)
+        commands = [["python", "-m", f"benchmarks.peers.{module}", str(grid.job([run])), str(out)] for run in runs]
+        wall, each = started(commands, workers, own=False)
+        keys = [key(grid.runs[run].model_dump()) for run in runs]
+        return Measured(wall, dict(zip(keys, each, strict=True)), accuracies(out.iterdir()))
+
+    return measure
+
+
+def jax(grid: Grid, runs: list[str], workers: int) -> Measured:
+    """JAX with the best width of its programs."""
+    found = WORK / f"jax-{grid.name}-{len(runs)}-{workers}-{cost.cpu().replace(' ', '_')}.json"
+    if not found.exists():
+        walls = {width: _jax(grid, runs, workers, width).wall for width in WIDTHS}
+        write_json(found, {"seconds": {str(width): wall for width, wall in walls.items()}})
+    seconds = {int(width): wall for width, wall in read_json(found)["seconds"].items()}
+    width = min(seconds, key=seconds.__getitem__)
+    tried = ", ".join(f"{width}: {wall:.1f} s" for width, wall in sorted(seconds.items()))
+    measured = _jax(grid, runs, workers, width)
+    return Measured(measured.wall, {}, measured.accuracy, f"{width} runs a program (tried {tried})")
+
+
+def _jax(grid: Grid, runs: list[str], workers: int, width: int) -> Measured:
+    """A process for each core, every `workers`-th run of the grid each."""
+    out = cleared("jax_vmap")
+    parts = [runs[i::workers] for i in range(workers)]
+    cores = cycle(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0])
+    commands = [
+        ["python", "-m", "benchmarks.peers.jax_vmap", str(grid.job(part)), str(out), str(width), str(core)]
+        for part, core in zip(parts, cores, strict=False)
+        if part
+    ]
+    wall, _ = started(commands, workers, own=False)
+    return Measured(wall, {}, accuracies(out.iterdir()))
+
+
+def workflow(**settings: Any) -> Measure:
+    """This program as its user starts it: Snakemake, from the parameters to the last record."""
+
+    def measure(grid: Grid, _runs: list[str], workers: int) -> Measured:
+        folder = grid.project(settings)
+        wall, _ = started([["snakemake", "trained", "--cores", str(workers)]], 1, own=True, folder=folder)
+        return Measured(wall, {}, accuracies((folder / "results" / "runs").glob("*/run.json")))
+
+    return measure
+
+
+def packs(grid: Grid, _runs: list[str], workers: int) -> Measured:
+    """This program's training alone: `bnbench train` on the plan's packs."""
+    folder = grid.project({})
+    write_json(folder / "job.json", [pack.record() for pack in grid.plan.packs])
+    wall, _ = started([_train("job.json", workers)], 1, own=True, folder=folder)
+    return Measured(wall, {}, accuracies((folder / "results" / "runs").glob("*/run.json")))
+
+
+def one_by_one(grid: Grid, runs: list[str], workers: int) -> Measured:
+    """This program without packs: `bnbench train` on jobs of one run each, a process each."""
+    folder = grid.project({})
+    records: dict[str, dict[str, Any]] = {}
+    for pack in (pack.record() for pack in grid.plan.packs):
+        share = pack["seconds"] / len(pack["runs"])
+        records |= {
+            run: {**pack, "id": run, "seconds": share, "runs": {run: pack["runs"][run]}} for run in pack["runs"]
+        }
+    for run in runs:
+        write_json(folder / f"{run}.json", [records[run]])
+    wall, each = started([_train(f"{run}.json", 1) for run in runs], workers, own=True, folder=folder)
+    keys = [key(grid.runs[run].model_dump()) for run in runs]
+    stored = accuracies((folder / "results" / "runs").glob("*/run.json"))
+    return Measured(wall, dict(zip(keys, each, strict=True)), stored)
+
+
+def _train(job: str, workers: int) -> Command:
+    places = ["--out", "results/runs", "--timings", "results/timings", "--provenance", "results/provenance"]
+    return ["bnbench", "train", job, *places, "--workers", str(workers)]
+
+
+def limit(dtype: str) -> Measure:
+    """The runs' matrix products alone."""
+
+    def measure(grid: Grid, _runs: list[str], workers: int) -> Measured:
+        job, out = WORK / f"products-{grid.name}.json", cleared("products") / "seconds.json"
+        write_json(job, products(grid))
+        started([["python", "-m", "benchmarks.peers.multiply", str(job), str(out), dtype]], 1, own=False)
+        return Measured(read_json(out)["seconds"] / workers)
+
+    return measure
+
+
+def _bf16() -> bool:
+    """Whether the processor multiplies bf16, and torch uses it."""
+    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    return torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", flags))
+
+
+ROWS = {
+    "plain torch": Row(peer("plain_torch"), alone=True),
+    "Lightning": Row(peer("lightning_module"), alone=True, module="lightning"),
+    "scikit-learn": Row(peer("sklearn_mlp"), lambda run: run.norm == "none", grids="b", alone=True),
+    "JAX": Row(jax, module="jax"),
+    "one process per run": Row(one_by_one, grids="d", alone=True),
+    "bnbench": Row(workflow(), grids="abcd"),
+    "bnbench train": Row(packs, grids="abcd"),
+    "limit, fp32": Row(limit("float32")),
+    **({"limit, bf16": Row(limit("bfloat16"))} if _bf16() else {}),
+}
