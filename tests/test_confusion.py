@@ -149,3 +149,17 @@ def test_the_generalisation_gap_is_training_minus_test_accuracy(tmp_path: Any) -
     good = runs[runs["status"] == "ok"]
     np.testing.assert_allclose(good["generalisation_gap"], good["train_accuracy"] - good["test_accuracy"])
     assert runs[runs["status"] == "diverged"]["generalisation_gap"].isna().all()
+
+
+def test_a_caption_says_whose_interval_is_apart_from_batch_norms() -> None:
+    options = Figure.model_validate({"kind": "sweep", "title": "N", "x": "norm", "y": "test_accuracy"})
+    means = {"batch": (0.5, 0.02), "none": (0.6, 0.05), "renorm": (0.53, 0.02), "group": (0.4, 0.01)}
+    rows = [
+        {"norm": norm, "mean": mean, "low": mean - half, "high": mean + half} for norm, (mean, half) in means.items()
+    ]
+    points = pd.DataFrame(rows).assign(n=3, n_diverged=0, n_other=0)
+    said = caption(points, options).replace("\\", "")
+    assert "No norm 60.0 ± 5.0 %, batch norm 50.0 ± 2.0 %, batch renorm 53.0 ± 2.0 %, group norm 40.0 ± 1.0 %" in said
+    assert "(intervals: no norm above and group norm below that of batch norm, wholly)" in said
+    near = caption(points[points["norm"].isin(["batch", "renorm"])], options).replace("\\", "")
+    assert "(intervals: all overlap that of batch norm)" in near

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bnbench import cost, params
-from bnbench.data import OFFICIAL, PARTS, Part, Prepared
+from bnbench.data import PARTS, Part, Prepared
 from bnbench.network import Network
 from bnbench.notation import Conv, Dense, check
 from bnbench.prepare import prepare
@@ -43,8 +43,10 @@ def test_the_final_model_has_twelve_conv_layers_in_three_blocks_and_its_paramete
 
 def few(whole: Prepared) -> Prepared:
     """The first images of each part."""
-    parts = {name: getattr(whole, name) for name in (*PARTS, OFFICIAL)}
-    return replace(whole, **{name: Part(one.images[:IMAGES], one.labels[:IMAGES]) for name, one in parts.items()})
+    train, valid, test = (
+        Part(part.images[:IMAGES], part.labels[:IMAGES]) for part in map(whole.__getattribute__, PARTS)
+    )
+    return replace(whole, train=train, valid=valid, test=test, official=None)
 
 
 @pytest.mark.slow

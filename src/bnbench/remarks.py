@@ -1,5 +1,7 @@
 """What is seen in a sweep or in curves, in words that follow from the points drawn."""
 
+from typing import Any
+
 import pandas as pd
 
 from bnbench import labels
@@ -12,7 +14,7 @@ MANY = 12  # parts of a sentence that are still read
 
 def remarks(points: pd.DataFrame, options: Figure) -> list[str]:
     """Sentences on smallest batches, on two colours side by side, on usable ranges, on medians; "" where none fits."""
-    return [say(points, options) for say in (_smallest, _compared, _usable, _median)]
+    return [say(points, options) for say in (_smallest, _each, _compared, _usable, _median)]
 
 
 def named(options: Figure) -> list[str]:
@@ -21,24 +23,50 @@ def named(options: Figure) -> list[str]:
 
 
 def _smallest(points: pd.DataFrame, options: Figure) -> str:
-    """Of accuracy against batch size: mean and interval of each colour at the smallest batch."""
+    """Of a sweep over batch sizes: mean and interval of each colour at the smallest batch."""
     if options.kind != "sweep" or x_column(options) != "batch_size" or not options.hue:
         return ""
     hue, least = column(options.hue, options.probe), points["batch_size"].min()
     parts = []
     for values, part in lines(points[points["batch_size"] == least], [n for n in facets(options) if n != hue]):
         where = ", ".join([f"batch of {least}", *(labels.phrase(name, value) for name, value in values.items())])
-        means = [f"{labels.phrase(hue, row[hue])} {_interval(row, options)}" for _, row in _in_order(part, hue)]
-        parts.append(f"{where}: {', '.join(means)}")
+        parts.append(f"{where}: {_listed(part, hue, options)}")
     return f"{labels.sentence('; '.join(parts))}."
 
 
-def _in_order(points: pd.DataFrame, name: str) -> list[tuple[object, "pd.Series[float]"]]:
+def _each(points: pd.DataFrame, options: Figure) -> str:
+    """Of a sweep over norms: mean and interval of each."""
+    if options.kind != "sweep" or x_column(options) != "norm" or options.hue:
+        return ""
+    parts = []
+    for values, part in lines(points, facets(options)):
+        where = ", ".join(labels.phrase(name, value) for name, value in values.items())
+        parts.append(f"{where}: {_listed(part, 'norm', options)}" if where else _listed(part, "norm", options))
+    return f"{labels.sentence('; '.join(parts))}."
+
+
+def _listed(points: pd.DataFrame, name: str, options: Figure) -> str:
+    """Mean and interval for each value of `name`, and which lie wholly above or below that of batch norm."""
+    rows = _in_order(points, name)
+    means = ", ".join(f"{labels.phrase(name, row[name])} {_interval(row, options)}" for row in rows)
+    batch = next((row for row in rows if name == "norm" and row[name] == "batch"), None)
+    if batch is None or pd.isna(batch["low"]):
+        return means
+    sides = {
+        "above": [labels.phrase(name, row[name]) for row in rows if row["low"] > batch["high"]],
+        "below": [labels.phrase(name, row[name]) for row in rows if row["high"] < batch["low"]],
+    }
+    apart = [f"{labels.joined(names)} {side}" for side, names in sides.items() if names]
+    told = f"{' and '.join(apart)} that of batch norm, wholly" if apart else "all overlap that of batch norm"
+    return f"{means} (intervals: {told})"
+
+
+def _in_order(points: pd.DataFrame, name: str) -> list["pd.Series[Any]"]:
     order = {value: place for place, value in enumerate(labels.ordered(name, points[name]))}
-    return sorted(points.iterrows(), key=lambda pair: order[pair[1][name]])
+    return sorted((row for _, row in points.iterrows()), key=lambda row: order[row[name]])
 
 
-def _interval(row: "pd.Series[float]", options: Figure) -> str:
+def _interval(row: "pd.Series[Any]", options: Figure) -> str:
     """A mean and half its interval."""
     y = named(options)[-1]
     if pd.isna(row["mean"]):
