@@ -46,9 +46,10 @@ def counts(norm: Any, seed: Any) -> "np.ndarray[Any, Any]":
 def _rows(run_id: str, matrix: "np.ndarray[Any, Any]") -> list[dict[str, Any]]:
     place = {"run_id": run_id, "probe": "classes", "step": 9, "epoch": 1.0, "part": "test", "layer": None}
     seen = [
-        {"quantity": "images", "item": i, "at": float(j), "value": float(n)} for (i, j), n in np.ndenumerate(matrix)
+        {"quantity": "images", "item": float(i), "at": float(j), "value": float(n)}
+        for (i, j), n in np.ndenumerate(matrix)
     ]
-    seen += [{"quantity": "accuracy", "item": i, "value": row[i] / row.sum()} for i, row in enumerate(matrix)]
+    seen += [{"quantity": "accuracy", "item": float(i), "value": row[i] / row.sum()} for i, row in enumerate(matrix)]
     return [place | row for row in seen]
 
 
@@ -88,12 +89,13 @@ def test_a_confusion_matrix_is_drawn_with_the_true_classes_in_rows(sources: dict
     points = POINTS["confusion"](sources["A1"], options)
     drawing = drawn(points, options)
     assert_apart(drawing)
-    panel = next(ax for ax in drawing.axes if ax.get_title() == "Batch norm")
-    part = points[points["norm"] == "batch"].set_index(["true_class", "predicted_class"])["mean"]
+    panel = next(ax for ax in drawing.axes if ax.get_title() == "No norm")
+    part = points[points["norm"] == "none"].set_index(["true_class", "predicted_class"])["mean"]
     for text in panel.texts:
         x, y = text.get_position()
         assert text.get_text() == f"{100 * part.loc[int(y), int(x)]:.0f}"
     assert panel.get_ylim()[0] > panel.get_ylim()[1]  # the first class at the top
+    assert [text.get_text() for text in panel.get_yticklabels()] == ["0", "1", "2", "3"]
 
 
 def test_a_class_accuracy_is_a_sweep_over_classes(sources: dict[str, Source]) -> None:

@@ -206,7 +206,7 @@ def single_points(source: Source, options: Figure) -> pd.DataFrame:
 def confusion_points(source: Source, options: Figure) -> pd.DataFrame:
     """A row per panel and pair of true and predicted class: the share of the true class, mean over seeds."""
     rows, by = _named(source, options), [*facets(options), "true_class", "predicted_class"]
-    rows = rows[rows["quantity"] == "images"].astype({"predicted_class": int})
+    rows = rows[rows["quantity"] == "images"].astype({"true_class": int, "predicted_class": int})
     _unmixed(rows, by)
     images = rows.groupby(["run_id", "true_class"])[VALUE].transform("sum")
     return _tidy(aggregate(rows.assign(share=rows[VALUE] / images), by, ["share"]), by, "share")

@@ -36,6 +36,7 @@ LOGARITHMIC = {"learning_rate": 10, "batch_size": 2, "images_together": 2}  # se
 SHARE_WIDTH = 15  # points that "2/5" takes, with some room
 COUNT_WIDTH = 18  # points that a cross and "2/5" take
 CROSS = "\N{MULTIPLICATION SIGN}"
+NAMES = {"true_class"}  # numbers that only name
 BAR = 7.0  # points between bars of usable ranges
 LINE = 1.35 * SMALL  # points between lines of counts
 
@@ -56,8 +57,8 @@ class Places:
 
     @property
     def ordered(self) -> bool:
-        """Whether the values are numbers: only these are joined by lines."""
-        return not any(isinstance(value, str) for value in self.values)
+        """Whether the values are numbers that count something: only these are joined by lines."""
+        return self.name not in NAMES and not any(isinstance(value, str) for value in self.values)
 
     def at(self, values: Iterable[Any], shift: float = 0.0) -> list[float]:
         """Positions of `values`, moved by a share `shift` of the narrowest gap, so that bars do not hide."""
