@@ -61,9 +61,10 @@ def said(points: pd.DataFrame, options: Figure) -> list[str]:
         wrong = part[part[TRUE] != part[PREDICTED]]
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
         most = wrong.iloc[int(wrong["mean"].to_numpy(float).argmax())]
+        true, taken = int(most[TRUE]), int(most[PREDICTED])
         text.append(
             f"{labels.sentence(where)}: mean over the classes {labels.percent(own.mean(), 2)}; best is class"
             f" {own.idxmax()} ({labels.percent(own.max())}), worst class {own.idxmin()} ({labels.percent(own.min())});"
-            f" most often, class {most[TRUE]} is taken for class {most[PREDICTED]} ({labels.percent(most['mean'])})."
+            f" most often, class {true} is taken for class {taken} ({labels.percent(most['mean'])})."
         )
     return text

@@ -222,7 +222,8 @@ def architecture(model: str) -> str:
 
 def _ranks() -> dict[str, dict[str, int]]:
     fields = Run.model_json_schema()["properties"]
-    return {name: {value: i for i, value in enumerate(field.get("enum", []))} for name, field in fields.items()}
+    ranks = {name: {value: i for i, value in enumerate(field.get("enum", []))} for name, field in fields.items()}
+    return ranks | {"augmentation": {NO_AUGMENTATION: 0}}
 
 
 RANKS = _ranks()

@@ -211,7 +211,7 @@ def _mark_failures(
 def _mark_usable(
     drawing: Drawing, frame: pd.DataFrame, options: Figure, panels: list[tuple[Panel, Axes]], strip: float
 ) -> None:
-    """Put a bar for each colour's usable range above the data, its ends within half a step of the values."""
+    """Put a bar for each colour's usable range above the data, from its first to its last value."""
     hue = facet(options, "hue")
     values = values_of(frame, hue)
     y = labels.quantity(options.y, options.probe)
@@ -226,7 +226,7 @@ def _mark_usable(
             for low, high in found[["low", "high"]].dropna().to_numpy(float):
                 across = ax.get_xaxis_transform()
                 ax.plot([low, high], [height] * 2, color=style.colour, lw=3, transform=across, solid_capstyle="butt")
-                ax.plot([low, high], [height] * 2, color=style.colour, marker="|", ms=6, lw=0, transform=across)
+                ax.plot([low, high], [height] * 2, color=style.colour, marker="|", ms=7, mew=2, lw=0, transform=across)
 
 
 def _count(ax: Axes, points: pd.DataFrame, places: Places, height: float, style: Look) -> None:
