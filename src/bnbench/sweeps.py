@@ -74,6 +74,8 @@ def draw_sweep(frame: pd.DataFrame, options: Figure) -> Drawing:
 
     Where some runs diverged, the mean of the rest is hollow; how many did stands at the bottom of the panel.
     """
+    if labels.is_accuracy(labels.quantity(options.y, options.probe)):  # a share is never outside 0 to 1
+        frame = frame.assign(low=frame["low"].clip(0, 1), high=frame["high"].clip(0, 1))
     hue, x = facet(options, "hue"), x_column(options)
     places, values = Places(x, labels.ordered(x, frame[x])), values_of(frame, hue)
     styles = looks(hue, values)
@@ -217,12 +219,12 @@ def _mark_usable(
     y = labels.quantity(options.y, options.probe)
     drawing.draw_without_rendering()  # only now are the panels' heights known
     line = BAR / (72 * panels[0][1].get_window_extent().height / drawing.dpi)
-    top = line * len(values) + 0.02
+    top = line * (len(values) + 1)
     set_y(panels[0][1], scale(frame, y, options.log), y, strip, top)
     for panel, ax in panels:
         for index, (value, style) in enumerate(zip(values, looks(hue, values), strict=True)):
             found = usable_ranges(select(panel.points, hue, value), options)
-            height = 1 - top + 0.02 + (len(values) - index - 0.5) * line
+            height = 1 - (index + 0.75) * line
             for low, high in found[["low", "high"]].dropna().to_numpy(float):
                 across = ax.get_xaxis_transform()
                 ax.plot([low, high], [height] * 2, color=style.colour, lw=3, transform=across, solid_capstyle="butt")
