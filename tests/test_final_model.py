@@ -17,7 +17,7 @@ from bnbench.schema import Constant, Run
 from tests.little import trained
 from tests.parameters import PARAMS
 
-IMAGES = 64  # a whole epoch takes hours on one core
+IMAGES = 32  # a whole epoch takes hours on one core
 
 
 def final(**changes: Any) -> Run:
