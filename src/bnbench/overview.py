@@ -18,7 +18,7 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     factor = cost.correction(plan.root / "results" / "timings") or 1.0
     console.print(f"Tier {plan.resolved.tier}: {plan.resolved.about}", markup=False)
-    on_gpu = _gpu_hours(plan)
+    on_gpu = gpu_hours(plan)
     long = sum(pack.seconds for pack in plan.packs) * factor / workers > LONG
     table = Table(
         "study", "title", "work", "runs", "packs", "done", "missing", "time", *(["GPU-hours"] if long else [])
@@ -56,7 +56,7 @@ def _source(plan: Plan) -> str:
     return f"on one GPU of {cost.GPU_RATE / 1e12:.0f} TFLOP/s in fp32, a guess until packs were trained on one"
 
 
-def _gpu_hours(plan: Plan) -> dict[str, float]:
+def gpu_hours(plan: Plan) -> dict[str, float]:
     """Estimated hours of each pack on one GPU: as packs there took, else by a large GPU's arithmetic."""
     factor = cost.correction(plan.root / "results" / "timings", "cuda")
     return {pack.id: (pack.seconds * factor if factor else _at_rate(plan, pack)) / 3600 for pack in plan.packs}
