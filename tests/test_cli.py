@@ -163,6 +163,17 @@ def test_the_plan_is_told_before_anything_starts(tmp_path: Path) -> None:
     assert "Tier small: larger" in run("plan", "--tier", "small", folder=tmp_path).stdout
 
 
+def test_a_plan_longer_than_a_day_says_the_hours_on_a_gpu(tmp_path: Path) -> None:
+    toy(tmp_path, ("base: {epochs: 4}", "base: {epochs: 400000, model: 64-2000-2000-10}"))
+    told = run("plan", "--workers", "1", folder=tmp_path).stdout
+    assert "GPU-hours: on one GPU of 20 TFLOP/s" in told
+    row = next(line for line in told.splitlines() if "A study" in line)
+    steps = 1197 // 64 * 400_000
+    arithmetic = 8 * 3 * 2 * (64 * 2000 + 2000 * 2000 + 2000 * 10) * 64 * steps / 2e13
+    calls = 2 * steps * 3 * 2.5e-4  # two packs, three layers
+    assert float(row.split("│")[-2].replace(",", "")) == pytest.approx((arithmetic + calls) / 3600, rel=0.01)
+
+
 @pytest.mark.parametrize("words", ["plan", "prepare digits --out out"])
 def test_a_closed_pipe_ends_quietly(tmp_path: Path, words: str) -> None:
     toy(tmp_path)

@@ -13,6 +13,7 @@ from bnbench import cost
 from bnbench import plan as planning
 from bnbench.data import fingerprint
 from bnbench.files import digest, write_json
+from bnbench.overview import gpu_hours
 from bnbench.params import resolve
 from bnbench.plan import OF_A_RUN, Pack, Plan, Workflow, run_id
 from bnbench.schema import Run
@@ -324,3 +325,16 @@ def test_ten_thousand_runs_are_planned_in_seconds(tmp_path: Path, shapes: int) -
     assert len(record["runs"]) == sum(len(pack.runs) for pack in packs) == 10_000
     assert len(packs) >= shapes
     assert seconds < 3
+
+
+def test_packs_trained_on_a_gpu_correct_the_hours_there(tmp_path: Path) -> None:
+    plan = Plan(toy(tmp_path), root=tmp_path)
+    guessed = gpu_hours(plan)
+    for pack in plan.packs:
+        assert guessed[pack.id] == pytest.approx(
+            cost.seconds(list(pack.runs.values()), plan.resolved.datasets["digits"], 1, cost.GPU_RATE) / 3600
+        )
+    (tmp_path / "results" / "timings").mkdir(parents=True)
+    record = {"cpu": "another", "device": "cuda", "seconds": 3.0, "estimated": 10.0}
+    (tmp_path / "results" / "timings" / "pack.json").write_text(json.dumps(record))
+    assert gpu_hours(plan) == {pack.id: pytest.approx(0.3 * pack.seconds / 3600) for pack in plan.packs}

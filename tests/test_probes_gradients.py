@@ -70,6 +70,7 @@ def test_smoothness_is_that_of_the_loss_along_its_gradient(settings: dict[str, A
         wanted = {
             "loss_lowest": min(losses),
             "loss_highest": max(losses),
+            "loss_spread": max(losses) - min(losses),
             "gradient_change": max(changes),
             "smoothness": max(ratios),
         }

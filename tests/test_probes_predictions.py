@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_score
 from torch import nn
 
 from tests.little import digits, run
@@ -90,9 +90,20 @@ def test_classes_are_the_confusion_matrix_of_the_kept_weights() -> None:
     seen = watched(settings, 10 * best)
     predicted = seen.nets[10 * best](images(digits().test)).argmax(1)
     wanted = confusion_matrix(LABELS, predicted)
-    for row in seen.rows("classes"):
+    counted = seen.rows("classes", quantity="images")
+    for row in counted:
         assert row["value"] == pytest.approx(wanted[row["item"], int(row["at"])], abs=1)
         assert row["step"] == 10 * best
-    counts = torch.tensor([row["value"] for row in seen.rows("classes")]).view(10, 10)
+    counts = torch.tensor([row["value"] for row in counted]).view(10, 10)
     assert counts.sum(1).tolist() == torch.bincount(LABELS).tolist()
     assert float(counts.diagonal().sum()) / 360 == pytest.approx(seen.outcome.result["test_accuracy"])
+
+
+def test_accuracies_of_classes_and_their_mean_are_recalls() -> None:
+    seen = watched(run(**SMALL, model="64-12-10", probes=["classes"]), 20)
+    predicted = seen.nets[20](images(digits().test)).argmax(1)
+    told = [row["value"] for row in seen.rows("classes", quantity="accuracy")]
+    assert told == pytest.approx(recall_score(LABELS, predicted, average=None), abs=1.5 / 30)
+    mean = seen.value("classes", quantity="mean_accuracy")
+    assert mean == pytest.approx(balanced_accuracy_score(LABELS, predicted), abs=0.005)
+    assert mean == pytest.approx(sum(told) / 10)

@@ -21,11 +21,19 @@ class Scale:
     high: float
     log: bool
 
-    def lowered(self, share: float) -> float:
-        """The lower limit that leaves `share` of the axis free below `low`."""
-        low, high = (math.log10(self.low), math.log10(self.high)) if self.log else (self.low, self.high)
-        limit = low - (high - low) * share / (1 - share)
-        return 10**limit if self.log else limit
+    def lowered(self, below: float, above: float = 0.0) -> float:
+        """The lower limit that leaves shares of the axis free below `low` and above `high`."""
+        return self._moved(self.low, -below / (1 - below - above))
+
+    def raised(self, below: float, above: float) -> float:
+        """The upper limit that does."""
+        return self._moved(self.high, above / (1 - below - above))
+
+    def _moved(self, end: float, spans: float) -> float:
+        """`end` moved by so many lengths of the axis."""
+        if not self.log:
+            return end + (self.high - self.low) * spans
+        return float(10 ** (math.log10(end) + math.log10(self.high / self.low) * spans))
 
 
 def scale(points: pd.DataFrame, y: str, log: bool | None = None) -> Scale:
@@ -52,11 +60,11 @@ def scale(points: pd.DataFrame, y: str, log: bool | None = None) -> Scale:
     return Scale(low - room, high + room, log=False)
 
 
-def set_y(ax: Axes, found: Scale, y: str, strip: float = 0.0) -> None:
-    """Put the scale on the shared y axis, leaving `strip` of it free at the bottom."""
+def set_y(ax: Axes, found: Scale, y: str, strip: float = 0.0, top: float = 0.0) -> None:
+    """Put the scale on the shared y axis, leaving shares of it free: `strip` at the bottom, `top` above."""
     if found.log:
         ax.set_yscale("log")
-    ax.set_ylim(found.lowered(strip), found.high)
+    ax.set_ylim(found.lowered(strip, top), found.raised(strip, top))
     ticks = ticks_between(found, y)
     ax.yaxis.set_major_locator(FixedLocator(ticks))
     ax.yaxis.set_minor_locator(NullLocator())

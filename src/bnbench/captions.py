@@ -5,11 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from bnbench import labels
+from bnbench import confusion, labels
 from bnbench.hyperplanes import share
 from bnbench.markdown import escape, strong
 from bnbench.points import PLACES, STOPPED, column, facets, lines, x_column
 from bnbench.predictions import STATISTICS, share_right
+from bnbench.remarks import named, remarks
 from bnbench.schema import Figure
 from bnbench.tables import settings
 
@@ -21,15 +22,11 @@ def caption(points: pd.DataFrame, options: Figure) -> str:
     return f"{strong(labels.sentence(options.title))}{escape('.')} {text}"
 
 
-def named(options: Figure) -> list[str]:
-    """The names of what is drawn."""
-    return options.y if isinstance(options.y, list) else [labels.quantity(options.y, options.probe)]
-
-
 def _means(points: pd.DataFrame, options: Figure) -> list[str]:
     """Of curves and sweeps: what is drawn, where the best is, what failed. Of several measures the last one counts."""
     shown = points[points["measure"] == points["measure"].iloc[-1]] if "measure" in points else points
-    return [say(shown, options) for say in (_drawn, _cut, _stopped, _best, _failed)]
+    before = [say(shown, options) for say in (_drawn, _cut, _stopped, _best)]
+    return [*before, *remarks(shown, options), _failed(shown, options)]
 
 
 def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
@@ -43,7 +40,10 @@ def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
         if len(seen):
             low, high = labels.metric(y, seen.min()), labels.metric(y, seen.max())
             said.append(f"{labels.sentence(where)}: from {low} to {high}.")
-    return said
+    lost = int(points["n_diverged"].sum() + points["n_other"].sum())
+    total = int(totals.sum())
+    marked = "; crossed squares say how many, hatched ones have no other runs" if lost else ""
+    return [*said, f"{labels.number(lost)} of {labels.number(total)} runs diverged or failed{marked}."]
 
 
 def _ridges(points: pd.DataFrame, options: Figure) -> list[str]:
@@ -126,6 +126,7 @@ SAID: dict[str, Callable[[pd.DataFrame, Figure], list[str]]] = {
     "hyperplanes": _hyperplanes,
     "predictions": _predictions,
     "networks": _networks,
+    "confusion": confusion.said,
 }
 
 

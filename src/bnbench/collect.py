@@ -36,6 +36,7 @@ RUNS_TYPES: dict[str, pa.DataType] = {
     "parameters": pa.int64(),
     "span": pa.int64(),
     **dict.fromkeys(RESULTS, pa.float64()),
+    "generalisation_gap": pa.float64(),  # training minus test accuracy
     "torch": pa.string(),
     "cpu": pa.string(),
     "device": pa.string(),
@@ -244,11 +245,18 @@ def runs_table(plan: dict[str, Any], outcomes: dict[str, Outcome]) -> pd.DataFra
             row |= settings(outcome.config) | {"network": notation.kind(outcome.config["model"])}
             row |= vars(outcome.environment)
             row |= {column: getattr(outcome, column) for column in (*OUTCOME_COLUMNS, *RESULTS)}
+            row["generalisation_gap"] = _gap(outcome)
             row["span"] = span(row["norm"], row["batch_size"], row["norm_parts"])
             for column, values in rows.items():
                 values.append(row[column])
     frame = pd.DataFrame(rows)
     return frame.sort_values(["study", *CONFIG, "run_id"], na_position="first", ignore_index=True)
+
+
+def _gap(outcome: Outcome) -> float | None:
+    if outcome.train_accuracy is None or outcome.test_accuracy is None:
+        return None
+    return outcome.train_accuracy - outcome.test_accuracy
 
 
 def history_table(histories: dict[str, History]) -> pd.DataFrame:

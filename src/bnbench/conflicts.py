@@ -16,8 +16,9 @@ FIRST_GRADIENTS = 10  # the step that the probe of that name looks at first
 MEASURES = (
     *("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy"),
     *("official_loss", "official_accuracy"),
-    *("epochs", "best_epoch", "learning_rate"),
+    *("generalisation_gap", "epochs", "best_epoch", "learning_rate"),
 )
+RANGED = ("learning_rate", "batch_size")  # settings of which a usable range is told
 PLACES = ("step", "epoch", "part", "layer", "quantity", "item")  # where a probe's row was taken
 MAX_RUNS = 100_000  # a study: more is a slip of the pen
 
@@ -67,6 +68,7 @@ def check_figure(document: Document, own: Key, figure: Figure, probes: set[str])
         UserError: a name is missing, or is no setting, no column, no probe of the study.
     """
     needed = {"curves": ("y",), "sweep": ("y", "x"), "heatmap": ("y", "x", "against"), "ridges": ("probe",)}
+    needed["confusion"] = ("probe",)
     for name in needed.get(figure.kind, ()):
         if getattr(figure, name) is None:
             example = {"y": "test_accuracy", "x": "learning_rate", "against": "batch_size", "probe": "outputs"}[name]
@@ -79,6 +81,9 @@ def check_figure(document: Document, own: Key, figure: Figure, probes: set[str])
         if value is not None and value not in (known if not curve_x else ("epoch", "step")):
             where, near = document.where((*own, name)), nearest(value, known)
             raise UserError(f"{where}: {value!r} is no setting of a run; known are {', '.join(known)}{near}")
+    if figure.within is not None and (figure.kind != "sweep" or figure.x not in RANGED):
+        where, rule = document.where((*own, "within")), f"within is for sweeps with x: {' or x: '.join(RANGED)}"
+        raise UserError(f"{where}: {rule}, not for a {figure.kind} of {figure.x}; leave it out")
     check_measure(document, own, figure, probes)
 
 

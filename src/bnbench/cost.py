@@ -30,6 +30,9 @@ CALLS_SHARE, NOMINAL_RATE = 0.05, 1e11
 WIDEST, NARROWEST, CACHES = 32, 8, 8
 # small products and convolutions, norms and activations run below the rate of large products: seen 0.2 to 0.5
 EFFICIENCY = 0.3
+# fp32 operations a second of one large GPU: a guess, 0.3 of the 67e12 that an H200 is sold with; what packs took on
+# a GPU replaces it
+GPU_RATE = 2e13
 START_SECONDS = 3.0  # a worker's imports
 
 # Peak resident memory, fitted to seven shapes from 400 to 3,700 MiB on a CPU with torch 2.13: 0.87 to 1.08 of what
@@ -93,13 +96,20 @@ def width(run: Run, dataset: Dataset) -> int:
     return min(enough, WIDEST, max(fit, NARROWEST))
 
 
-def seconds(runs: list[Run], dataset: Dataset, times: int = 1) -> float:
-    """Estimated time of a pack of `runs` in one worker, before the machine's own correction."""
+def seconds(runs: list[Run], dataset: Dataset, times: int = 1, operations: float | None = None) -> float:
+    """Estimated time of a pack of `runs` in one worker, before the machine's own correction.
+
+    Args:
+        runs: of one shape.
+        dataset: theirs.
+        times: how many times as large their augmentation makes the training set.
+        operations: that the worker does a second; None: those of this machine's processor.
+    """
     run = runs[0]
     count = steps(run, dataset, times)
     layers = len(notation.parse(run.model).layers)
     arithmetic = len(runs) * 3 * flops(run.model, dataset.shape) * count * run.batch_size
-    return count * layers * LAYER_SECONDS + arithmetic / (EFFICIENCY * rate())
+    return count * layers * LAYER_SECONDS + arithmetic / (operations or EFFICIENCY * rate())
 
 
 def outputs(model: str, shape: notation.Shape) -> list[int]:

@@ -9,9 +9,11 @@ import pandas as pd
 
 from bnbench import behind, labels, published
 from bnbench.markdown import escape, heading, image, table
-from bnbench.points import Source
+from bnbench.points import POINTS, Source
 from bnbench.results import result
+from bnbench.schema import Figure
 from bnbench.tables import CONFIG
+from bnbench.usable import margin, table_rows
 
 TITLE = "What batch normalisation really does"
 HIDDEN = r"C.*\dD-"  # a conv net with a hidden dense layer
@@ -150,6 +152,21 @@ def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
     return [heading(3, "Published and here", f"{anchor}-published"), *parts, f"{escape(note)} {_way(anchor)}"]
 
 
+def usable_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
+    """The usable ranges that the study's figures show."""
+    parts = []
+    for raw in inputs.plan["studies"][name]["figures"].values():
+        options = Figure.model_validate(raw)
+        if options.within is None:
+            continue
+        points = labels.titled(
+            POINTS[options.kind](Source.read(inputs.tables, inputs.plan, name), options), inputs.titles
+        )
+        rule = f"Usable: no run fails, and the mean is at most {margin(options)} from the best of its row."
+        parts += [table(*table_rows(points, options), numbers=2), escape(rule)]
+    return [heading(3, "Usable ranges", f"{anchor}-usable"), *parts] if parts else []
+
+
 def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """The study's figures with their captions."""
     parts = []
@@ -238,4 +255,11 @@ StudySection = Callable[[Inputs, str, str], list[str]]
 SECTIONS: tuple[Section, ...] = (
     *(overview, studies, data_sets, augmentations, environment, reproduce, words, behind_rows),
 )
-STUDY: tuple[StudySection, ...] = (question, setting_tables, result_table, published_values, study_figures)
+STUDY: tuple[StudySection, ...] = (
+    question,
+    setting_tables,
+    result_table,
+    published_values,
+    usable_values,
+    study_figures,
+)

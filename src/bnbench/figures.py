@@ -14,6 +14,7 @@ from matplotlib.figure import Figure as Drawing
 from bnbench import labels
 from bnbench import tables as store_tables
 from bnbench.captions import caption
+from bnbench.confusion import draw_confusion
 from bnbench.contact import contact_caption, draw_contact
 from bnbench.curves import draw_curves
 from bnbench.data import Augmented
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame, Figure], Drawing]] = {
     "hyperplanes": draw_hyperplanes,
     "predictions": draw_predictions,
     "networks": draw_networks,
+    "confusion": draw_confusion,
 }
 SUFFIXES = ("svg", "png", "csv", "md")
 WORTH = 4  # figures that take as long to draw as a process to start: a second

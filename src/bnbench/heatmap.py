@@ -2,14 +2,17 @@
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure as Drawing
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from bnbench import labels
 from bnbench.panels import arrange, grid, name_panels
 from bnbench.points import column
 from bnbench.schema import Figure
+from bnbench.sweeps import CROSS
 
 WIDEST = 2  # panels side by side
 WRITTEN = 150  # squares of a panel in which the value is still written
@@ -33,7 +36,7 @@ def draw_heatmap(frame: pd.DataFrame, options: Figure) -> Drawing:
     for panel, ax in zip(panels, axes, strict=True):
         table = panel.points.pivot(index=y, columns=x, values="mean") * factor
         table = table.reindex(labels.ordered(y, table.index))[labels.ordered(x, table.columns)]
-        texts = table.map(lambda value: labels.DASH if pd.isna(value) else labels.number(float(f"{value:.3g}")))
+        texts = _texts(panel.points, factor).pivot(index=y, columns=x, values="text").loc[table.index, table.columns]
         sns.heatmap(
             table,
             ax=ax,
@@ -46,7 +49,9 @@ def draw_heatmap(frame: pd.DataFrame, options: Figure) -> Drawing:
             xticklabels=[labels.short(x, value) for value in table.columns],
             yticklabels=[labels.short(y, value) for value in table.index],
         )
+        _hatch(ax, table, texts)
         ax.set(xlabel="", ylabel="")
+        ax.grid(visible=False)
         ax.tick_params(labelleft=panel.place[1] == 0, labelrotation=0)
     name_panels(panels, axes, [""] * len(panels))
     drawing.supxlabel(labels.column(x), fontsize="medium")
@@ -56,6 +61,23 @@ def draw_heatmap(frame: pd.DataFrame, options: Figure) -> Drawing:
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.number(float(f"{value:.3g}"))))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
     return drawing
+
+
+def _texts(points: pd.DataFrame, factor: float) -> pd.DataFrame:
+    """What is written into each square: its mean; below it, how many of its runs diverged or failed."""
+    bad = points["n_diverged"] + points["n_other"]
+    means = [labels.number(float(f"{factor * mean:.3g}")) if pd.notna(mean) else "" for mean in points["mean"]]
+    lost = [f"{CROSS}{b}/{b + n}" if b else "" for b, n in zip(bad, points["n"], strict=True)]
+    texts = ["\n".join(filter(None, pair)) or labels.DASH for pair in zip(means, lost, strict=True)]
+    return points.assign(text=texts)
+
+
+def _hatch(ax: Axes, table: pd.DataFrame, texts: pd.DataFrame) -> None:
+    """Mark the squares without any mean, which are left out otherwise."""
+    for row, place in zip(*np.nonzero(table.isna().to_numpy()), strict=True):
+        ax.add_patch(Rectangle((place, row), 1, 1, fc="#f0f0f0", ec="#cccccc", hatch="////", lw=0, zorder=0.5))
+        if table.size <= WRITTEN:
+            ax.text(place + 0.5, row + 0.5, str(texts.iat[row, place]), ha="center", va="center", fontsize=5.5)
 
 
 def _colours(values: "pd.Series[float]") -> Normalize:

@@ -82,6 +82,9 @@ COLUMNS = {
     "test_accuracy": "Test accuracy",
     "official_loss": "Loss on the published test set",
     "official_accuracy": "Accuracy on the published test set",
+    "generalisation_gap": "Training minus test accuracy",
+    "true_class": "True class",
+    "predicted_class": "Predicted class",
     "n": "Seeds",
     "n_diverged": "Diverged",
     "n_other": "Failed",
@@ -220,7 +223,8 @@ def architecture(model: str) -> str:
 
 def _ranks() -> dict[str, dict[str, int]]:
     fields = Run.model_json_schema()["properties"]
-    return {name: {value: i for i, value in enumerate(field.get("enum", []))} for name, field in fields.items()}
+    ranks = {name: {value: i for i, value in enumerate(field.get("enum", []))} for name, field in fields.items()}
+    return ranks | {"augmentation": {NO_AUGMENTATION: 0}}
 
 
 RANKS = _ranks()

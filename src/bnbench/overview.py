@@ -5,15 +5,24 @@ from rich.table import Table
 from rich.text import Text
 
 from bnbench import cost
-from bnbench.plan import Plan
+from bnbench.plan import Pack, Plan
+
+LONG = 24 * 3600  # seconds from which on a plan also says what a GPU would take
 
 
 def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
-    """Print the plan: runs, packs, done and missing per study; orphans; the estimated time on this machine."""
+    """Print the plan: runs, packs, done and missing per study; orphans; the estimated time on this machine.
+
+    Where that is more than a day, also the hours on one GPU.
+    """
     console = console or Console(highlight=False)
     factor = cost.correction(plan.root / "results" / "timings") or 1.0
     console.print(f"Tier {plan.resolved.tier}: {plan.resolved.about}", markup=False)
-    table = Table("study", "title", "work", "runs", "packs", "done", "missing", "time")
+    on_gpu = gpu_hours(plan)
+    long = sum(pack.seconds for pack in plan.packs) * factor / workers > LONG
+    table = Table(
+        "study", "title", "work", "runs", "packs", "done", "missing", "time", *(["GPU-hours"] if long else [])
+    )
     for column in table.columns[3:]:
         column.justify = "right"
     for study in plan.resolved.studies:
@@ -22,18 +31,42 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
         took = sum(pack.seconds * len(runs & pack.runs.keys()) / len(pack.runs) for pack in packs) * factor / workers
         missing = len(runs - plan.stored)
         numbers = (len(runs), len(packs), len(runs) - missing, missing)
-        table.add_row(study.name, Text(study.study.title), study.study.work, *map(str, numbers), duration(took))
+        shares = (on_gpu[pack.id] * len(runs & pack.runs.keys()) / len(pack.runs) for pack in packs)
+        row = (*map(str, numbers), duration(took), *([f"{sum(shares):,.1f}"] if long else []))
+        table.add_row(study.name, Text(study.study.title), study.study.work, *row)
     missing, total = len(plan.missing), len(plan.runs)
     took = cost.makespan([pack.seconds * factor for pack in plan.packs], workers)
     took += cost.START_SECONDS if missing else 0
     table.add_section()
     sums = (total, len(plan.packs), total - missing, missing)
-    table.add_row("all", "each run once", "", *map(str, sums), duration(took))
+    hours = [f"{sum(on_gpu.values()):,.1f}"] if long else []
+    table.add_row("all", "each run once", "", *map(str, sums), duration(took), *hours)
     console.print(table)
     console.print(f"{workers} workers of one thread on {cost.cpu()}", markup=False)
+    if long:
+        console.print(f"GPU-hours: {_source(plan)}", markup=False)
     if plan.orphaned:
         text = f"{len(plan.orphaned)} orphaned runs in {plan.store}: in the store, but in no study of this tier"
         console.print(text, markup=False)
+
+
+def _source(plan: Plan) -> str:
+    if cost.correction(plan.root / "results" / "timings", "cuda"):
+        return "on one GPU, as fast as those that packs were trained on so far"
+    return f"on one GPU of {cost.GPU_RATE / 1e12:.0f} TFLOP/s in fp32, a guess until packs were trained on one"
+
+
+def gpu_hours(plan: Plan) -> dict[str, float]:
+    """Estimated hours of each pack on one GPU: as packs there took, else by a large GPU's arithmetic."""
+    factor = cost.correction(plan.root / "results" / "timings", "cuda")
+    return {pack.id: (pack.seconds * factor if factor else _at_rate(plan, pack)) / 3600 for pack in plan.packs}
+
+
+def _at_rate(plan: Plan, pack: Pack) -> float:
+    run = next(iter(pack.runs.values()))
+    moved = plan.resolved.augmentations.get(run.augmentation)
+    dataset = plan.resolved.datasets[run.dataset]
+    return cost.seconds(list(pack.runs.values()), dataset, moved.times if moved else 1, cost.GPU_RATE)
 
 
 def duration(seconds: float) -> str:

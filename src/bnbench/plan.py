@@ -42,13 +42,13 @@ PLACES = (
 # The modules whose source decides what a stage makes of its input.
 COLLECT = ("collect.py", "notation.py", "runs.py", "spans.py", "summary.py", "tables.py")
 DRAW = (
-    "architecture.py", "axes.py", "captions.py", "contact.py", "curves.py", "figures.py", "heatmap.py",
+    "architecture.py", "axes.py", "captions.py", "confusion.py", "contact.py", "curves.py", "figures.py", "heatmap.py",
     "hyperplanes.py", "labels.py", "look.py", "markdown.py", "networks.py", "panels.py", "points.py",
-    "predictions.py", "ridges.py", "summary.py", "sweeps.py", "tables.py",
+    "predictions.py", "remarks.py", "ridges.py", "summary.py", "sweeps.py", "tables.py", "usable.py",
 )  # fmt: skip
 REPORT = (
     "architecture.py", "behind.py", "document.py", "labels.py", "markdown.py", "points.py", "published.py",
-    "report.py", "results.py", "summary.py", "tables.py",
+    "report.py", "results.py", "summary.py", "tables.py", "usable.py",
     "assets/folded.lua", "assets/report.css", "assets/report.html", "assets/report.typ",
 )  # fmt: skip
 

@@ -20,6 +20,8 @@ FACETS = ("row", "col", "hue")
 PLACES = ("step", "epoch", "part", "layer", "quantity", "item", "at")
 # what a probe's `item` counts
 ITEMS = {"neurons": "unit", "percentiles": "percentile", "one_by_one": "images_together", "classes": "true_class"}
+# and what its `at` is, where it is one of several values
+ATS = {"classes": "predicted_class"}
 VALUE = "value"
 STOPPED = "n_stopped"  # runs of a curve that have stopped early
 
@@ -58,8 +60,9 @@ def facets(options: Figure) -> list[str]:
 
 
 def column(name: str, probe: str | None = None) -> str:
-    """A setting's column in the tables; of a probe's rows the name of what its `item` counts."""
-    return ITEMS.get(probe or "", name) if name == "item" else RENAMED.get(name, name)
+    """A setting's column in the tables; of a probe's rows the name of what its `item` counts, its `at` is."""
+    named = {"item": ITEMS, "at": ATS}.get(name, {})
+    return named.get(probe or "", RENAMED.get(name, name))
 
 
 def x_column(options: Figure) -> str:
@@ -119,7 +122,9 @@ def _unmixed(runs: pd.DataFrame, names: list[str]) -> None:
     for name in names:
         if name not in runs:
             raise UserError(f"figures tell runs apart by settings, but {name!r} is none; known are {', '.join(CONFIG)}")
-    places = [name for name in (*PLACES, *ITEMS.values()) if name in runs and name not in ("epoch", "at")]
+    places = [
+        name for name in (*PLACES, *ITEMS.values(), *ATS.values()) if name in runs and name not in ("epoch", "at")
+    ]
     places = places if VALUE in runs else []
     rest = [name for name in (*CELL, *places) if name not in names and runs[name].nunique(dropna=False) > 1]
     if not rest:
@@ -172,8 +177,8 @@ def carried(drawn: pd.DataFrame, by: list[str], x: str, y: str) -> pd.DataFrame:
 
 
 def _named(source: Source, options: Figure) -> pd.DataFrame:
-    """What is measured, a probe's `item` under the name of what it counts."""
-    return measured(source, options).rename(columns={"item": column("item", options.probe)})
+    """What is measured, a probe's `item` and `at` under the names of what they are."""
+    return measured(source, options).rename(columns={name: column(name, options.probe) for name in ("item", "at")})
 
 
 def _probe_curves(source: Source, options: Figure) -> pd.DataFrame:
@@ -212,6 +217,15 @@ def single_points(source: Source, options: Figure) -> pd.DataFrame:
     return found.sort_values(keep[:-1], na_position="first", ignore_index=True)
 
 
+def confusion_points(source: Source, options: Figure) -> pd.DataFrame:
+    """A row per panel and pair of true and predicted class: the share of the true class, mean over seeds."""
+    rows, by = _named(source, options), [*facets(options), "true_class", "predicted_class"]
+    rows = rows[rows["quantity"] == "images"].astype({"true_class": int, "predicted_class": int})
+    _unmixed(rows, by)
+    images = rows.groupby(["run_id", "true_class"])[VALUE].transform("sum")
+    return _tidy(aggregate(rows.assign(share=rows[VALUE] / images), by, ["share"]), by, "share")
+
+
 def network_points(source: Source, options: Figure) -> pd.DataFrame:
     """A row per layer of each distinct network of the runs."""
     runs = chosen(source.runs, options).drop_duplicates("model")
@@ -234,6 +248,7 @@ POINTS: dict[str, Callable[[Source, Figure], pd.DataFrame]] = {
     "hyperplanes": single_points,
     "predictions": single_points,
     "networks": network_points,
+    "confusion": confusion_points,
 }
 
 
@@ -247,7 +262,9 @@ def lines(points: pd.DataFrame, by: list[str]) -> list[tuple[dict[str, Any], pd.
 
 OWN_TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(("mean", "low", "high", VALUE, "at", "epoch"), pa.float64()),
-    **dict.fromkeys((*COUNTS, STOPPED, "step", "layer", "item", *ITEMS.values(), "stage", "parameters"), pa.int64()),
+    **dict.fromkeys(
+        (*COUNTS, STOPPED, "step", "layer", "item", *ITEMS.values(), *ATS.values(), "stage", "parameters"), pa.int64()
+    ),
 }
 
 

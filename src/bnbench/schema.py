@@ -252,7 +252,7 @@ class Measure(Strict):
     where: Annotated[Where, Field(description="only the runs with these values")] = Field(default_factory=Where)
 
 
-FigureKind = Literal["curves", "sweep", "ridges", "heatmap", "hyperplanes", "predictions", "networks"]
+FigureKind = Literal["curves", "sweep", "ridges", "heatmap", "hyperplanes", "predictions", "networks", "confusion"]
 
 
 class Figure(Measure):
@@ -263,7 +263,7 @@ class Figure(Measure):
         Field(
             description="curves: over training; sweep: over a setting; heatmap: over two; ridges: histograms over"
             " training; hyperplanes: first-layer units in a plane of the inputs; predictions: digit by digit;"
-            " networks: layers, shapes, parameters"
+            " networks: layers, shapes, parameters; confusion: true against predicted class"
         ),
     ]
     title: Annotated[str, Field(min_length=1)]
@@ -274,6 +274,10 @@ class Figure(Measure):
     row: Annotated[str | None, Field(description="the setting shown by rows of panels")] = None
     log: Annotated[bool | None, Field(description="a logarithmic y axis; null: where losses span decades")] = None
     low: Annotated[float | None, Field(description="curves: where the y axis begins; null: below all")] = None
+    within: Annotated[
+        Positive | None,
+        Field(description="sweep: mark the range of x in which no run fails and the mean is so near its best"),
+    ] = None
 
 
 class Published(Measure):

@@ -30,11 +30,14 @@ from bnbench.panels import (
 )
 from bnbench.points import x_column
 from bnbench.schema import Figure
+from bnbench.usable import usable_ranges
 
 LOGARITHMIC = {"learning_rate": 10, "batch_size": 2, "images_together": 2}  # setting -> base of its axis
 SHARE_WIDTH = 15  # points that "2/5" takes, with some room
 COUNT_WIDTH = 18  # points that a cross and "2/5" take
 CROSS = "\N{MULTIPLICATION SIGN}"
+NAMES = {"true_class"}  # numbers that only name
+BAR = 7.0  # points between bars of usable ranges
 LINE = 1.35 * SMALL  # points between lines of counts
 
 
@@ -54,8 +57,8 @@ class Places:
 
     @property
     def ordered(self) -> bool:
-        """Whether the values are numbers: only these are joined by lines."""
-        return not any(isinstance(value, str) for value in self.values)
+        """Whether the values are numbers that count something: only these are joined by lines."""
+        return self.name not in NAMES and not any(isinstance(value, str) for value in self.values)
 
     def at(self, values: Iterable[Any], shift: float = 0.0) -> list[float]:
         """Positions of `values`, moved by a share `shift` of the narrowest gap, so that bars do not hide."""
@@ -71,6 +74,8 @@ def draw_sweep(frame: pd.DataFrame, options: Figure) -> Drawing:
 
     Where some runs diverged, the mean of the rest is hollow; how many did stands at the bottom of the panel.
     """
+    if labels.is_accuracy(labels.quantity(options.y, options.probe)):  # a share is never outside 0 to 1
+        frame = frame.assign(low=frame["low"].clip(0, 1), high=frame["high"].clip(0, 1))
     hue, x = facet(options, "hue"), x_column(options)
     places, values = Places(x, labels.ordered(x, frame[x])), values_of(frame, hue)
     styles = looks(hue, values)
@@ -86,8 +91,11 @@ def draw_sweep(frame: pd.DataFrame, options: Figure) -> Drawing:
     _set_x(axes[0], places)
     drawing.supxlabel(labels.column(x), fontsize="medium")
     drawing.supylabel(y_label(labels.quantity(options.y, options.probe)), fontsize="medium")
-    add_legend(drawing, *_legend(frame, hue, values, styles))
-    _mark_failures(drawing, frame, options, list(zip(panels, axes, strict=True)), places)
+    add_legend(drawing, *_legend(frame, options, values, styles))
+    pairs = list(zip(panels, axes, strict=True))
+    strip = _mark_failures(drawing, frame, options, pairs, places)
+    if options.within is not None:
+        _mark_usable(drawing, frame, options, pairs, strip)
     part_labels(drawing, categories=places.base is None)
     return drawing
 
@@ -141,14 +149,18 @@ def _set_x(ax: Axes, places: Places) -> None:
 
 
 def _legend(
-    frame: pd.DataFrame, hue: str | None, values: list[Any], styles: list[Look]
+    frame: pd.DataFrame, options: Figure, values: list[Any], styles: list[Look]
 ) -> tuple[list[Line2D], list[str], str | None]:
-    """Entries for the colours, for hollow points and for the counts at the bottom, as far as they occur."""
+    """Entries for the colours, for usable ranges, hollow points and counts at the bottom, as far as they occur."""
+    hue = facet(options, "hue")
     names, title = legend_names(hue, values) if hue else ([], None)
     handles = [
         Line2D([], [], color=style.colour, linestyle=style.dashes, marker=style.marker, ms=4)
         for style, _ in zip(styles, names, strict=False)
     ]
+    if options.within is not None:
+        handles.append(Line2D([], [], color="#555555", lw=3))
+        names = [*names, "usable"]
     failed = frame[bad(frame) > 0]
     if len(failed):
         first = failed.sort_values("n", ascending=False).iloc[0]
@@ -170,8 +182,8 @@ def _mark_failures(
     options: Figure,
     panels: list[tuple[Panel, Axes]],
     places: Places,
-) -> None:
-    """Put a line of counts for each colour with failures below the data, on grey."""
+) -> float:
+    """Put a line of counts for each colour with failures below the data, on grey; the share that it takes."""
     hue = facet(options, "hue")
     values = values_of(frame, hue)
     failing = [
@@ -183,7 +195,7 @@ def _mark_failures(
     found = scale(frame, y, options.log)
     set_y(panels[0][1], found, y)
     if not failing:
-        return
+        return 0.0
     drawing.draw_without_rendering()  # only now are the panels' heights known
     line = LINE / (72 * panels[0][1].get_window_extent().height / drawing.dpi)
     strip = min(0.6, line * len(failing) + 0.03)
@@ -195,6 +207,28 @@ def _mark_failures(
             points = select(panel.points, hue, value)
             height = (index + 0.55) * (strip - 0.02) / len(failing)
             _count(ax, points[bad(points) > 0], places, height, style)
+    return strip
+
+
+def _mark_usable(
+    drawing: Drawing, frame: pd.DataFrame, options: Figure, panels: list[tuple[Panel, Axes]], strip: float
+) -> None:
+    """Put a bar for each colour's usable range above the data, from its first to its last value."""
+    hue = facet(options, "hue")
+    values = values_of(frame, hue)
+    y = labels.quantity(options.y, options.probe)
+    drawing.draw_without_rendering()  # only now are the panels' heights known
+    line = BAR / (72 * panels[0][1].get_window_extent().height / drawing.dpi)
+    top = line * (len(values) + 1)
+    set_y(panels[0][1], scale(frame, y, options.log), y, strip, top)
+    for panel, ax in panels:
+        for index, (value, style) in enumerate(zip(values, looks(hue, values), strict=True)):
+            found = usable_ranges(select(panel.points, hue, value), options)
+            height = 1 - (index + 0.75) * line
+            for low, high in found[["low", "high"]].dropna().to_numpy(float):
+                across = ax.get_xaxis_transform()
+                ax.plot([low, high], [height] * 2, color=style.colour, lw=3, transform=across, solid_capstyle="butt")
+                ax.plot([low, high], [height] * 2, color=style.colour, marker="|", ms=7, mew=2, lw=0, transform=across)
 
 
 def _count(ax: Axes, points: pd.DataFrame, places: Places, height: float, style: Look) -> None:

@@ -33,8 +33,9 @@ def _surface(pack: Pack, _picked: Tensor) -> Cells:
     """The loss surface of a training batch along its gradient (arXiv 1805.11604, section 3.1).
 
     From the weights of the step, the batch's loss and gradient after plain steps of `MULTIPLES` times the learning
-    rate: lowest and highest loss; the largest change of the gradient; effective smoothness, the largest ratio of
-    that change to the distance (both L2, over all that is learned). Statistics of the batch as in training.
+    rate: lowest and highest loss, and their spread; the largest change of the gradient; effective smoothness, the
+    largest ratio of that change to the distance (both L2, over all that is learned). Statistics of the batch as in
+    training.
     """
     x, target = pack.batch(pack.step)
     values, moving, first = pack.arrays["values"], pack.arrays["moving"], pack.arrays["grads"]
@@ -53,6 +54,7 @@ def _surface(pack: Pack, _picked: Tensor) -> Cells:
     seen = {
         "loss_lowest": loss.amin(0),
         "loss_highest": loss.amax(0),
+        "loss_spread": loss.amax(0) - loss.amin(0),
         "gradient_change": change.amax(0),
         "smoothness": (change / torch.stack(distances)).amax(0),
     }

@@ -114,13 +114,19 @@ POPULATION = Probe(moment="end", part="test", pick=_predicted, cells=_population
 
 
 def _confusion(pack: Pack, picked: Tensor) -> Cells:
-    """How many test images of each class (item) are taken for each class (at)."""
+    """How many test images of each class (item) are taken for each class (at); their accuracies, the mean of these."""
     labels, classes = pack.data["test"].labels.cpu(), pack.data["test"].target.shape[1]
     counts = [torch.bincount(labels * classes + one[:, 0], minlength=classes**2) for one in picked]
-    return [
-        [Cell(float(n), "test", None, "images", place // classes, place % classes) for place, n in enumerate(found)]
-        for found in counts
-    ]
+    return [_by_class(found.view(classes, classes)) for found in counts]
+
+
+def _by_class(counts: Tensor) -> list[Cell]:
+    """Of the counts of true and predicted class; a class without images has no accuracy."""
+    table = counts.tolist()
+    cells = [Cell(float(n), "test", None, "images", i, j) for i, row in enumerate(table) for j, n in enumerate(row)]
+    shares = {i: row[i] / sum(row) for i, row in enumerate(table) if sum(row)}
+    cells += [Cell(share, "test", None, "accuracy", i) for i, share in shares.items()]
+    return [*cells, Cell(sum(shares.values()) / len(shares), "test", None, "mean_accuracy")]
 
 
 CLASSES = Probe(moment="end", part="test", pick=_predicted, cells=_confusion)

@@ -1,0 +1,129 @@
+"""What is seen in a sweep or in curves, in words that follow from the points drawn."""
+
+from typing import Any
+
+import pandas as pd
+
+from bnbench import labels
+from bnbench.points import column, facets, lines, x_column
+from bnbench.schema import Figure
+from bnbench.usable import margin, said, usable_ranges
+
+MANY = 12  # parts of a sentence that are still read
+
+
+def remarks(points: pd.DataFrame, options: Figure) -> list[str]:
+    """Sentences on smallest batches, on two colours side by side, on usable ranges, on medians; "" where none fits."""
+    return [say(points, options) for say in (_smallest, _each, _compared, _usable, _median)]
+
+
+def named(options: Figure) -> list[str]:
+    """The names of what is drawn."""
+    return options.y if isinstance(options.y, list) else [labels.quantity(options.y, options.probe)]
+
+
+def _smallest(points: pd.DataFrame, options: Figure) -> str:
+    """Of a sweep over batch sizes: mean and interval of each colour at the smallest batch."""
+    if options.kind != "sweep" or x_column(options) != "batch_size" or not options.hue:
+        return ""
+    hue, least = column(options.hue, options.probe), points["batch_size"].min()
+    parts = []
+    for values, part in lines(points[points["batch_size"] == least], [n for n in facets(options) if n != hue]):
+        where = ", ".join([f"batch of {least}", *(labels.phrase(name, value) for name, value in values.items())])
+        parts.append(f"{where}: {_listed(part, hue, options)}")
+    return f"{labels.sentence('; '.join(parts))}."
+
+
+def _each(points: pd.DataFrame, options: Figure) -> str:
+    """Of a sweep over norms: mean and interval of each."""
+    if options.kind != "sweep" or x_column(options) != "norm" or options.hue:
+        return ""
+    parts = []
+    for values, part in lines(points, facets(options)):
+        where = ", ".join(labels.phrase(name, value) for name, value in values.items())
+        parts.append(f"{where}: {_listed(part, 'norm', options)}" if where else _listed(part, "norm", options))
+    return f"{labels.sentence('; '.join(parts))}."
+
+
+def _listed(points: pd.DataFrame, name: str, options: Figure) -> str:
+    """Mean and interval for each value of `name`, and which lie wholly above or below that of batch norm."""
+    rows = _in_order(points, name)
+    means = ", ".join(f"{labels.phrase(name, row[name])} {_interval(row, options)}" for row in rows)
+    batch = next((row for row in rows if name == "norm" and row[name] == "batch"), None)
+    if batch is None or pd.isna(batch["low"]):
+        return means
+    sides = {
+        "above": [labels.phrase(name, row[name]) for row in rows if row["low"] > batch["high"]],
+        "below": [labels.phrase(name, row[name]) for row in rows if row["high"] < batch["low"]],
+    }
+    apart = [f"{labels.joined(names)} {side}" for side, names in sides.items() if names]
+    told = f"{' and '.join(apart)} that of batch norm, wholly" if apart else "all overlap that of batch norm"
+    return f"{means} (intervals: {told})"
+
+
+def _in_order(points: pd.DataFrame, name: str) -> list["pd.Series[Any]"]:
+    order = {value: place for place, value in enumerate(labels.ordered(name, points[name]))}
+    return sorted((row for _, row in points.iterrows()), key=lambda row: order[row[name]])
+
+
+def _interval(row: "pd.Series[Any]", options: Figure) -> str:
+    """A mean and half its interval."""
+    y = named(options)[-1]
+    if pd.isna(row["mean"]):
+        return "none left"
+    half = row["high"] - row["mean"]
+    if labels.is_accuracy(y):
+        return f"{100 * row['mean']:.1f}" + ("" if pd.isna(half) else f" ± {100 * half:.1f}") + " %"
+    return f"{row['mean']:.3g}" + ("" if pd.isna(half) else f" ± {half:.2g}")
+
+
+def _compared(points: pd.DataFrame, options: Figure) -> str:
+    """Of a sweep in two colours: at how many places which one is higher, and with intervals apart."""
+    if options.kind != "sweep" or not options.hue:
+        return ""
+    hue = column(options.hue, options.probe)
+    values = labels.ordered(hue, points[hue])
+    if len(values) != 2:
+        return ""
+    places = list(dict.fromkeys([x_column(options), *(name for name in facets(options) if name != hue)]))
+    one, other = (points[points[hue] == value] for value in reversed(values))
+    both = one.merge(other, on=places, suffixes=("_one", "_other")).dropna(subset=["mean_one", "mean_other"])
+    if both.empty:
+        return ""
+    higher, apart = both["mean_one"] > both["mean_other"], both["low_one"] > both["high_other"]
+    lower, below = both["mean_one"] < both["mean_other"], both["high_one"] < both["low_other"]
+    name = labels.sentence(labels.phrase(hue, values[1]))
+    return (
+        f"{name} is higher than {labels.phrase(hue, values[0])} at {higher.sum()} of {len(both)} places"
+        f" ({apart.sum()} with intervals apart), lower at {lower.sum()} ({below.sum()})."
+    )
+
+
+def _usable(points: pd.DataFrame, options: Figure) -> str:
+    """The usable range of each line, and what usable means."""
+    if options.within is None:
+        return ""
+    parts = []
+    for _, row in usable_ranges(points, options).iterrows():
+        where = ", ".join(labels.phrase(name, row[name]) for name in facets(options))
+        parts.append(f"{where}: {said(row)}" if where else said(row))
+    x = labels.column(x_column(options)).lower()
+    rule = f"no run fails and the mean is at most {margin(options)} from the line's best"
+    ranges = labels.sentence("; ".join(parts))
+    return f"Bars at the top: the usable {x}, where {rule}, on either side of that best. {ranges}."
+
+
+def _median(points: pd.DataFrame, options: Figure) -> str:
+    """Of curves of what a probe saw: the median over the steps of each line's means."""
+    if options.kind != "curves" or not options.probe:
+        return ""
+    names = [name for name in facets(options) if points[name].nunique(dropna=False) > 1]
+    parts = []
+    for values, part in lines(points.dropna(subset=["mean"]), names):
+        where = ", ".join(labels.phrase(name, value) for name, value in values.items())
+        parts.append(f"{where} {labels.metric(named(options)[-1], part['mean'].median())}".strip())
+    return (
+        f"Median over the {labels.column(x_column(options)).lower()}s: {'; '.join(parts)}."
+        if len(parts) <= MANY
+        else ""
+    )
