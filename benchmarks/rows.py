@@ -176,7 +176,8 @@ def limit(dtype: str) -> Measure:
 def _bf16() -> bool:
     """Whether the processor multiplies bf16, and torch uses it."""
     flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    return torch.backends.cpu.get_cpu_capability() == "AVX512" and bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", flags))
+    capable = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "NO AVX", "AVX2")
+    return capable and bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", flags))
 
 
 ROWS = {

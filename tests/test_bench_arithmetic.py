@@ -2,15 +2,21 @@
 
 import itertools
 import random
+from pathlib import Path
 
 import pytest
-from benchmarks import table
+from benchmarks import grids, table
 from benchmarks.arithmetic import Measured, difference, disagreement, spread, whole
 from benchmarks.grids import FOLDER, Grid, environment, evenly, key
 from benchmarks.products import products
 
 from bnbench import cost
 from tests import little
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grids, "WORK", tmp_path)
 
 
 def test_a_subset_is_scaled_by_the_number_of_runs() -> None:
@@ -110,6 +116,6 @@ def test_the_limit_counts_the_arithmetic_of_every_run(name: str) -> None:
 
 def test_every_grid_is_read_and_named() -> None:
     names = sorted(path.stem for path in FOLDER.glob("*.yaml"))
-    grids = [Grid.read(name) for name in names]
-    assert [len(grid.runs) for grid in grids[:3]] == [60, 24, 8]
-    assert all(a.title != b.title for a, b in itertools.pairwise(grids))
+    found = [Grid.read(name) for name in names]
+    assert [len(grid.runs) for grid in found[:3]] == [60, 24, 8]
+    assert all(a.title != b.title for a, b in itertools.pairwise(found))

@@ -1,6 +1,10 @@
 """The peers of the benchmark train the same networks: same first weights' distribution, same steps."""
 
 import functools
+import importlib.util
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -8,6 +12,7 @@ import pytest
 import torch
 from benchmarks.grids import layers
 from benchmarks.peers import plain_torch, task
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bnbench.network import Network
@@ -28,6 +33,7 @@ KINDS = [
 ]
 SHAPE = (1, 8, 8)
 STEPS = 4
+Array = NDArray[Any]
 
 
 def told(run: Run) -> task.Run:
@@ -88,54 +94,79 @@ def test_plain_torch_has_the_losses_of_the_same_run(settings: dict[str, Any]) ->
     assert seen == pytest.approx(losses, abs=1e-5)
 
 
-@pytest.mark.parametrize("settings", KINDS)
-def test_jax_has_the_losses_of_the_same_run(settings: dict[str, Any]) -> None:
-    jax = pytest.importorskip("jax")
-    from benchmarks.peers import jax_net
+@pytest.fixture(scope="module")
+def elsewhere() -> Iterator[ProcessPoolExecutor]:
+    """A process for JAX, which warns of every fork after its import."""
+    if not importlib.util.find_spec("jax"):
+        pytest.skip("jax is not installed")
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        yield pool
 
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_jax_has_the_losses_of_the_same_run(settings: dict[str, Any], elsewhere: ProcessPoolExecutor) -> None:
     run, losses, batches, first = ours(tuple(settings.items()))
-    state = jax_net.start(told(run))
-    mine = iter(modules(first))
-    for params in state["params"]:
-        for name in params:
-            if name in ("weight", "gamma"):  # each opens a layer of ours; bias and beta are in the same
-                arrays = next(mine)
-            value = arrays[name]
-            value = value.permute(1, 2, 3, 0).flatten(0, 2) if value.dim() == 4 else value
-            params[name] = value.numpy().reshape(params[name].shape)
-    step = jax.jit(functools.partial(jax_net.step, told(run)))
-    seen = []
-    for x, y in zip(batches[::2], batches[1::2], strict=True):
-        images = x if task.convolves(told(run)) else x.flatten(1)
-        state, loss = step(state, images.numpy(), y.numpy())
-        seen.append(float(loss))
+    arrays = [{name: value.numpy() for name, value in mine.items()} for mine in modules(first)]
+    seen = elsewhere.submit(jax_losses, told(run), arrays, [batch.numpy() for batch in batches]).result()
     assert seen == pytest.approx(losses, abs=1e-5)
 
 
-def weights(peer: str, run: Run) -> list[np.ndarray[Any, Any]]:
-    """A peer's first weights, norms' included."""
-    if peer == "plain torch":
-        return [p.detach().numpy() for p in plain_torch.build(told(run)).parameters()]
-    pytest.importorskip("jax")
+def jax_losses(run: task.Run, arrays: list[dict[str, Array]], batches: list[Array]) -> list[float]:
+    """JAX's losses on these batches from these first weights, ours by layer and name."""
+    import jax
     from benchmarks.peers import jax_net
 
-    return [array for params in jax_net.start(told(run))["params"] for array in params.values()]
+    state, mine = jax_net.start(run), iter(arrays)
+    for params in state["params"]:
+        for name in params:
+            if name in ("weight", "gamma"):  # each opens a layer of ours; bias and beta are in the same
+                layer = next(mine)
+            value = layer[name]
+            value = np.moveaxis(value, 0, -1) if value.ndim == 4 else value
+            params[name] = value.reshape(params[name].shape)
+    step = jax.jit(functools.partial(jax_net.step, run))
+    seen = []
+    for x, y in zip(batches[::2], batches[1::2], strict=True):
+        state, loss = step(state, x if task.convolves(run) else x.reshape(len(x), -1), y)
+        seen.append(float(loss))
+    return seen
 
 
-@pytest.mark.parametrize("peer", ["plain torch", "JAX"])
-@pytest.mark.parametrize("settings", KINDS)
-def test_a_peers_first_weights_are_as_many_and_as_large(settings: dict[str, Any], peer: str) -> None:
+def torch_weights(run: task.Run) -> list[Array]:
+    """Plain PyTorch's first weights, norms' included."""
     torch.manual_seed(0)
+    return [parameter.detach().numpy() for parameter in plain_torch.build(run).parameters()]
+
+
+def jax_weights(run: task.Run) -> list[Array]:
+    """JAX's first weights, norms' included."""
+    from benchmarks.peers import jax_net
+
+    return [np.asarray(array) for params in jax_net.start(run)["params"] for array in params.values()]
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_plain_torch_begins_as_we_do(settings: dict[str, Any]) -> None:
     run = little.run(**settings)
+    begin_alike(run, torch_weights(told(run)))
+
+
+@pytest.mark.parametrize("settings", KINDS)
+def test_jax_begins_as_we_do(settings: dict[str, Any], elsewhere: ProcessPoolExecutor) -> None:
+    run = little.run(**settings)
+    begin_alike(run, elsewhere.submit(jax_weights, told(run)).result())
+
+
+def begin_alike(run: Run, arrays: list[Array]) -> None:
+    """Check that first weights are as many as ours, and as large."""
     network = Network(run, SHAPE)
-    arrays = weights(peer, run)
     assert sum(array.size for array in arrays) == network.parameters
     drawn = [array for array in arrays if array.ndim > 1]
     own = [layer for layer in network.layers if "weight" in layer.weights]
     for array, layer in zip(drawn, own, strict=True):
-        ours = layer.start("weight", 0)
-        assert isinstance(ours, Tensor)
+        first = layer.start("weight", 0)
+        assert isinstance(first, Tensor)
         few = 5 / np.sqrt(2 * array.size)  # five standard errors of a deviation, relative
         assert array.std() == pytest.approx(float(layer.deviation), rel=few)  # type: ignore[attr-defined]
-        assert float(ours.std()) == pytest.approx(float(array.std()), rel=2 * few)
+        assert float(first.std()) == pytest.approx(float(array.std()), rel=2 * few)
         assert abs(array.mean()) < 5 * array.std() / np.sqrt(array.size)
