@@ -17,8 +17,8 @@ RATES = "learning_rate: [0.1, 1]"
 PARAMS: dict[str, tuple[tuple[str, str], str, str]] = {
     "an unknown key": ((BASE, "    base: {epocs: 4}\n"), "epocs", "studies.S.base.epocs: unknown key; known here: "),
     "a wrong type": ((BASE, "    base: {epochs: [4]}\n"), "[4]", "expected a whole number, got [4]"),
-    "a rate in words": ((RATES, "learning_rate: fast"), "fast", "expected a list, as `learning_rate: [\"fast\"]`"),
-    "a base in words": ((BASE, "    base: {learning_rate: fast}\n"), "fast", "expected a number, got 'fast'"),
+    "a rate in words": ((RATES, "learning_rate: swift"), "swift", "expected a list, as `learning_rate: [\"swift\"]`"),
+    "a base in words": ((BASE, "    base: {learning_rate: swift}\n"), "swift", "expected a number, got 'swift'"),
     "an empty axis": ((RATES, "learning_rate: []"), "rate: []", "expected a list of at least 1 value, got []"),
     "an empty grid": (
         ("      product:\n        norm: [none, batch]\n        learning_rate: [0.1, 1]\n        seed: [0, 1]\n",

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 import bnbench
-from bnbench import errors
+from bnbench import cost, errors
 from bnbench.cli import main, parser
 from bnbench.jobs import PackCrashed
+from bnbench.plan import Plan
 from tests.little import ROOT
 from tests.parameters import toy
 
@@ -170,7 +171,7 @@ def test_a_plan_longer_than_a_day_says_the_hours_on_a_gpu(tmp_path: Path) -> Non
     row = next(line for line in told.splitlines() if "A study" in line)
     steps = 1197 // 64 * 400_000
     arithmetic = 8 * 3 * 2 * (64 * 2000 + 2000 * 2000 + 2000 * 10) * 64 * steps / 2e13
-    calls = 2 * steps * 3 * 2.5e-4  # two packs, three layers
+    calls = len(Plan(tmp_path / "params.yaml", root=tmp_path).packs) * steps * 3 * cost.LAYER_SECONDS  # three layers
     assert float(row.split("│")[-2].replace(",", "")) == pytest.approx((arithmetic + calls) / 3600, rel=0.01)
 
 

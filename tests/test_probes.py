@@ -10,6 +10,7 @@ import pytest
 from bnbench import collect, store
 from bnbench.errors import UserError
 from bnbench.pack import Outcome, Pack
+from bnbench.plan import TRAINER_VERSION
 from bnbench.probes import PROBES
 from bnbench.schema import ProbeName, Run
 from bnbench.tables import read, read_csv
@@ -126,7 +127,13 @@ def _collected(folder: Path, runs: list[Run]) -> tuple[dict[str, Any], list[Outc
         store.write(folder / "runs", outcome, "data", "cpu")
     study = {"work": "A", "runs": [outcome.name for outcome in outcomes]}
     configs = {outcome.name: {"config": outcome.run.model_dump()} for outcome in outcomes}
-    plan = {"tier": "quick", "trainer_version": 1, "tables_id": "aa", "studies": {"S": study}, "runs": configs}
+    plan = {
+        "tier": "quick",
+        "trainer_version": TRAINER_VERSION,
+        "tables_id": "aa",
+        "studies": {"S": study},
+        "runs": configs,
+    }
     return plan, outcomes
 
 
