@@ -143,7 +143,7 @@ def test_the_table_of_probes_has_each_number_once_under_its_run(tmp_path: Path) 
     collect.collect(plan, tmp_path / "runs", tmp_path / "tables")
     table = read(tmp_path / "tables", "probes")
     assert set(table["run_id"]) == {outcomes[1].name}
-    assert len(table) == len(outcomes[1].probed) == 2 * 5 + 100
+    assert len(table) == len(outcomes[1].probed) == 2 * 5 + 100 + 10 + 1  # images, accuracies, their mean
     neurons = table[(table["probe"] == "neurons") & (table["step"] == 10)]
     assert neurons["value"].tolist() == [row[-1] for row in outcomes[1].probed if row[0] == "neurons"][:5]
     again = read_csv(tmp_path / "tables" / "probes.csv")
