@@ -70,6 +70,8 @@ def measured(grid: Grid, rows: dict[str, Row], rounds: int, subset: int) -> dict
         done.append({})
         for name, row in rows.items():
             found = row.measure(grid, runs[name], WORKERS)
+            if found.accuracy and len(found.accuracy) != len(runs[name]):
+                sys.exit(f"grid {grid.name}: {name}: {len(found.accuracy)} records of {len(runs[name])} runs")
             done[-1][name] = found
             print(f"grid {grid.name}, round {number}: {name}: {found.wall:.1f} s", file=sys.stderr, flush=True)
     keys = {name: [key(run.model_dump()) for run in grid.runs.values() if row.takes(run)] for name, row in rows.items()}
