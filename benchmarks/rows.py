@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import re
 import shutil
 import subprocess
 import time
@@ -13,13 +12,12 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from benchmarks.arithmetic import Measured
 from benchmarks.grids import WORK, Grid, environment, key
 from benchmarks.products import products
 from bnbench import cost
 from bnbench.files import read_json, write_json
+from bnbench.precision import bf16
 from bnbench.schema import Run
 
 Command = list[str]
@@ -173,13 +171,6 @@ def limit(dtype: str) -> Measure:
     return measure
 
 
-def _bf16() -> bool:
-    """Whether the processor multiplies bf16, and torch uses it."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    capable = torch.backends.cpu.get_cpu_capability() not in ("DEFAULT", "NO AVX", "AVX2")
-    return capable and bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", flags))
-
-
 ROWS = {
     "plain torch": Row(peer("plain_torch"), alone=True),
     "Lightning": Row(peer("lightning_module"), alone=True, module="lightning"),
@@ -189,5 +180,5 @@ ROWS = {
     "bnbench": Row(workflow(), grids="abcd"),
     "bnbench train": Row(packs, grids="abcd"),
     "limit, fp32": Row(limit("float32")),
-    **({"limit, bf16": Row(limit("bfloat16"))} if _bf16() else {}),
+    **({"bnbench fast": Row(workflow(precision="fast")), "limit, bf16": Row(limit("bfloat16"))} if bf16("cpu") else {}),
 }

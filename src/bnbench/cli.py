@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bnbench import stages
 from bnbench.errors import UserError
 from bnbench.files import read_record, write_json
 
@@ -17,7 +18,8 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 done, 2 to 4 see `errors`, 75 go on by starting again)."""
     arguments = parser().parse_args(argv)
     try:
-        result: int | None = arguments.run(arguments)
+        with stages.noted(arguments.command):
+            result: int | None = arguments.run(arguments)
         sys.stdout.flush()  # so that a closed pipe is noticed here
     except UserError as error:
         print(f"bnbench {arguments.command}: {error}", file=sys.stderr)

@@ -7,6 +7,8 @@ modification times or on a tool's memory.
 
 import contextlib
 import os
+import sys
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bnbench import cost, devices
+from bnbench import cost, devices, stages
 from bnbench.cluster import Cluster
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.errors import UserError
@@ -278,6 +280,8 @@ class Workflow:
         self.cores = cores or os.cpu_count() or 1
         self.device = str(config.get("device", "cpu"))
         self._jobs: dict[str, list[dict[str, Any]]] = {}
+        self.begun = time.time()
+        self.notes = self.work / "stages" / f"{os.getpid()}.jsonl"
         with _told_alone():
             self.plan = Plan(params, config.get("tier"), root)
             for place in PLACES:
@@ -369,7 +373,7 @@ class Workflow:
         return sorted(marks)
 
     def begin(self) -> None:
-        """On a cluster: check with Slurm that the jobs can be submitted, and end what an earlier start left there.
+        """Ask the stages for their times; on a cluster check that the jobs can be submitted, end what an old start left.
 
         Raises:
             SystemExit: they cannot; with the reason and the remedy.
@@ -384,6 +388,16 @@ class Workflow:
             for path in (self.work / "jobs").iterdir() if names else ():
                 if path.stem not in names:  # of an earlier start, whose jobs are over
                     path.unlink(missing_ok=True)
+
+        self.notes.parent.mkdir(parents=True, exist_ok=True)
+        os.environ[stages.NOTES] = str(self.notes.absolute())
+
+    def end(self) -> None:
+        """Tell how long this start and its stages took, where there was something to do."""
+        if stages.NOTES not in os.environ:
+            return
+        print(stages.told(self.notes, self.begun, time.time()), file=sys.stderr)
+        self.notes.unlink(missing_ok=True)
 
     @property
     def workers(self) -> int:
