@@ -373,7 +373,7 @@ class Workflow:
         return sorted(marks)
 
     def begin(self) -> None:
-        """Ask the stages for their times; on a cluster check that the jobs can be submitted, end what an old start left.
+        """Ask the stages for their times; on a cluster check that jobs can be submitted, end what an old start left.
 
         Raises:
             SystemExit: they cannot; with the reason and the remedy.
