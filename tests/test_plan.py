@@ -181,6 +181,19 @@ def test_packs_are_wide_where_calls_take_long_and_narrow_where_arithmetic_does(t
     assert cost.WIDEST == small >= dense >= cost.NARROWEST > conv == 1
 
 
+def test_a_pack_that_would_not_fit_a_workers_memory_is_split(tmp_path: Path) -> None:
+    plan = many(tmp_path)
+    widest = max(pack.memory for pack in plan.packs)
+    tight = many(tmp_path)
+    tight.memory = (widest + cost.PROCESS_MIB) / 2
+    assert len(tight.packs) > len(plan.packs)
+    assert max(pack.memory for pack in tight.packs) <= tight.memory
+    assert sorted(name for pack in tight.packs for name in pack.runs) == sorted(plan.runs)
+    none = many(tmp_path)
+    none.memory = 1  # less than any process takes: run by run
+    assert {len(pack.runs) for pack in none.packs} == {1}
+
+
 def test_the_longest_pack_comes_first(tmp_path: Path) -> None:
     packs = many(tmp_path).packs
     seconds = [pack.seconds for pack in packs]

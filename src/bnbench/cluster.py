@@ -66,6 +66,12 @@ class Cluster:
         """Packs that a job trains at once: a core each, or one on its GPU."""
         return self.partition.cpus if self.device == "cpu" else 1
 
+    @property
+    def memory(self) -> float:
+        """MiB of a pack, so that a job may train as many at once as it has workers for."""
+        whole = (self.partition.mem_mb - SNAKEMAKE_MIB) / MEMORY_MARGIN - cost.PROCESS_MIB
+        return whole / self.workers - self.partition.process_mb
+
     def jobs(self, packs: "Sequence[Pack]") -> "list[list[Pack]]":
         """Packs in jobs of about the target's length, those of like memory together."""
         total = sum(pack.seconds for pack in packs) * self.factor / self.workers

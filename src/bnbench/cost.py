@@ -5,6 +5,7 @@ error is then corrected by what packs trained on this machine, or on a cluster's
 """
 
 import math
+import os
 import platform
 import statistics
 import time
@@ -162,6 +163,11 @@ def memory(runs: list[Run], dataset: Dataset, times: int = 1) -> float:
     training = run.batch_size * (image + LIVE_TRAINING * sum(sizes))
     evaluating = chunk * (image + LIVE_EVALUATING * max(sizes))
     return PROCESS_MIB + (data + len(runs) * (weights + 4 * max(training, evaluating))) / 2**20
+
+
+def memory_here() -> float:
+    """This machine's memory in MiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
 
 
 def makespan(seconds: list[float], workers: int) -> float:

@@ -91,6 +91,7 @@ class Plan:
 
     def __init__(self, params: Path, tier: str | None = None, root: Path = Path()) -> None:
         self.resolved: Resolved = resolve(params, tier)
+        self.memory = cost.memory_here() / (os.cpu_count() or 1)  # MiB of a worker
         self.params = params
         self.root = root
         self.keys = {name: fingerprint(dataset) for name, dataset in self.resolved.datasets.items()}
@@ -142,8 +143,16 @@ class Plan:
         shapes: dict[bytes, dict[str, Run]] = defaultdict(dict)
         for name, run in self.missing.items():
             shapes[canonical(run.model_dump(exclude=OF_A_RUN))][name] = run
-        packs = [self._pack(part) for runs in shapes.values() for part in parts(runs, self._width(runs))]
-        return sorted(packs, key=lambda pack: -pack.seconds)
+        cut = [part for runs in shapes.values() for part in parts(runs, self._width(runs))]
+        return sorted((pack for part in cut for pack in self._fitting(part)), key=lambda pack: -pack.seconds)
+
+    def _fitting(self, runs: dict[str, Run]) -> list[Pack]:
+        """The runs as a pack; as halves, and theirs, where it would not fit a worker's memory."""
+        pack, items = self._pack(runs), list(runs.items())
+        if pack.memory <= self.memory or len(items) == 1:
+            return [pack]
+        half = len(items) // 2
+        return [part for side in (items[:half], items[half:]) for part in self._fitting(dict(side))]
 
     def _width(self, runs: dict[str, Run]) -> int:
         run = next(iter(runs.values()))
@@ -287,6 +296,7 @@ class Workflow:
             for place in PLACES:
                 check_folder(root / place)
             self.cluster = Cluster.read(config, root / "results" / "timings")
+            self.plan.memory = self.cluster.memory if self.cluster else cost.memory_here() / self.cores
             if main:
                 self._check()
 
