@@ -96,7 +96,7 @@ def dvc_lock(root: Path) -> Iterator[Finding]:
 def run_store(root: Path) -> Iterator[Finding]:
     """Every run is whole and as it was written; what a killed process left is named."""
     versions, sources = dict[int, int](), provenance_sources(root)
-    others = 0
+    others, mine = 0, {provenance.trainer_source()}
     for folder in sorted((root / "results" / "runs").glob("*")):
         if hidden := HIDDEN.match(folder.name):
             if not _being_trained(root, hidden[1]):
@@ -111,7 +111,7 @@ def run_store(root: Path) -> Iterator[Finding]:
         if record["run_id"] != folder.name:
             yield Finding(f"{folder} holds run {record['run_id']}", f"rm -r {folder}")
         versions[record["trainer_version"]] = versions.get(record["trainer_version"], 0) + 1
-        others += bool(sources.get(folder.name, {provenance.trainer_source()}) - {provenance.trainer_source()})
+        others += bool(sources.get(folder.name, mine) - mine)
     for version, count in versions.items():
         if version != TRAINER_VERSION:
             what = (
