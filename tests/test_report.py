@@ -219,6 +219,15 @@ def test_results_of_very_many_cells_keep_the_best_by_validation(folder: Path) ->
     assert "learning rate of best mean validation accuracy" in found.note
 
 
+def test_a_studys_runs_stand_where_its_tables_lead_in_whatever_order(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnbench.labels.natural", lambda name: -ord(name[0]))
+    html = (again(folder, make_plan(), tmp_path) / "report.html").read_text()
+    headings = dict(re.findall(r'id="(study-\d(?:-runs)?)"[^>]*>(?:<h\d[^>]*>)?([A-E]\d):', html))
+    assert headings == {"study-1": "E1", "study-2": "A1", "study-1-runs": "E1", "study-2-runs": "A1"}
+
+
 def test_every_row_leads_to_its_runs(folder: Path, tmp_path: Path) -> None:
     plan = make_plan()
     value = {"what": "A1 with batch norm", "y": "test_accuracy", "where": {"norm": "batch"}, "value": 0.98}

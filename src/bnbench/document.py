@@ -181,8 +181,8 @@ def behind_rows(inputs: Inputs) -> list[str]:
     parts = [heading(2, "The runs behind each row", "runs")]
     parts.append("The beginning of a run's id is enough to ask where it comes from, and whether it comes out the same:")
     parts.append("    bnbench explain RUN\n    bnbench explain RUN --check")
-    for index, (name, study) in enumerate(sorted(inputs.plan["studies"].items())):
-        runs = inputs.runs[inputs.runs["study"] == name]
+    for index, name in enumerate(in_order(inputs)):
+        study, runs = inputs.plan["studies"][name], inputs.runs[inputs.runs["study"] == name]
         parts.append(heading(3, f"{name}: {study['title']}", f"study-{index + 1}-runs"))
         parts += behind.lists(study, runs, inputs.titles)
     return parts
