@@ -23,8 +23,8 @@ from typing import Any
 import orjson
 
 from bnbench.collect import RESULTS
-from bnbench.plan import Workflow
 from bnbench.runs import conclude
+from bnbench.workflow import Workflow
 
 ROOT = Path(__file__).parent.parent
 ROWS = 20  # evaluations of a run

@@ -14,9 +14,10 @@ from bnbench.data import augmented_fingerprint
 from bnbench.errors import UserError
 from bnbench.figures import draw
 from bnbench.params import resolve
-from bnbench.plan import Plan, Workflow
+from bnbench.plan import Plan
 from bnbench.prepare import prepare
 from bnbench.report import write
+from bnbench.workflow import Workflow
 from tests.parameters import line_of, refusal, toy
 from tests.store import fill_store, make_plan
 from tests.test_augment import definition

@@ -11,7 +11,7 @@ import pytest
 from bnbench.collect import collect
 from bnbench.figures import draw
 from bnbench.files import write_json
-from bnbench.plan import Workflow
+from bnbench.workflow import Workflow
 from tests.parameters import toy
 from tests.shell import SECONDS, bnbench, contents, namespace, no_temporaries, spent, with_mirror
 from tests.store import fill_store, make_plan

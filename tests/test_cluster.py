@@ -10,8 +10,9 @@ import pytest
 from bnbench import cost, files, slurm_status
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
-from bnbench.plan import Pack, Workflow
+from bnbench.plan import Pack
 from bnbench.site import Site
+from bnbench.workflow import Workflow
 from tests.little import ROOT, run
 
 SITE = """

@@ -15,8 +15,9 @@ from bnbench.data import fingerprint
 from bnbench.files import digest, write_json
 from bnbench.overview import gpu_hours
 from bnbench.params import resolve
-from bnbench.plan import OF_A_RUN, Pack, Plan, Workflow, run_id
+from bnbench.plan import OF_A_RUN, Pack, Plan, run_id
 from bnbench.schema import Run
+from bnbench.workflow import Workflow
 from tests.little import run
 from tests.parameters import toy
 

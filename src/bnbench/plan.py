@@ -5,25 +5,17 @@ trainer's version; tables, figures and report carry the hash of what they were m
 modification times or on a tool's memory.
 """
 
-import contextlib
 import os
-import sys
-import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from math import ceil
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
-from bnbench import cost, devices, stages
-from bnbench.cluster import Cluster
+from bnbench import cost
 from bnbench.data import augmented_fingerprint, fingerprint
-from bnbench.errors import UserError
-from bnbench.files import canonical, check_folder, digest, read_json, source_digest, write_json
+from bnbench.files import canonical, digest, source_digest
 from bnbench.params import Resolved, resolve
 from bnbench.schema import NO_AUGMENTATION, Run
 
@@ -32,14 +24,6 @@ TRAINER_VERSION = 2
 
 # What may differ between the runs of a pack; all else is their shape.
 OF_A_RUN = {"seed", "learning_rate"}
-
-# Folders that the workflow writes to. Snakemake's own error where one cannot be written has no remedy.
-PLACES = (
-    *("data", "data/raw", "data/prepared", "results", "results/runs", "results/timings", "results/provenance"),
-    "results/tables",
-    *("reports", "reports/figures", "reports/identity", ".bnbench", ".bnbench/jobs", ".bnbench/plans"),
-    *(".bnbench/collected", "logs"),
-)
 
 # The modules whose source decides what a stage makes of its input.
 COLLECT = ("collect.py", "notation.py", "runs.py", "spans.py", "summary.py", "tables.py")
@@ -249,225 +233,3 @@ def parts(runs: dict[str, Run], width: int) -> list[dict[str, Run]]:
         edges = [round(i * len(items) / count) for i in range(count + 1)]
         cut += [dict(items[a:b]) for a, b in pairwise(edges)]
     return cut
-
-
-@contextlib.contextmanager
-def _told_alone() -> Iterator[None]:
-    """End with a user's error as Snakemake should show it: without its stack."""
-    try:
-        yield
-    except UserError as error:
-        raise SystemExit(f"snakemake: {error}") from None
-
-
-class Workflow:
-    """The plan as Snakemake asks for it: paths, resources, and files that jobs read. Needs no snakemake itself.
-
-    Args:
-        params: the parameter file.
-        config: Snakemake's `--config`: `tier`, `device`, and for a cluster `site` and `target_minutes`.
-        root: the folder that holds `data/`, `results/`, `reports/`.
-        cores: what Snakemake may use of this machine; None on a cluster.
-        main: whether this is the Snakemake that a person started, not that of a job.
-
-    Raises:
-        SystemExit: the parameter file or the site file is not as it must be, a pack fits no job, there is no such
-            device here, or a folder of the project cannot be written; with the message alone, for Snakemake shows any
-            other error with its stack.
-    """
-
-    def __init__(
-        self,
-        params: Path,
-        config: dict[str, Any],
-        root: Path = Path(),
-        cores: int | None = None,
-        main: bool = True,
-    ) -> None:
-        self.root = root
-        self.work = root / ".bnbench"
-        self.cores = cores or os.cpu_count() or 1
-        self.device = str(config.get("device", "cpu"))
-        self._jobs: dict[str, list[dict[str, Any]]] = {}
-        self.begun = time.time()
-        self.notes = self.work / "stages" / f"{os.getpid()}.jsonl"
-        with _told_alone():
-            self.plan = Plan(params, config.get("tier"), root)
-            for place in PLACES:
-                check_folder(root / place)
-            self.cluster = Cluster.read(config, root / "results" / "timings")
-            self.plan.memory = self.cluster.memory if self.cluster else cost.memory_here() / self.cores
-            if main:
-                self._check()
-
-    def _check(self) -> None:
-        if self.cluster:
-            from bnbench import slurm
-
-            self.cluster.check(self.plan.packs)
-            slurm.put_status_first(self.work)
-        elif self.device != "cpu":
-            devices.check(self.device)
-
-    def raw(self, dataset: str) -> str | None:
-        """The folder that a data set is downloaded to, if it needs a download."""
-        datasets = self.plan.resolved.datasets
-        files = datasets[dataset].files
-        owner = next(name for name, other in datasets.items() if other.files == files)  # equal files are fetched once
-        return f"data/raw/{owner}-{digest(files)}" if files else None
-
-    def downloaded(self, wildcards: Any) -> list[str]:
-        """The mark of a finished download that a data set is prepared from."""
-        raw = self.raw(wildcards.dataset)
-        return [f"{raw}.done"] if raw else []
-
-    def raw_flag(self, wildcards: Any) -> str:
-        """The flag that names the downloaded folder."""
-        raw = self.raw(wildcards.dataset)
-        return f"--raw {raw}" if raw else ""
-
-    @property
-    def prepared(self) -> list[str]:
-        """The prepared folders of the data sets that the plan's runs use."""
-        used = sorted({run.dataset for run in self.plan.runs.values()})
-        return [f"data/prepared/{name}-{self.plan.keys[name]}" for name in used]
-
-    @property
-    def augmented(self) -> list[str]:
-        """The folders of moved images that the plan's runs use."""
-        return [folder for folder, _ in self.plan.augmented.values()]
-
-    def augmented_from(self, wildcards: Any) -> str:
-        """The prepared data that images are moved from."""
-        return f"data/prepared/{wildcards.dataset}-{self.plan.keys[wildcards.dataset]}"
-
-    def record(self, _wildcards: Any) -> str:
-        """The plan's file, written now: what collect, figures and report read."""
-        path = self.work / "plans" / f"{self.plan.report_id}.json"
-        if not path.exists():
-            write_json(path, self.plan.record())
-        return str(path)
-
-    def trained(self, _wildcards: Any) -> list[str]:
-        """Marks of jobs to run for the missing runs, and of jobs that ran but were never collected."""
-        return self._marks
-
-    @cached_property
-    def pending(self) -> list[str]:
-        """A mark that collect makes besides the tables, where something was or is to be trained.
-
-        It does not exist yet, so collect runs even if there are tables of the very same runs: for Snakemake the lack
-        of a file that only a finished table was made from is no reason to make it.
-        """
-        if not self._marks:
-            return []
-        mark = self.work / "collected" / digest(self._marks)
-        mark.unlink(missing_ok=True)
-        return [str(mark)]
-
-    @cached_property
-    def _marks(self) -> list[str]:
-        """Write the jobs' files. A mark left by a job that has to run again is removed.
-
-        On a cluster jobs have other names at each start: one of a start that was killed may still run, and Snakemake
-        takes the mark of a job that is cancelled away, whoever else waits for it.
-        """
-        folder = self.work / "jobs"
-        marks = set() if self.cluster else {str(path) for path in folder.glob("*.done")}
-        packs, own = self.plan.packs, [uuid4().hex] if self.cluster else []
-        for job in self.cluster.jobs(packs) if self.cluster else [packs] if packs else []:
-            name = digest(sorted(pack.id for pack in job), *own)
-            write_json(folder / f"{name}.json", [pack.record() for pack in job])
-            (folder / f"{name}.done").unlink(missing_ok=True)
-            marks.add(str(folder / f"{name}.done"))
-        return sorted(marks)
-
-    def begin(self) -> None:
-        """Ask the stages for their times; on a cluster check that jobs can be submitted, end what an old start left.
-
-        Raises:
-            SystemExit: they cannot; with the reason and the remedy.
-        """
-        if self.cluster:
-            from bnbench import slurm
-
-            names = [Path(mark).stem for mark in self._marks]
-            packs = [self._packs(name) for name in names]
-            with _told_alone():
-                slurm.begin(self.cluster, self.work, [(self.cluster.minutes(p), self.cluster.mem_mb(p)) for p in packs])
-            for path in (self.work / "jobs").iterdir() if names else ():
-                if path.stem not in names:  # of an earlier start, whose jobs are over
-                    path.unlink(missing_ok=True)
-
-        self.notes.parent.mkdir(parents=True, exist_ok=True)
-        os.environ[stages.NOTES] = str(self.notes.absolute())
-
-    def end(self) -> None:
-        """Tell how long this start and its stages took, where there was something to do."""
-        if stages.NOTES not in os.environ:
-            return
-        print(stages.told(self.notes, self.begun, time.time()), file=sys.stderr)
-        self.notes.unlink(missing_ok=True)
-
-    @property
-    def workers(self) -> int:
-        """Cores of a training job."""
-        return self.cluster.partition.cpus if self.cluster else self.cores
-
-    @cached_property
-    def resources(self) -> dict[str, Any]:
-        """What a training job asks for; times and memory are functions of the job and the attempt."""
-        asked = {"runtime": self._minutes, "mem_mb": self._mem_mb}
-        if not self.cluster:
-            return asked
-        at, cuda = self.cluster.partition, self.cluster.device == "cuda"
-        extra = f"--signal=TERM@{self.cluster.site.warning_seconds} {self.cluster.site.options}".strip()
-        where = {"slurm_partition": at.partition, "slurm_account": self.cluster.site.account, "gpu_model": at.gpu}
-        return {
-            "slurm_extra": extra,
-            "cpus_per_task": at.cpus,
-            **{key: value for key, value in where.items() if value},
-            **({"gpu": 1} if cuda else {}),
-            **asked,
-        }
-
-    def _minutes(self, wildcards: Any, attempt: int) -> int:
-        packs = self._packs(wildcards.job)
-        if self.cluster:
-            return self.cluster.minutes(packs, attempt)
-        return ceil(cost.makespan([pack["seconds"] for pack in packs], self.cores) / 60)
-
-    def _mem_mb(self, wildcards: Any, attempt: int) -> int:
-        packs = self._packs(wildcards.job)
-        if self.cluster:
-            return self.cluster.mem_mb(packs, attempt)
-        return ceil(sum(sorted((float(pack["memory"]) for pack in packs), reverse=True)[: self.cores]))
-
-    def _packs(self, job: str) -> list[dict[str, Any]]:
-        """A job's packs, without their runs, of which a large job has thousands."""
-        if job not in self._jobs:
-            packs = read_json(self.work / "jobs" / f"{job}.json")
-            self._jobs[job] = [{key: pack[key] for key in ("data", "augmented", "seconds", "memory")} for pack in packs]
-        return self._jobs[job]
-
-    @property
-    def tables(self) -> list[str]:
-        """All that collect writes; the last one's name is the tables' identity."""
-        files = [f"{name}.{kind}" for name in ("runs", "history", "summary", "probes") for kind in ("parquet", "csv")]
-        own = [*files, "curves.csv", f"identity-{self.plan.tables_id}.json"]
-        return ["results/metrics.json", *(f"results/tables/{name}" for name in own)]
-
-    @property
-    def figures(self) -> list[str]:
-        """All that figures writes: the folder, and its identity."""
-        return ["reports/figures", f"reports/identity/figures-{self.plan.figures_id}.json"]
-
-    def remade(self, _wildcards: Any) -> list[str]:
-        """The tables' identity if this start makes the tables anew: then what is drawn from them is drawn anew too."""
-        whole = all((self.root / table).exists() for table in self.tables)
-        return [] if whole and not self._marks else self.tables[-1:]
-
-    def data_of(self, wildcards: Any) -> list[str]:
-        """The prepared data that a job's packs need."""
-        packs = self._packs(wildcards.job)
-        return sorted({folder for pack in packs for folder in (pack["data"], pack["augmented"]) if folder})
