@@ -58,6 +58,7 @@ def started(commands: Iterable[Command], workers: int, own: bool, folder: Path =
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
         return time.perf_counter() - begun
 
+    folder.mkdir(parents=True, exist_ok=True)
     begun = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         each = list(pool.map(one, commands))
