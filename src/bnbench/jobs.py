@@ -4,14 +4,13 @@ import contextlib
 import ctypes
 import multiprocessing
 import signal
-import threading
 import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ class Place:
     provenance: Path | None = None
 
 
-_stop = threading.Event()  # in a worker: save and end
+_stopping = False  # in a worker: save and end
 _counts: Counts | None = None  # in a worker: what it has done, shared with the others
 
 
@@ -104,7 +103,7 @@ def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
             yield f"precision: fast multiplies in fp32 here, as exact does: this {kind} has no bf16 products"
 
 
-def _gather(waiting: dict[Future[Counter[str]], dict[str, Any]], progress: Progress) -> Counter[str]:
+def _gather(waiting: dict[Future[tuple[Counter[str], int]], dict[str, Any]], progress: Progress) -> Counter[str]:
     """Count the runs of each pack as it ends."""
     counts: Counter[str] = Counter()
     crashed = []
@@ -113,7 +112,7 @@ def _gather(waiting: dict[Future[Counter[str]], dict[str, Any]], progress: Progr
         some = next(iter(pack["runs"].values()))
         name = f"pack {pack['id']} ({some['model']}, norm {some['norm']}, batch {some['batch_size']})"
         try:
-            statuses = future.result()
+            statuses, parted = future.result()
         except UserError:
             raise
         except BrokenProcessPool:
@@ -122,7 +121,8 @@ def _gather(waiting: dict[Future[Counter[str]], dict[str, Any]], progress: Progr
             progress.say(f"{name}: crashed\n{''.join(traceback.format_exception(error))}")
             crashed.append(f"{name}, {len(pack['runs'])} runs: {type(error).__name__}: {error}")
         else:
-            progress.say(f"{name}: {summary(statuses)}")
+            told = f"; parted {parted} times, for the device had no memory for all at once" if parted else ""
+            progress.say(f"{name}: {summary(statuses)}{told}")
             counts += statuses
     if crashed:
         raise PackCrashed("crashed, and so missing in the store:\n" + "\n".join(crashed))
@@ -158,7 +158,13 @@ def _begin(shared: Counts) -> None:
     torch.set_num_threads(1)
     _keep_memory()
     for number in SIGNALS:
-        signal.signal(number, lambda _number, _frame: _stop.set())
+        signal.signal(number, _stop)
+
+
+def _stop(_number: int, _frame: object) -> None:
+    """Note a signal. No lock may be in the way, not threading.Event's either: a second signal may come in the midst."""
+    global _stopping
+    _stopping = True
 
 
 def _keep_memory() -> None:
@@ -172,28 +178,28 @@ def _keep_memory() -> None:
         change(M_MMAP_MAX, 0)
 
 
-def train_pack(pack: dict[str, Any], place: Place) -> Counter[str]:
-    """Train those runs of a pack that the store does not have, each from its last checkpoint."""
-    counts: Counter[str] = Counter()
+def train_pack(pack: dict[str, Any], place: Place) -> tuple[Counter[str], int]:
+    """Train those runs of a pack that the store does not have, each from its last checkpoint.
+
+    Returns:
+        How many ended with which status; how often runs were parted because the device had no memory for all.
+    """
     data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
     with devices.leased(place.devices) as device, store.locked(place.work / "locks", list(pack["runs"])):
         begun = time.perf_counter()  # what was waited for is no part of it
         runs = {name: Run.model_validate(config) for name, config in pack["runs"].items()}
         runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}
-        share = pack["seconds"] / len(pack["runs"])
-        _advance(share * (len(pack["runs"]) - len(runs)), 0)
+        training = _Training(data, place, device, pack["seconds"] / len(pack["runs"]))
+        _advance(training.share * (len(pack["runs"]) - len(runs)), 0)
         if runs and place.provenance:
             provenance.write(place.provenance, runs, Path(pack["data"]), device)
-        parts = _by_step(runs, data, place, device)
-        whole = len(runs) == len(pack["runs"]) and [part.step for part in parts] == [0]
-        for part in parts:
-            _train_part(part, place, share, counts)
-    if whole:  # a pack of which a part was trained before says nothing about how long packs take
+        training.train(runs)
+    if training.whole and len(runs) == len(pack["runs"]):  # else it says nothing about how long packs take
         seconds = time.perf_counter() - begun
         where = {"cpu": cost.cpu(), "device": _kind(device)}
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **where}
         write_json(place.timings / f"{pack['id']}.json", record)
-    return counts
+    return training.counts, training.parted
 
 
 def _kind(device: str) -> str:
@@ -201,44 +207,72 @@ def _kind(device: str) -> str:
     return device.partition(":")[0]
 
 
-def _by_step(runs: dict[str, Run], data: Prepared, place: Place, device: str) -> list[Pack]:
-    """The runs as packs of one step each: those never begun, and those that were saved at the same step."""
-    states = {name: store.load(place.work / "checkpoints", name) for name in runs}
-    groups: dict[int, list[str]] = defaultdict(list)
-    for name, state in states.items():
-        groups[state[0]["step"] if state else 0].append(name)
-    packs = []
-    for names in groups.values():
-        # NumPy has the processor alone
-        pack = start(
-            names, [runs[name] for name in names], data, "cpu" if runs[names[0]].backend == "numpy" else device
-        )
-        if saved := [state for name in names if (state := states[name])]:
-            store.restore(pack, saved)
-        packs.append(pack)
-    return packs
+@dataclass
+class _Training:
+    """A pack's runs in training: on what, where, a run's share of the estimated seconds; and what became of them."""
 
+    data: Prepared
+    place: Place
+    device: str
+    share: float
+    counts: Counter[str] = field(default_factory=Counter)
+    parted: int = 0
+    whole: bool = True  # all from their first step, in one pack
 
-def _train_part(pack: Pack, place: Place, share: float, counts: Counter[str]) -> None:
-    checkpoints = place.work / "checkpoints"
-    due = time.monotonic() + place.checkpoint_seconds
+    def train(self, runs: dict[str, Run]) -> None:
+        """Train the runs; in halves, from their checkpoints, where the device has no memory for all."""
+        for pack in self._by_step(runs):
+            self.whole &= pack.step == 0 and len(pack.names) == len(runs)
+            left = self._train_part(pack)
+            if left:
+                self.parted, self.whole = self.parted + 1, False
+                for some in (left[: len(left) // 2], left[len(left) // 2 :]):
+                    self.train({name: runs[name] for name in some})
 
-    def watch(pack: Pack) -> None:
-        nonlocal due
-        _advance(share * len(pack.names) / pack.steps, len(pack.names) * pack.run.batch_size)
-        if _stop.is_set() or time.monotonic() > due:
-            store.save(checkpoints, pack)
-            due = time.monotonic() + place.checkpoint_seconds
-        if _stop.is_set():
-            raise Interrupted(f"stopped at step {pack.step} of {pack.steps}; start again to go on from there")
+    def _by_step(self, runs: dict[str, Run]) -> Iterator[Pack]:
+        """The runs as packs of one step each: those never begun, and those that were saved at the same step."""
+        states = {name: store.load(self.place.work / "checkpoints", name) for name in runs}
+        groups: dict[int, list[str]] = defaultdict(list)
+        for name, state in states.items():
+            groups[state[0]["step"] if state else 0].append(name)
+        for names in groups.values():
+            # NumPy has the processor alone
+            device = "cpu" if runs[names[0]].backend == "numpy" else self.device
+            pack = start(names, [runs[name] for name in names], self.data, device)
+            if saved := [state for name in names if (state := states[name])]:
+                store.restore(pack, saved)
+            yield pack
 
-    def done(outcome: Outcome) -> None:
-        store.write(place.store, outcome, pack.fingerprint, pack.arrays["values"].device.type)
-        store.forget(checkpoints, outcome.name)
-        counts[outcome.result["status"]] += 1
-        _advance(share * (1 - outcome.result["steps"] / pack.steps), 0)  # of a run that stopped early
+    def _train_part(self, pack: Pack) -> list[str]:
+        """Train a pack to its end; else the runs that are left when the device has no memory for them together."""
+        checkpoints, place = self.place.work / "checkpoints", self.place
+        due = time.monotonic() + place.checkpoint_seconds
 
-    train(pack, watch, done)
+        def watch(pack: Pack) -> None:
+            nonlocal due
+            _advance(self.share * len(pack.names) / pack.steps, len(pack.names) * pack.run.batch_size)
+            if _stopping or time.monotonic() > due:
+                store.save(checkpoints, pack)
+                due = time.monotonic() + place.checkpoint_seconds
+            if _stopping:
+                raise Interrupted(f"stopped at step {pack.step} of {pack.steps}; start again to go on from there")
+
+        def done(outcome: Outcome) -> None:
+            store.write(place.store, outcome, pack.fingerprint, pack.arrays["values"].device.type)
+            store.forget(checkpoints, outcome.name)
+            self.counts[outcome.result["status"]] += 1
+            _advance(self.share * (1 - outcome.result["steps"] / pack.steps), 0)  # of a run that stopped early
+
+        try:
+            train(pack, watch, done)
+        except torch.OutOfMemoryError:
+            left = [name for name in pack.names if not store.finished(place.store, name)]
+            if len(left) < 2:
+                raise
+        else:
+            return []
+        pack.release()
+        return left
 
 
 def _advance(seconds: float, images: int) -> None:

@@ -143,6 +143,14 @@ class Pack:
         self.arrays, self.orders, self.moves = rest.arrays, None, None
         self.bind()
 
+    def release(self) -> None:
+        """Let the arrays and the data go, and what a GPU's memory keeps of them."""
+        self.arrays, self.data, self.orders, self.moves = {}, {}, None, None
+        for layer in self.network.layers:
+            layer.__dict__.clear()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
     def bind(self) -> None:
         """Let the network use the arrays as they are now."""
         self.network.bind(self.arrays["values"], self.arrays["moving"], self.arrays["grads"])
