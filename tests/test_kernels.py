@@ -141,10 +141,10 @@ def test_without_a_working_compiler_training_says_so_and_gives_the_same_numbers(
 
 
 @pytest.mark.usefixtures("loops")
-def test_the_library_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_compiled_file_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path = kernels.library()
+    path = kernels.shared_object()
     assert path.parent == tmp_path / "bnbench"
     monkeypatch.setenv("PATH", "")
-    assert kernels.library() == path
+    assert kernels.shared_object() == path
     assert ctypes.CDLL(str(path)).moments

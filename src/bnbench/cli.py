@@ -200,6 +200,25 @@ RAW = ("--raw", {"type": Path, "help": "the downloaded folder"})
 PREPARED = ("--data", {"type": Path, "required": True, "help": "the folder that `bnbench prepare` filled"})
 
 
+def _path(name: str, help_text: str) -> tuple[str, dict[str, Any]]:
+    return name, {"type": Path, "required": True, "help": help_text}
+
+
+TRAIN = (
+    ("job", {"type": Path, "help": "a list of packs, as the workflow writes it"}),
+    _path("--out", "the run store"),
+    _path("--timings", "the folder of wall times"),
+    ("--provenance", {"type": Path, "help": "the folder that is told where the runs come from"}),
+    ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
+    ("--device", {"default": "cpu", "help": "cpu, cuda (all GPUs), cuda:N (one), cuda+cpu (%(default)s)"}),
+    (
+        "--checkpoint-seconds",
+        {"type": float, "default": 30.0, "help": "at most so much work is lost (%(default)s)"},
+    ),
+    ("--log", {"type": Path, "help": "a line per pack goes there"}),
+)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line: a sub-command per stage."""
     top = argparse.ArgumentParser(prog="bnbench", description="What batch normalisation really does, measured.")
@@ -217,39 +236,22 @@ def parser() -> argparse.ArgumentParser:
     cores = {"type": _positive, "default": os.cpu_count() or 1, "help": "processes of one thread (%(default)s)"}
     workers = ("--workers", cores)
 
-    def path(name: str, help_text: str) -> tuple[str, dict[str, Any]]:
-        return name, {"type": Path, "required": True, "help": help_text}
-
     add(plan, params, tier, workers)
     add(status, params, tier)
     run_id = ("run_id", {"help": "a run's id or its beginning, as in results/tables/runs.csv"})
     add(explain, run_id, ("--check", {"action": "store_true", "help": "train it again and compare"}), params)
     add(prune, ("--delete", {"action": "store_true", "help": "remove what is listed"}), params)
     add(doctor)
-    tables = path("--tables", "the folder of tables")
-    add(schema, path("--out", "the JSON file"))
-    add(download, DATASET, params, path("--out", "the folder, which will hold these files alone"))
-    add(prepare, DATASET, params, RAW, path("--out", "the folder of arrays and manifest"), workers)
-    add(augment, DATASET, AUGMENTATION, params, PREPARED, path("--out", "the folder of moved images and manifest"))
-    add(
-        train,
-        ("job", {"type": Path, "help": "a list of packs, as the workflow writes it"}),
-        path("--out", "the run store"),
-        path("--timings", "the folder of wall times"),
-        ("--provenance", {"type": Path, "help": "the folder that is told where the runs come from"}),
-        ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
-        ("--device", {"default": "cpu", "help": "cpu, cuda (all GPUs), cuda:N (one), cuda+cpu (%(default)s)"}),
-        (
-            "--checkpoint-seconds",
-            {"type": float, "default": 30.0, "help": "at most so much work is lost (%(default)s)"},
-        ),
-        ("--log", {"type": Path, "help": "a line per pack goes there"}),
-        workers,
-    )
-    add(archive, params, tier, path("--out", "the new folder, or the new .zip file"))
-    add(collect, PLAN, path("--store", "the run store"), path("--out", "the folder of tables"))
-    add(figures, PLAN, tables, path("--out", "the folder of figures"), workers)
-    add(report, PLAN, tables, path("--figures", "the folder of figures"), path("--out", "the report's folder"))
+    tables = _path("--tables", "the folder of tables")
+    add(schema, _path("--out", "the JSON file"))
+    add(download, DATASET, params, _path("--out", "the folder, which will hold these files alone"))
+    add(prepare, DATASET, params, RAW, _path("--out", "the folder of arrays and manifest"), workers)
+    add(augment, DATASET, AUGMENTATION, params, PREPARED, _path("--out", "the folder of moved images and manifest"))
+    add(train, *TRAIN, workers)
+    add(archive, params, tier, _path("--out", "the new folder, or the new .zip file"))
+    add(collect, PLAN, _path("--store", "the run store"), _path("--out", "the folder of tables"))
+    add(figures, PLAN, tables, _path("--out", "the folder of figures"), workers)
+    add(report, PLAN, tables, _path("--figures", "the folder of figures"), _path("--out", "the report's folder"))
     runs = {"dest": "run_ids", "nargs": "+", "default": [], "metavar": "RUN_ID"}
     shown = ("--run", {**runs, "help": "runs instead of the plan's best pair"})
     port = ("--port", {"type": _port, "help": "of this machine (the first free one from 7860 on)"})

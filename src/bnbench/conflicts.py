@@ -160,11 +160,7 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
         yield "batch_size", f"a batch of {run.batch_size} is larger than the training set of {images} images"
         return
     yield from spans.problems(run, model, dataset.shape)
-    if run.backend == "numpy" and spans.convolutional(model):
-        rule = "the NumPy backend trains dense nets alone"
-        yield "backend", f"{rule}, and {run.model} has conv layers; use backend: torch"
-    if run.backend == "numpy" and run.precision == "fast":
-        yield "precision", "the NumPy backend computes in fp64 throughout; use precision: exact or backend: torch"
+    yield from _of_backend(run, model)
     steps = run.steps or images // run.batch_size * run.epochs
     interval = images // run.batch_size if run.evaluate_every == "epoch" else run.evaluate_every
     if isinstance(run.schedule, Step):
@@ -172,11 +168,22 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
         yield from (("schedule", problem) for problem in _of_steps(run.schedule, epochs))
     if run.preprocessing == "pca":
         yield from (("preprocessing", problem) for problem in _of_pca(model, dataset, images))
-    evaluations = -(-steps // interval)
+    yield from _of_patience(run, -(-steps // interval))
+    yield from (("probes", problem) for problem in _of_probes(run, model, steps))
+
+
+def _of_backend(run: Run, model: notation.Model) -> Iterator[tuple[str, str]]:
+    if run.backend == "numpy" and spans.convolutional(model):
+        rule = "the NumPy backend trains dense nets alone"
+        yield "backend", f"{rule}, and {run.model} has conv layers; use backend: torch"
+    if run.backend == "numpy" and run.precision == "fast":
+        yield "precision", "the NumPy backend computes in fp64 throughout; use precision: exact or backend: torch"
+
+
+def _of_patience(run: Run, evaluations: int) -> Iterator[tuple[str, str]]:
     if run.patience is not None and run.patience >= evaluations:
         rule = f"a patience of {run.patience} can never stop a run of {evaluations} evaluations"
         yield "patience", f"{rule}; use a smaller one, more epochs, or null"
-    yield from (("probes", problem) for problem in _of_probes(run, model, steps))
 
 
 def _of_pca(model: notation.Model, dataset: Dataset, images: int) -> Iterator[str]:

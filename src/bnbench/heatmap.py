@@ -1,5 +1,7 @@
 """Heat maps: one measure over two settings, a panel for each value of a third."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -56,11 +58,15 @@ def draw_heatmap(frame: pd.DataFrame, options: Figure) -> Drawing:
     name_panels(panels, axes, [""] * len(panels))
     drawing.supxlabel(labels.column(x), fontsize="medium")
     drawing.supylabel(labels.column(y), fontsize="medium")
-    unit = " (%)" if factor == 100 else ""
-    bar = drawing.colorbar(axes[0].collections[0], ax=axes, label=labels.column(name) + unit, shrink=0.8)
+    _scale(drawing, axes, labels.column(name) + (" (%)" if factor == 100 else ""))
+    return drawing
+
+
+def _scale(drawing: Drawing, axes: Sequence[Axes], title: str) -> None:
+    """The colours' scale, one for all panels."""
+    bar = drawing.colorbar(axes[0].collections[0], ax=axes, label=title, shrink=0.8)
     bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: labels.number(float(f"{value:.3g}"))))
     bar.ax.yaxis.set_minor_formatter(NullFormatter())
-    return drawing
 
 
 def _texts(points: pd.DataFrame, factor: float) -> pd.DataFrame:

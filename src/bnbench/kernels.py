@@ -179,7 +179,7 @@ def loops(x: Tensor) -> Loops:
 def compiled() -> tuple[Loops, str]:
     """The compiled loops, made once per user and kind of machine; or the reference, and why."""
     try:
-        functions = ctypes.CDLL(str(library()))
+        functions = ctypes.CDLL(str(shared_object()))
     except (OSError, subprocess.CalledProcessError) as error:
         told = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
         return REFERENCE, told.strip()[:200]
@@ -187,7 +187,7 @@ def compiled() -> tuple[Loops, str]:
     return (made, "") if same(made) else (REFERENCE, "the compiled loops round otherwise than torch's")
 
 
-def library() -> Path:
+def shared_object() -> Path:
     """The shared library of this source for this machine, made if it is not there.
 
     Raises:
