@@ -69,7 +69,7 @@ def test_adam_is_torchs_bit_for_bit_in_rows_longer_than_a_part(loops: Compiled) 
     for each in (loops, REFERENCE):
         values, grads, mean, square, rate = (tensor.clone().abs_() for tensor in first)
         for step in (1, 2, 100):
-            each.adam(values, grads, mean, square, rate, Adam(0.9, 0.99, 1e-8, step))
+            each.adam(values, grads, mean, square, Adam(rate, 0.9, 0.99, 1e-8, step))
         ends.append((values, mean, square))
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 

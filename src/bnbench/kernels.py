@@ -45,8 +45,9 @@ COMPILERS = ("cc", "gcc", "clang")
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam's constants, and the step, from 1."""
+    """Adam's learning rate of each run, its constants, and the step, from 1."""
 
+    rate: Tensor  # (runs, 1)
     beta1: float
     beta2: float
     epsilon: float
@@ -94,12 +95,12 @@ class Loops:
             grads = velocity.mul_(momentum).add_(grads)
         values.sub_(grads * rate_R1)
 
-    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate_R1: Tensor, by: Adam) -> None:
+    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Adam) -> None:
         """Adam with bias correction (arXiv 1412.6980, algorithm 1), for rows of weights."""
         mean.mul_(by.beta1).add_(grads * (1 - by.beta1))
         square.mul_(by.beta2).addcmul_(grads, grads, value=1 - by.beta2)
         deviation = (square / (1 - by.beta2**by.step)).sqrt_().add_(by.epsilon)
-        values.sub_((mean / deviation).mul_(rate_R1 / (1 - by.beta1**by.step)))
+        values.sub_((mean / deviation).mul_(by.rate / (1 - by.beta1**by.step)))
 
 
 REFERENCE = Loops()
@@ -149,9 +150,9 @@ class Compiled(Loops):
     def sgd(self, values: Tensor, grads: Tensor, velocity: Tensor | None, rate: Tensor, momentum: float) -> None:  # noqa: D102
         self._call("sgd", *values.shape, rate, momentum, values, grads, velocity)
 
-    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, rate_R1: Tensor, by: Adam) -> None:  # noqa: D102
+    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Adam) -> None:  # noqa: D102
         numbers = by.beta1, 1 - by.beta1, by.beta2, 1 - by.beta2, 1 - by.beta2**by.step
-        for r, rate in enumerate((rate_R1 / (1 - by.beta1**by.step)).flatten().tolist()):
+        for r, rate in enumerate((by.rate / (1 - by.beta1**by.step)).flatten().tolist()):
             for first in range(0, values.shape[1], PART):
                 part = slice(first, first + PART)
                 root = torch.empty_like(grads[r, part])
@@ -218,14 +219,14 @@ def _both(made: Loops, shape: tuple[int, int, int], dice: torch.Generator) -> li
     x, dy, y = torch.randn(3, *shape, generator=dice)
     some = [torch.randn(shape[0], 1, shape[2], generator=dice) for _ in range(4)]
     rows, grads, velocity = torch.randn(3, shape[0], 256, generator=dice)
-    by = Adam(0.9, 0.99, 1e-8, 3)
+    by = Adam(some[1][:, 0, :1], 0.9, 0.99, 1e-8, 3)
     told = []
     for each in (made, REFERENCE):
         values, moved = rows.clone(), velocity.clone()
         each.sgd(values, grads, moved, some[0][:, 0, :1], 0.9)
         each.sgd(values, grads, None, some[0][:, 0, :1], 0)
         square = moved * moved
-        each.adam(values, grads, moved, square, some[1][:, 0, :1], by)
+        each.adam(values, grads, moved, square, by)
         back = [each.relu_back(dy, y), each.sigmoid_back(dy, y), each.tanh_back(dy, y)]
         normal = [*each.moments(x), *each.normalise(x, *some), *each.normalise_back(dy, y, some[0])]
         told.append([values, moved, square, *back, *normal])

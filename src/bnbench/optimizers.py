@@ -23,8 +23,8 @@ def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> Non
 
 def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:
     """Adam with bias correction (arXiv 1412.6980, algorithm 1); `step` counts from 1."""
-    by = kernels.Adam(run.beta1, run.beta2, run.adam_epsilon, step)
-    kernels.loops(grads).adam(arrays["values"], grads, arrays["mean"], arrays["square"], rate, by)
+    by = kernels.Adam(rate, run.beta1, run.beta2, run.adam_epsilon, step)
+    kernels.loops(grads).adam(arrays["values"], grads, arrays["mean"], arrays["square"], by)
 
 
 # name -> the update, and the names of the arrays it remembers
