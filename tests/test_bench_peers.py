@@ -18,7 +18,8 @@ from torch import Tensor
 from bnbench.network import Network
 from bnbench.pack import Pack
 from bnbench.schema import Run
-from bnbench.train import start, train_step
+from bnbench.steps import train_step
+from bnbench.train import start
 from tests import little
 
 DENSE = {"model": "64-100-20-10", "activation": "sigmoid", "optimizer": "sgd", "momentum": 0.0, "batch_size": 60}

@@ -62,7 +62,8 @@ import bnbench
 import numpy as np
 import torch
 from bnbench.data import Part, Prepared
-from bnbench.train import evaluate, start, train_step
+from bnbench.steps import train_step
+from bnbench.train import evaluate, start
 from tests.little import run
 torch.set_num_threads(1)
 shape, parts, runs, settings = json.loads(sys.argv[1])

@@ -13,7 +13,8 @@ from bnbench.download import download
 from bnbench.pack import Outcome
 from bnbench.prepare import prepare
 from bnbench.schema import Dataset
-from bnbench.train import start, train, train_step
+from bnbench.steps import train_step
+from bnbench.train import start, train
 from bnbench.yamlfile import read
 from tests.little import ROOT, digits, run, trained
 

@@ -18,6 +18,7 @@ from bnbench import train as training
 from bnbench.pack import Pack as Training
 from bnbench.plan import Pack, run_id
 from bnbench.schema import Run
+from bnbench.steps import advance
 from tests.little import digits, run
 
 
@@ -157,14 +158,13 @@ def test_a_pack_too_large_for_the_devices_memory_is_parted_to_the_same_bytes(
     settings = [run(seed=seed, model="64-20-10", epochs=3) for seed in range(5)]
     job = _job(tmp_path, prepared, settings, width=5)
     jobs.train_job(job, _place(tmp_path / "large"), 1)
-    step = training.train_step
 
     def little_memory(pack: Training) -> None:
         if len(pack.names) > 2 and pack.step == 30:
             raise torch.OutOfMemoryError("no memory for three")
-        step(pack)
+        advance(pack)
 
-    monkeypatch.setattr(training, "train_step", little_memory)
+    monkeypatch.setattr(training, "advance", little_memory)
     place = _place(tmp_path / "little", seconds=0)  # a checkpoint each step
     counts = jobs.train_job(job, place, 1, tmp_path / "log")
     assert counts == {"ok": 5}
@@ -172,7 +172,7 @@ def test_a_pack_too_large_for_the_devices_memory_is_parted_to_the_same_bytes(
     assert _contents(tmp_path / "little" / "runs") == _contents(tmp_path / "large" / "runs")
     assert not list((tmp_path / "little" / "timings").glob("*"))  # it says nothing of how long packs take
     alone = _job(tmp_path, prepared, settings[:1], width=1)
-    monkeypatch.setattr(training, "train_step", lambda _pack: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
+    monkeypatch.setattr(training, "advance", lambda _pack: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
     with pytest.raises(jobs.PackCrashed, match="OutOfMemoryError: none"):
         jobs.train_job(alone, _place(tmp_path / "none"), 1)
 

@@ -128,7 +128,7 @@ def lose(column: Column) -> None:
 
 
 RAISED = edit(f"TRAINER_VERSION = {TRAINER_VERSION}", f"TRAINER_VERSION = {TRAINER_VERSION + 1}", "src/bnbench/plan.py")
-COMMENT = edit("def train_step(", "# said otherwise, meant the same\ndef train_step(", "src/bnbench/train.py")
+COMMENT = edit("def train_step(", "# said otherwise, meant the same\ndef train_step(", "src/bnbench/steps.py")
 DIVERGING = edit(
     "seed: [0, 1, 2]\n", "seed: [0, 1, 2]\n      include: [{norm: [none], learning_rate: [1e9], seed: [0]}]\n"
 )

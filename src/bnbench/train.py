@@ -2,20 +2,18 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bnbench import handnet, optimizers, probes, schedules
+from bnbench import optimizers, probes, schedules
 from bnbench.data import OFFICIAL, PARTS, Part, Prepared
-from bnbench.evaluation import cross_entropy, evaluate
-from bnbench.layers import Moment
-from bnbench.network import Network
+from bnbench.evaluation import evaluate
 from bnbench.pack import Images, Outcome, Pack, Row
 from bnbench.preprocess import PREPROCESSING
 from bnbench.schema import Run
+from bnbench.steps import BACKENDS, advance
 
 
 def train(pack: Pack, watch: Callable[[Pack], None], done: Callable[[Outcome], None]) -> None:
@@ -27,7 +25,7 @@ def train(pack: Pack, watch: Callable[[Pack], None], done: Callable[[Outcome], N
     if pack.step == 0:
         probes.look(pack, "start")
     while pack.names and pack.step < pack.steps:
-        train_step(pack)
+        advance(pack)
         if pack.step % pack.interval == 0 or pack.step == pack.steps:
             _end_interval(pack, done)
         if pack.step % pack.epoch_steps == 0:
@@ -95,43 +93,6 @@ def tensors(data: Prepared, run: Run, device: str) -> dict[str, Images]:
     return images | {
         "fed": Images(torch.cat([train.x, *moved]), train.labels.repeat(times), train.target.repeat(times, 1))
     }
-
-
-def train_step(pack: Pack) -> None:
-    """One step of every run: gather the images, train on them, note loss and right answers."""
-    arrays = pack.arrays
-    x, target = pack.batch(pack.step)
-    pack.network.at(Moment(pack.seeds, pack.step, pack.epoch_steps))
-    logits, loss = BACKENDS[pack.run.backend].step(pack, x, target)
-    column = pack.step % pack.interval
-    arrays["losses"][:, column] = loss
-    arrays["correct"][:, column] = (logits.argmax(-1) == target.argmax(-1)).sum(1).float()
-    arrays["epoch_loss"].add_(loss)
-    pack.step += 1
-
-
-def _torch_step(pack: Pack, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward, backward and update of every run: logits_RNK and loss_R of before the update."""
-    run, arrays = pack.run, pack.arrays
-    logits = pack.network.forward(x, training=True)
-    loss, slope = cross_entropy(logits, target, run.loss == "mean")
-    pack.network.backward(slope)
-    probes.look(pack, "step")
-    if run.weight_decay:
-        arrays["grads"].add_(arrays["values"] * (pack.network.decayed().to(logits.device) * run.weight_decay))
-    optimizers.OPTIMIZERS[run.optimizer][0](arrays, arrays["grads"], pack.rate, run, pack.step + 1)
-    return logits, loss
-
-
-@dataclass(frozen=True)
-class Backend:
-    """What trains: the networks of a pack, and a step on images x_RN... with their one-hot labels."""
-
-    network: type[Network]
-    step: Callable[[Pack, Tensor, Tensor], tuple[Tensor, Tensor]]
-
-
-BACKENDS = {"torch": Backend(Network, _torch_step), "numpy": Backend(handnet.HandNetwork, handnet.step)}
 
 
 def _end_epoch(pack: Pack) -> None:

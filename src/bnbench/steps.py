@@ -1,0 +1,54 @@
+"""The training steps of a pack."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from bnbench import handnet, optimizers, probes
+from bnbench.evaluation import cross_entropy
+from bnbench.layers import Moment
+from bnbench.network import Network
+from bnbench.pack import Pack
+
+
+def advance(pack: Pack) -> None:
+    """Train every run by one step or more, to the end of an interval or epoch at most."""
+    train_step(pack)
+
+
+def train_step(pack: Pack) -> None:
+    """One step of every run: gather the images, train on them, note loss and right answers."""
+    arrays = pack.arrays
+    x, target = pack.batch(pack.step)
+    pack.network.at(Moment(pack.seeds, pack.step, pack.epoch_steps))
+    logits, loss = BACKENDS[pack.run.backend].step(pack, x, target)
+    column = pack.step % pack.interval
+    arrays["losses"][:, column] = loss
+    arrays["correct"][:, column] = (logits.argmax(-1) == target.argmax(-1)).sum(1).float()
+    arrays["epoch_loss"].add_(loss)
+    pack.step += 1
+
+
+def _torch_step(pack: Pack, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Forward, backward and update of every run: logits_RNK and loss_R of before the update."""
+    run, arrays = pack.run, pack.arrays
+    logits = pack.network.forward(x, training=True)
+    loss, slope = cross_entropy(logits, target, run.loss == "mean")
+    pack.network.backward(slope)
+    probes.look(pack, "step")
+    if run.weight_decay:
+        arrays["grads"].add_(arrays["values"] * (pack.network.decayed().to(logits.device) * run.weight_decay))
+    optimizers.OPTIMIZERS[run.optimizer][0](arrays, arrays["grads"], pack.rate, run, pack.step + 1)
+    return logits, loss
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What trains: the networks of a pack, and a step on images x_RN... with their one-hot labels."""
+
+    network: type[Network]
+    step: Callable[[Pack, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+BACKENDS = {"torch": Backend(Network, _torch_step), "numpy": Backend(handnet.HandNetwork, handnet.step)}
