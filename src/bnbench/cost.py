@@ -29,6 +29,9 @@ CALLS_SHARE, NOMINAL_RATE = 0.05, 1e11
 # have weights and gradients in so many times a core's second-level cache: 784-100-100-10 took us a run and step, on a
 # core with 1 MiB: 469 with 6 runs, 439 with 8, 437 with 10, 452 with 16.
 WIDEST, NARROWEST, CACHES = 32, 8, 8
+# On a GPU, where a step is one graph: seconds for a layer's kernels that find nothing to do, and runs a pack at most,
+# less where its memory ends. Both are guesses until somebody has measured; no result depends on them.
+GPU_LAYER_SECONDS, GPU_WIDEST = 5e-5, 128
 # small products and convolutions, norms and activations run below the rate of large products: seen 0.2 to 0.5
 EFFICIENCY = 0.3
 # fp32 operations a second of one large GPU: a guess, 0.3 of the 67e12 that an H200 is sold with; what packs took on
@@ -88,11 +91,21 @@ def second_level() -> int:
     return int(size.rstrip("KM")) * {"K": 2**10, "M": 2**20}.get(size[-1], 1)
 
 
-def width(run: Run, dataset: Dataset) -> int:
-    """How many runs of a shape a pack should hold at most: it changes how long they take, never a result."""
+def width(run: Run, dataset: Dataset, device: str = "cpu") -> int:
+    """How many runs of a shape a pack should hold at most: it changes how long they take, never a result.
+
+    Args:
+        run: one of them.
+        dataset: theirs.
+        device: `cpu`, whose cache is a limit, or `cuda`: there the memory is, by which the plan halves packs.
+    """
+    on_gpu = device == "cuda"
     layers = len(notation.parse(run.model).layers)
-    arithmetic = 3 * flops(run.model, dataset.shape) * run.batch_size / NOMINAL_RATE
-    enough = math.ceil(layers * LAYER_SECONDS / (CALLS_SHARE * arithmetic))
+    arithmetic = 3 * flops(run.model, dataset.shape) * run.batch_size / (GPU_RATE if on_gpu else NOMINAL_RATE)
+    calls = layers * (GPU_LAYER_SECONDS if on_gpu else LAYER_SECONDS)
+    enough = math.ceil(calls / (CALLS_SHARE * arithmetic))
+    if on_gpu:
+        return min(enough, GPU_WIDEST)
     fit = CACHES * second_level() // (2 * 4 * parameters(run.model, dataset.shape))
     return min(enough, WIDEST, max(fit, NARROWEST))
 

@@ -3,9 +3,11 @@
 import contextlib
 import fcntl
 import os
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO
 
@@ -13,6 +15,8 @@ from bnbench.errors import UserError
 from bnbench.files import explained
 
 RETRY_SECONDS = 0.2
+MEMORY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
+SMALL_GPU, GPU_SHARE = 16_000.0, 0.9  # MiB; what is left to the driver, libraries and gaps
 
 
 def check(device: str) -> list[str]:
@@ -47,6 +51,15 @@ def choose(device: str, count: int, seen_by: str, environment: Mapping[str, str]
             f"install a torch built for CUDA, or use --device cpu"
         )
     return ([kind] if number else gpus) + (["cpu"] if cpu else [])
+
+
+@cache
+def gpu_memory() -> float:
+    """MiB of this machine's smallest GPU that training may use, as its driver tells; else of a small one."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
+        done = subprocess.run(MEMORY, capture_output=True, text=True, check=True, timeout=30)
+        return GPU_SHARE * min(float(line) for line in done.stdout.split())
+    return GPU_SHARE * SMALL_GPU
 
 
 def lock_name(device: str, environment: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, devices, kernels, precision, provenance, store
+from bnbench import cost, devices, graphs, kernels, precision, provenance, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
@@ -103,16 +103,16 @@ def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
             yield f"precision: fast multiplies in fp32 here, as exact does: this {kind} has no bf16 products"
 
 
-def _gather(waiting: dict[Future[tuple[Counter[str], int]], dict[str, Any]], progress: Progress) -> Counter[str]:
+def _gather(waiting: dict[Future[tuple[Counter[str], int, str]], dict[str, Any]], progress: Progress) -> Counter[str]:
     """Count the runs of each pack as it ends."""
     counts: Counter[str] = Counter()
-    crashed = []
+    crashed, said = [], ""
     for future in as_completed(waiting):
         pack = waiting[future]
         some = next(iter(pack["runs"].values()))
         name = f"pack {pack['id']} ({some['model']}, norm {some['norm']}, batch {some['batch_size']})"
         try:
-            statuses, parted = future.result()
+            statuses, parted, lacking = future.result()
         except UserError:
             raise
         except BrokenProcessPool:
@@ -124,6 +124,9 @@ def _gather(waiting: dict[Future[tuple[Counter[str], int]], dict[str, Any]], pro
             told = f"; parted {parted} times, for the device had no memory for all at once" if parted else ""
             progress.say(f"{name}: {summary(statuses)}{told}")
             counts += statuses
+            if lacking and not said:
+                said = f"training goes call by call, without graphs of steps, slower, on this GPU: {lacking}"
+                progress.say(said)
     if crashed:
         raise PackCrashed("crashed, and so missing in the store:\n" + "\n".join(crashed))
     return counts
@@ -178,11 +181,12 @@ def _keep_memory() -> None:
         change(M_MMAP_MAX, 0)
 
 
-def train_pack(pack: dict[str, Any], place: Place) -> tuple[Counter[str], int]:
+def train_pack(pack: dict[str, Any], place: Place) -> tuple[Counter[str], int, str]:
     """Train those runs of a pack that the store does not have, each from its last checkpoint.
 
     Returns:
-        How many ended with which status; how often runs were parted because the device had no memory for all.
+        How many ended with which status; how often runs were parted because the device had no memory for all;
+        why a GPU goes without graphs, if it does.
     """
     data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
     with devices.leased(place.devices) as device, store.locked(place.work / "locks", list(pack["runs"])):
@@ -199,7 +203,7 @@ def train_pack(pack: dict[str, Any], place: Place) -> tuple[Counter[str], int]:
         where = {"cpu": cost.cpu(), "device": _kind(device)}
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **where}
         write_json(place.timings / f"{pack['id']}.json", record)
-    return training.counts, training.parted
+    return training.counts, training.parted, graphs.lacking()
 
 
 def _kind(device: str) -> str:

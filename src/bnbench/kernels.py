@@ -8,7 +8,6 @@ Arrays are named for their axes: G groups that are normalised each by itself, M 
 """
 
 import ctypes
-import os
 import platform
 import shutil
 import subprocess
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bnbench.cost import cpu
-from bnbench.files import atomic, digest
+from bnbench.files import atomic, cache_folder, digest
 
 # long, float, pointer
 C_TYPES = {"l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
@@ -45,13 +44,13 @@ COMPILERS = ("cc", "gcc", "clang")
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam's learning rate of each run, its constants, and the step, from 1."""
+    """Adam's learning rate of each run, its constants, and the step, from 1 (a graph's is on its GPU)."""
 
     rate: Tensor  # (runs, 1)
     beta1: float
     beta2: float
     epsilon: float
-    step: int
+    step: int | Tensor
 
 
 class Loops:
@@ -196,7 +195,7 @@ def shared_object() -> Path:
         subprocess.CalledProcessError: the compiler fails.
     """
     name = digest(SOURCE.read_text(), FLAGS, cpu(), platform.machine())
-    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnbench" / f"kernels-{name}.so"
+    path = cache_folder() / f"kernels-{name}.so"
     if path.exists():
         return path
     compiler = next((found for known in COMPILERS if (found := shutil.which(known))), None)

@@ -9,14 +9,13 @@ logistic function is written by `tanh` (torch.sigmoid has the same trait).
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from bnbench import precision
+from bnbench import convolutions, precision
 from bnbench.schema import Run
 from bnbench.streams import generator, uniform
 
@@ -26,11 +25,15 @@ Views = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Moment:
-    """What a layer may have to know of a training step: each run's seed, steps done before it, steps of an epoch."""
+    """What a layer may have to know of a training step: each run's seed, steps done before it, steps of an epoch.
+
+    `draws` are dropout's numbers by the layer's place, where they are drawn already: (runs, N, ...).
+    """
 
     seeds: list[int]
     step: int = 0
     epoch_steps: int = 1
+    draws: dict[int, Tensor] = field(default_factory=dict)
 
 
 class Layer(Protocol):
@@ -149,77 +152,24 @@ class Conv(Plain):
             return 0.0
         return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.deviation
 
-    def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
+    def forward(self, x: Tensor, training: bool) -> Tensor:
         """x_RNHWC -> y_RNHWK."""
-        self.x = x
-        self.small = x[0].numel() * self.size**2 <= self.UNFOLD
-        y = self._unfolded(x) if self.small else self._looped(x)
+        small = not x.is_cuda and x[0].numel() * self.size**2 <= self.UNFOLD
+        work = math.prod(x.shape[1:4]) * math.prod(self.weights["weight"])
+        kind = x.dtype if small else precision.factor(self.run, x, work)
+        factor, self.weight = narrowed(x, kind), self.values["weight"].to(kind)
+        form = convolutions.fastest(factor, self.weight) if x.is_cuda and training else "looped"
+        self.form = convolutions.FORMS["unfolded" if small else form]
+        y, self.kept = self.form.forward(factor, self.weight)
+        y = y.to(x.dtype)
         return y + self.values["bias"][:, :, None, None, :] if "bias" in self.values else y
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:
         """Gradients of kernels, bias and input."""
         if "bias" in self.grads:
             torch.sum(dy.flatten(1, 3), dim=1, keepdim=True, out=self.grads["bias"])
-        return self._unfolded_back(dy, wanted) if self.small else self._looped_back(dy, wanted)
-
-    def _unfolded(self, x: Tensor) -> Tensor:
-        self.columns = _unfold(x, self.size)
-        kernels = self.values["weight"].flatten(2)
-        return torch.bmm(self.columns, kernels.transpose(1, 2)).view(*x.shape[:4], -1)
-
-    def _unfolded_back(self, dy: Tensor, wanted: bool) -> Tensor:
-        dy_RMK, weight = dy.flatten(1, 3), self.values["weight"]
-        torch.bmm(dy_RMK.transpose(1, 2), self.columns, out=self.grads["weight"].flatten(2))
-        if not wanted:
-            return dy
-        return _fold(torch.bmm(dy_RMK, weight.flatten(2)), self.x.shape, self.size)
-
-    def _looped(self, x: Tensor) -> Tensor:
-        work = math.prod(x.shape[1:4]) * math.prod(self.weights["weight"])
-        kind = precision.factor(self.run, x, work)
-        self.x, self.weight = narrowed(x, kind), self.values["weight"].to(kind)
-        y = x.new_empty(*x.shape[:4], self.weights["weight"][0])
-        for one, out, kernels in zip(_nchw(self.x), y, _nchw(self.weight), strict=True):
-            out.copy_(F.conv2d(one, kernels, padding=self.size // 2).permute(0, 2, 3, 1))
-        return y
-
-    def _looped_back(self, dy: Tensor, wanted: bool) -> Tensor:
-        dx = dy.new_empty(self.x.shape) if wanted else dy
-        fixed = [1, 1], [self.size // 2] * 2, [1, 1], False, [0, 0], 1, [wanted, True, False]
-        slope = _nchw(dy.to(self.x.dtype))
-        for r, (one, kernels) in enumerate(zip(_nchw(self.x), _nchw(self.weight), strict=True)):
-            into, weight, _ = torch.ops.aten.convolution_backward(slope[r], one, kernels, None, *fixed)
-            self.grads["weight"][r].copy_(weight.permute(0, 2, 3, 1))
-            if wanted:
-                dx[r].copy_(into.permute(0, 2, 3, 1))
-        return dx
-
-
-def _nchw(x: Tensor) -> Tensor:
-    """x_R...HWC seen as x_R...CHW: torch's "channels last", without a copy."""
-    return x.movedim(-1, -3)
-
-
-def _unfold(x: Tensor, size: int) -> Tensor:
-    """x_RNHWC -> (R, N H W, size size C): the square around each pixel, zero outside the image."""
-    pad = size // 2
-    padded = F.pad(x, (0, 0, pad, pad, pad, pad))
-    runs, images, row, column, channel = padded.stride()
-    shape = (*x.shape[:4], size, size, x.shape[4])
-    squares = padded.as_strided(shape, (runs, images, row, column, row, column, channel))
-    return squares.reshape(x.shape[0], -1, size * size * x.shape[4])
-
-
-def _fold(columns: Tensor, shape: Shape, size: int) -> Tensor:
-    """The transpose of `_unfold`: what each square says of a pixel, summed."""
-    runs, images, height, width, channels = shape
-    pad = size // 2
-    out = columns.new_zeros(runs, images, height + 2 * pad, width + 2 * pad, channels)
-    squares = columns.view(runs, images, height, width, size, size, channels)
-    for i in range(size):
-        for j in range(size):
-            out[:, :, i : i + height, j : j + width] += squares[:, :, :, :, i, j]
-    return out[:, :, pad : pad + height, pad : pad + width].contiguous()
+        slope = dy.to(self.weight.dtype)
+        return self.form.backward(slope, self.kept, self.weight, self.grads["weight"], wanted)
 
 
 class MaxPool(Plain):
@@ -231,7 +181,7 @@ class MaxPool(Plain):
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x_RNHWC -> y_RN(H/size)(W/size)C."""
-        self.shape, self.x = x.shape, _nchw(x.flatten(0, 1))
+        self.shape, self.x = x.shape, convolutions.nchw(x.flatten(0, 1))
         y: Tensor
         y, self.places = torch.ops.aten.max_pool2d_with_indices(self.x, [self.size] * 2, [self.size] * 2)
         return y.movedim(1, -1).contiguous().view(*x.shape[:2], *y.shape[2:], y.shape[1])
@@ -240,7 +190,7 @@ class MaxPool(Plain):
         """Each output's gradient, at the place of its maximum."""
         squares = [self.size] * 2
         dx: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            _nchw(dy.flatten(0, 1)), self.x, squares, squares, [0, 0], [1, 1], False, self.places
+            convolutions.nchw(dy.flatten(0, 1)), self.x, squares, squares, [0, 0], [1, 1], False, self.places
         )
         return dx.movedim(1, -1).contiguous().view(self.shape)
 
@@ -267,12 +217,16 @@ class Dropout(Plain):
     def __init__(self, rate: float, place: int) -> None:
         super().__init__()
         self.rate, self.place = rate, place
+        self.shape: Shape = ()  # of a run's share of the batch
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """x times the mask; x itself outside training."""
         if not training:
             return x
-        draw = uniform(self.moment.seeds, (self.place, self.moment.step), tuple(x.shape[1:]))
+        self.shape = tuple(x.shape[1:])
+        draw = self.moment.draws.get(self.place)
+        if draw is None:
+            draw = uniform(self.moment.seeds, (self.place, self.moment.step), self.shape)
         self.mask = (draw >= self.rate).to(x) / (1 - self.rate)
         return x * self.mask
 

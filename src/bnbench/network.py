@@ -52,19 +52,22 @@ class Network:
         self.moving = _slots([layer.moving for layer in self.layers])
         self.widest = widest(run.model, shape)
         self.population: Population = run.population
+        self._decayed: Tensor | None = None
 
     @property
     def parameters(self) -> int:
         """Learned numbers of one network."""
         return sum(math.prod(slot.shape) for slot in self.weights)
 
-    def decayed(self) -> Tensor:
+    def decayed(self, device: torch.device | str = "cpu") -> Tensor:
         """(row,) 1 where weight decay applies: on weights of linear and conv layers, not on biases or norms."""
-        mask = torch.zeros(_length(self.weights))
-        for slot in self.weights:
-            if slot.name == "weight":
-                mask[slot.start : slot.end] = 1
-        return mask
+        if self._decayed is None or self._decayed.device != torch.device(device):
+            mask = torch.zeros(_length(self.weights))
+            for slot in self.weights:
+                if slot.name == "weight":
+                    mask[slot.start : slot.end] = 1
+            self._decayed = mask.to(device)
+        return self._decayed
 
     def start(self, seeds: list[int]) -> tuple[Tensor, Tensor]:
         """First weights and moving statistics: (runs, row) each, from each run's own seed."""

@@ -12,16 +12,16 @@ from bnbench import kernels
 from bnbench.schema import Run
 
 Arrays = dict[str, Tensor]
-Update = Callable[[Arrays, Tensor, Tensor, Run, int], None]
+Update = Callable[[Arrays, Tensor, Tensor, Run, int | Tensor], None]
 
 
-def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:  # noqa: ARG001
+def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int | Tensor) -> None:  # noqa: ARG001
     """Momentum: v = momentum v + g; w = w - rate v (PyTorch's form: the rate is outside the velocity)."""
     velocity = arrays["velocity"] if run.momentum else None
     kernels.loops(grads).sgd(arrays["values"], grads, velocity, rate, run.momentum)
 
 
-def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int) -> None:
+def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int | Tensor) -> None:
     """Adam with bias correction (arXiv 1412.6980, algorithm 1); `step` counts from 1."""
     by = kernels.Adam(rate, run.beta1, run.beta2, run.adam_epsilon, step)
     kernels.loops(grads).adam(arrays["values"], grads, arrays["mean"], arrays["square"], by)

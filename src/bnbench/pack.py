@@ -48,8 +48,10 @@ class Pack:
     history: list[list[Row]] = field(default_factory=list)
     probed: list[list[Probed]] = field(default_factory=list)
     orders: Tensor | None = None  # of this epoch: the images of each seed in turn
+    rows: Tensor | None = None  # whose order each run follows
     online: Augmentation | None = None
     moves: Tensor | None = None  # of this epoch: how each seed's images are moved, if epochs differ
+    recorded: object = None  # its step as a graph: graphs.Recorded
 
     @property
     def seeds(self) -> list[int]:
@@ -96,28 +98,40 @@ class Pack:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """What the runs see at a step (from 0) of the present epoch: x_RNHWC and the target (R, N, classes)."""
-        place, size, fed = step % self.epoch_steps, self.run.batch_size, self.data["fed"]
+        return self.images(*self.drawn(step))
+
+    def drawn(self, step: int) -> tuple[Tensor, Tensor | None]:
+        """Which images each seed sees at a step, (seeds, N), and how they are moved, if they are."""
+        place, size = step % self.epoch_steps, self.run.batch_size
         if place == 0 or self.orders is None:
             self._draw(step // self.epoch_steps)
         assert self.orders is not None
         index = self.orders[:, place * size : (place + 1) * size]
+        if self.moves is None:
+            return index, None
+        return index, self.moves.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
+
+    def images(self, index: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
+        """What the runs see where these images are drawn: `batch`."""
+        fed = self.data["fed"]
         x = _gather(fed.x, index)
-        if self.moves is not None:
-            moves = self.moves.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
+        if moves is not None:
             x = augment.move(x.flatten(0, 1), moves.flatten(0, 1)).view_as(x)
         return self._each(x), self._each(_gather(fed.target, index))
 
     def _each(self, array: Tensor) -> Tensor:
         """What each run sees of what its seed sees; a view where all runs have one seed."""
-        seeds = sorted(set(self.seeds))
-        if len(seeds) == 1:
+        if len(array) == 1:
             return array.expand(len(self.runs), *array.shape[1:])
-        return array[[seeds.index(seed) for seed in self.seeds]]
+        assert self.rows is not None
+        return array.index_select(0, self.rows)
 
     def _draw(self, epoch: int) -> None:
         """Draw each seed's order of an epoch's images, and their moves."""
         x, seeds = self.data["fed"].x, sorted(set(self.seeds))
         self.orders = torch.stack([order(seed, epoch, len(x)) for seed in seeds]).to(x.device)
+        if self.rows is None:  # and else the same: a recorded step reads them where they are
+            self.rows = torch.tensor([seeds.index(seed) for seed in self.seeds], device=x.device)
         if self.online:
             moves = [augment.online(seed, self.online, epoch, x.movedim(-1, 1).shape) for seed in seeds]
             self.moves = torch.stack(moves).to(x.device)
@@ -133,19 +147,21 @@ class Pack:
             probed=[self.probed[i] for i in rows],
             arrays={name: array[index] for name, array in self.arrays.items()},
             orders=None,
+            rows=None,
             moves=None,
+            recorded=None,
         )
 
     def keep(self, rows: list[int]) -> None:
         """Go on with these runs alone."""
         rest = self.part(rows)
         self.names, self.runs, self.history, self.probed = rest.names, rest.runs, rest.history, rest.probed
-        self.arrays, self.orders, self.moves = rest.arrays, None, None
+        self.arrays, self.orders, self.rows, self.moves = rest.arrays, None, None, None
         self.bind()
 
     def release(self) -> None:
         """Let the arrays and the data go, and what a GPU's memory keeps of them."""
-        self.arrays, self.data, self.orders, self.moves = {}, {}, None, None
+        self.arrays, self.data, self.orders, self.moves, self.recorded = {}, {}, None, None, None
         for layer in self.network.layers:
             layer.__dict__.clear()
         if torch.cuda.is_initialized():

@@ -76,6 +76,7 @@ class Plan:
     def __init__(self, params: Path, tier: str | None = None, root: Path = Path()) -> None:
         self.resolved: Resolved = resolve(params, tier)
         self.memory = cost.memory_here() / (os.cpu_count() or 1)  # MiB of a worker
+        self.device = "cpu"  # the kind that packs are made for
         self.params = params
         self.root = root
         self.keys = {name: fingerprint(dataset) for name, dataset in self.resolved.datasets.items()}
@@ -140,7 +141,7 @@ class Plan:
 
     def _width(self, runs: dict[str, Run]) -> int:
         run = next(iter(runs.values()))
-        return cost.width(run, self.resolved.datasets[run.dataset])
+        return cost.width(run, self.resolved.datasets[run.dataset], self.device)
 
     def _pack(self, runs: dict[str, Run]) -> Pack:
         some = next(iter(runs.values()))

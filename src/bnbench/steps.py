@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from bnbench import handnet, optimizers, probes
+from bnbench import graphs, handnet, optimizers, probes
 from bnbench.evaluation import cross_entropy
 from bnbench.layers import Moment
 from bnbench.network import Network
@@ -14,7 +14,8 @@ from bnbench.pack import Pack
 
 def advance(pack: Pack) -> None:
     """Train every run by one step or more, to the end of an interval or epoch at most."""
-    train_step(pack)
+    if not graphs.advance(pack, _torch_step):
+        train_step(pack)
 
 
 def train_step(pack: Pack) -> None:
@@ -30,16 +31,20 @@ def train_step(pack: Pack) -> None:
     pack.step += 1
 
 
-def _torch_step(pack: Pack, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward, backward and update of every run: logits_RNK and loss_R of before the update."""
+def _torch_step(pack: Pack, x: Tensor, target: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Forward, backward and update of every run: logits_RNK and loss_R of before the update.
+
+    `count` is the number of steps with this one, where the pack's own number does not say.
+    """
     run, arrays = pack.run, pack.arrays
     logits = pack.network.forward(x, training=True)
     loss, slope = cross_entropy(logits, target, run.loss == "mean")
     pack.network.backward(slope)
     probes.look(pack, "step")
     if run.weight_decay:
-        arrays["grads"].add_(arrays["values"] * (pack.network.decayed().to(logits.device) * run.weight_decay))
-    optimizers.OPTIMIZERS[run.optimizer][0](arrays, arrays["grads"], pack.rate, run, pack.step + 1)
+        arrays["grads"].add_(arrays["values"] * (pack.network.decayed(logits.device) * run.weight_decay))
+    number = pack.step + 1 if count is None else count
+    optimizers.OPTIMIZERS[run.optimizer][0](arrays, arrays["grads"], pack.rate, run, number)
     return logits, loss
 
 

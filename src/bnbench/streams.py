@@ -13,11 +13,15 @@ from torch import Tensor
 Purpose = Literal["weights", "order", "dropout", "augmentation"]
 
 
-def generator(seed: int, purpose: Purpose, *place: int) -> torch.Generator:
-    """A generator for one draw: the run's seed, what it is for, and where (layer, epoch or step)."""
+def number(seed: int, purpose: Purpose, *place: int) -> int:
+    """What the generator of one draw is seeded with: the run's seed, what it is for, where (layer, epoch or step)."""
     key = f"{seed}/{purpose}/{'/'.join(map(str, place))}"
-    number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
-    return torch.Generator().manual_seed(number)
+    return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") >> 1
+
+
+def generator(seed: int, purpose: Purpose, *place: int) -> torch.Generator:
+    """A generator for one draw."""
+    return torch.Generator().manual_seed(number(seed, purpose, *place))
 
 
 def order(seed: int, epoch: int, images: int) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnbench import optimizers, probes, schedules
+from bnbench import gpu, optimizers, probes, schedules
 from bnbench.data import OFFICIAL, PARTS, Part, Prepared
 from bnbench.evaluation import evaluate
 from bnbench.pack import Images, Outcome, Pack, Row
@@ -37,6 +37,8 @@ def train(pack: Pack, watch: Callable[[Pack], None], done: Callable[[Outcome], N
 def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str = "cpu") -> Pack:
     """A pack before its first step."""
     run = runs[0]
+    if device != "cpu":
+        gpu.ready(device)
     network = BACKENDS[run.backend].network(run, data.shape)
     values, moving = network.start([run.seed for run in runs])
     arrays = {"values": values, "moving": moving, "grads": torch.zeros_like(values)}

@@ -71,9 +71,16 @@ class Workflow:
             for place in PLACES:
                 check_folder(root / place)
             self.cluster = Cluster.read(config, root / "results" / "timings")
-            self.plan.memory = self.cluster.memory if self.cluster else cost.memory_here() / self.cores
+            self._fit()
             if main:
                 self._check()
+
+    def _fit(self) -> None:
+        """Let the plan make packs for where they are trained: as wide as it likes, as large as its memory."""
+        self.plan.memory = self.cluster.memory if self.cluster else cost.memory_here() / self.cores
+        if self.device.startswith("cuda") and not self.device.endswith("+cpu"):
+            self.plan.device = "cuda"
+            self.plan.memory = self.cluster.memory if self.cluster else devices.gpu_memory()
 
     def _check(self) -> None:
         if self.cluster:
