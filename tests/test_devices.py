@@ -96,3 +96,14 @@ def test_without_a_gpu_training_does_not_start(tmp_path: Path) -> None:
     assert "cuda is asked for, but torch" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("driver", "mib"), [("echo 81559; echo 24564", 24564), ("exit 9", 16000), (None, 16000)])
+def test_packs_fit_the_smallest_gpu(
+    tmp_path: Path, driver: str | None, mib: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if driver:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{driver}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert devices.gpu_memory.__wrapped__() == pytest.approx(0.9 * mib)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnbench import data, files, jobs
+from bnbench import data, files, graphs, jobs
 from bnbench import train as training
 from bnbench.pack import Pack as Training
 from bnbench.plan import Pack, run_id
@@ -175,6 +175,14 @@ def test_a_pack_too_large_for_the_devices_memory_is_parted_to_the_same_bytes(
     monkeypatch.setattr(training, "advance", lambda _pack: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
     with pytest.raises(jobs.PackCrashed, match="OutOfMemoryError: none"):
         jobs.train_job(alone, _place(tmp_path / "none"), 1)
+
+
+def test_a_gpu_without_graphs_is_said_once(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [run(seed=seed, model="64-20-10", epochs=1) for seed in range(4)]
+    monkeypatch.setattr(graphs, "lacking", lambda: "operation not permitted when stream is capturing")
+    jobs.train_job(_job(tmp_path, prepared, settings, width=1), _place(tmp_path), 2, tmp_path / "log")
+    told = "without graphs of steps, slower, on this GPU: operation not permitted when stream is capturing"
+    assert (tmp_path / "log").read_text().count(told) == 1
 
 
 def test_altered_data_stop_the_job_before_it_trains(tmp_path: Path, prepared: Path) -> None:

@@ -182,6 +182,19 @@ def test_packs_are_wide_where_calls_take_long_and_narrow_where_arithmetic_does(t
     assert cost.WIDEST == small >= dense >= cost.NARROWEST > conv == 1
 
 
+def test_a_gpus_packs_are_as_wide_as_its_arithmetic_allows_and_its_memory(tmp_path: Path) -> None:
+    digits = many(tmp_path).resolved.datasets["digits"]
+    images = digits.model_copy(update={"shape": (3, 32, 32), "images": 20_000})
+    net = "64K-4C3B-256D-Dropout0.5-10D"
+    widths = [cost.width(run(model=net, batch_size=size), images, "cuda") for size in (2, 16, 128)]
+    assert cost.GPU_WIDEST >= widths[0] > widths[1] > widths[2] >= 1
+    assert cost.width(run(model="64-100-10", batch_size=8), digits, "cuda") == cost.GPU_WIDEST
+    plan = many(tmp_path)
+    plan.device, plan.memory = "cuda", 1e6
+    shapes = {each.model_dump_json(exclude={"seed", "learning_rate"}) for each in plan.runs.values()}
+    assert len(plan.packs) == len(shapes) < len(many(tmp_path).packs)
+
+
 def test_a_pack_that_would_not_fit_a_workers_memory_is_split(tmp_path: Path) -> None:
     plan = many(tmp_path)
     widest = max(pack.memory for pack in plan.packs)

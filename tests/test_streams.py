@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from bnbench import streams
+from bnbench import streams, twister
 from bnbench.streams import Purpose
 
 PURPOSES: tuple[Purpose, ...] = ("weights", "order", "dropout")
@@ -79,3 +79,12 @@ def test_uniform_numbers_are_each_runs_own_and_from_0_to_1() -> None:
     assert 0 <= float(together.min()) < 0.01
     assert 0.99 < float(together.max()) < 1
     assert float(together.mean()) == pytest.approx(0.5, abs=4 * (1 / 12 / together.numel()) ** 0.5)
+
+
+@pytest.mark.parametrize("count", [1, 227, 624, 625, 2000])
+def test_many_generators_at_once_draw_torchs_numbers_bit_for_bit(count: int) -> None:
+    seeds = [0, 5489, 2**32 - 1, 2**32, *(streams.number(seed, "dropout", 3, 40) for seed in range(3))]
+    drawn = twister.uniform(seeds, count, "cpu")
+    for seed, row in zip(seeds, drawn, strict=True):
+        assert torch.equal(row, torch.empty(count).uniform_(generator=torch.Generator().manual_seed(seed)))
+    assert torch.equal(drawn[-1].view(1, count), streams.uniform([2], (3, 40), (count,)))

@@ -14,7 +14,7 @@ BITS = 24  # of a float's 32
 
 def uniform(seeds: list[int], count: int, device: str | torch.device) -> Tensor:
     """What `torch.empty(count).uniform_(generator=torch.Generator().manual_seed(seed))` gives: (seeds, count) fp32."""
-    state = _first(torch.tensor([seed & ALL for seed in seeds], device=device))
+    state = _first(torch.tensor([seed & ALL for seed in seeds], dtype=torch.int64, device=device))
     out = torch.empty(len(seeds), count, device=device)
     for start in range(0, count, WORDS):
         _turn(state)
