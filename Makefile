@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all run setup test test-slow test-slurm bench growth lint clean
+.PHONY: all run setup test test-slow test-slurm bench bench-gpu growth lint clean
 
 all: run
 
@@ -42,6 +42,10 @@ $(BIN)/.ready-bench: $(BIN)/.ready requirements-bench.lock
 # ARGS="--grids a b --rounds 3": see benchmarks/README.md
 bench: $(BIN)/.ready-bench
 	@python -m benchmarks.compare $(ARGS)
+
+# needs a GPU and a torch built for it
+bench-gpu: $(BIN)/.ready
+	@python -m benchmarks.gpu $(ARGS)
 
 growth: $(BIN)/.ready-bench
 	@python -m benchmarks.growth $(ARGS)

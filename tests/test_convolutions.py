@@ -67,18 +67,18 @@ def test_the_fastest_form_is_measured_once_and_kept(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(convolutions, "milliseconds", milliseconds)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "a GPU")
-    monkeypatch.setattr(convolutions, "_known", {})
+    monkeypatch.setattr(convolutions, "CHOSEN", {})
     x, weight, _ = _given(*SHAPES[0], torch.float32)
     assert [convolutions.fastest(x, weight) for _ in range(2)] == ["grouped"] * 2
     assert len(measured) == len(FORMS)
     file = tmp_path / "bnbench" / "convolutions.json"
     assert list(read_json(file).values()) == ["grouped"]
-    monkeypatch.setattr(convolutions, "_known", {})  # another process
+    monkeypatch.setattr(convolutions, "CHOSEN", {})  # another process
     assert convolutions.fastest(x, weight) == "grouped"
     assert len(measured) == len(FORMS)
     convolutions.fastest(x[:, :1], weight)
     assert len(measured) == 2 * len(FORMS)
-    monkeypatch.setattr(convolutions, "_known", {})
+    monkeypatch.setattr(convolutions, "CHOSEN", {})
     file.write_text("{")
     assert convolutions.fastest(x, weight) == "grouped"
     assert list(read_json(file).values()) == ["grouped"]

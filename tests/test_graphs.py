@@ -109,7 +109,7 @@ def test_a_step_waits_for_nothing_from_the_host(
     assert recorded
     recorded.feed(pack)
     graphs._forget(pack)
-    with Elsewhere():
+    with Elsewhere():  # type: ignore[no-untyped-call]
         recorded.step(pack)
 
 
@@ -138,7 +138,10 @@ def test_a_pack_that_lost_a_run_is_recorded_anew_and_a_cpu_never() -> None:
     assert first is graphs.prepared(pack, steps._torch_step)
     pack.keep([1])
     second = graphs.prepared(pack, steps._torch_step)
+    assert first
+    assert second
     assert second is not first
     assert second.of(pack)
+    assert not first.of(pack)
     assert not graphs.advance(pack, steps._torch_step)
     assert pack.step == 0

@@ -142,22 +142,22 @@ FORMS = {
     "unfolded": Form(_unfolded, _unfolded_back),
 }
 WARM, REPLAYS, TIMES = 3, 5, 5
-_known: dict[str, str] = {}
+CHOSEN: dict[str, str] = {}  # by this process: GPU, torch, type and shapes -> form
 
 
 def fastest(x: Tensor, kernels: Tensor) -> str:
     """The form that convolves such arrays soonest on their GPU: measured once, and kept in the user's cache."""
     about = torch.cuda.get_device_name(x.device), torch.__version__, str(x.dtype), *x.shape, *kernels.shape
     key = " ".join(map(str, about))
-    if key not in _known:
+    if key not in CHOSEN:
         path = cache_folder() / "convolutions.json"
         found = _read(path).get(key)
         if found not in FORMS:
             times = {name: milliseconds(form, x, kernels) for name, form in FORMS.items()}
             found = min(times, key=lambda name: times[name])  # the first where none can be measured
             write_json(path, _read(path) | {key: found})
-        _known[key] = found
-    return _known[key]
+        CHOSEN[key] = found
+    return CHOSEN[key]
 
 
 def _read(path: Path) -> dict[str, str]:

@@ -46,7 +46,7 @@ def following(on: torch.cuda.Stream) -> Iterator[None]:
     here.wait_stream(on)
 
 
-def milliseconds(work: Callable[[], None], device: torch.device | str) -> float:
+def milliseconds(work: Callable[[], object], device: torch.device | str) -> float:
     """What the GPU takes for `work`."""
     here = torch.cuda.current_stream(device)
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
