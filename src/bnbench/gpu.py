@@ -28,7 +28,7 @@ def stream(device: torch.device, purpose: str) -> torch.cuda.Stream:  # noqa: AR
     return torch.cuda.Stream(device)
 
 
-def warmed(work: Callable[[], None], on: torch.cuda.Stream, times: int) -> torch.cuda.CUDAGraph:
+def warmed(work: Callable[[], object], on: torch.cuda.Stream, times: int) -> torch.cuda.CUDAGraph:
     """Do `work` on a stream so many times, then record it there: see `record`."""
     with following(on):
         for _ in range(times):
@@ -57,7 +57,7 @@ def milliseconds(work: Callable[[], object], device: torch.device | str) -> floa
     return float(start.elapsed_time(end))
 
 
-def record(work: Callable[[], None], on: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
+def record(work: Callable[[], object], on: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
     """The calls of `work` as a graph; nothing is computed yet.
 
     Args:
