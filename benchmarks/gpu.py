@@ -95,6 +95,7 @@ def made_up() -> Prepared:
 
 def compared(model: str, batch: int, runs: int, data: Prepared, arguments: argparse.Namespace) -> Measured:
     """A row: both programs in turn, each round."""
+    torch.cuda.empty_cache()
     row = Measured(model, batch, runs)
     settings = dict(yamlfile.read(ROOT / "params.yaml").values["training"]) | {"model": model, "batch_size": batch}
     settings |= {"norm": arguments.norm, "activation": "leaky_relu", "optimizer": "adam", "learning_rate": 1e-4}
@@ -109,7 +110,6 @@ def compared(model: str, batch: int, runs: int, data: Prepared, arguments: argpa
         row.graph = recorded()
     except torch.OutOfMemoryError:
         row.note = "no memory"
-    torch.cuda.empty_cache()
     return row
 
 
@@ -208,7 +208,7 @@ def line(row: Measured, peak: float) -> str:
         return head + f"| | | | {row.note} |"
     ratios = [a / b for a, b in zip(row.pack, row.plain, strict=True)]
     parts = [f"{share(row, statistics.median(each), peak):.1%}" for each in (row.plain, row.pack)]
-    way = "graph" if row.graph else f"call by call {graphs.lacking()}".strip()
+    way = "; ".join(["graph" if row.graph else "call by call", *(f"without {what}" for what in gpu.lacking)])
     cells = [f"{spread(row.plain, '{:,.0f}')}, {parts[0]}", f"{spread(row.pack, '{:,.0f}')}, {parts[1]}"]
     return head + f"| {' | '.join(cells)} | {spread(ratios, '{:.1f}')} | {way} |"
 
@@ -224,11 +224,9 @@ def write(rows: list[Measured], peak: float, precision: str) -> None:
     ]
     text += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |", *(line(row, peak) for row in rows), ""]
     write_bytes(RESULTS / f"{stem}-gpu-{precision}.md", "\n".join(text).encode())
-    values: dict[str, Any] = {"gpu": name, "torch": torch.__version__, "precision": precision, "peak": peak}
-    forms = dict(sorted(convolutions.CHOSEN.items()))
-    write_json(
-        RESULTS / f"{stem}-gpu-{precision}.json", values | {"forms": forms, "rows": [asdict(row) for row in rows]}
-    )
+    about: dict[str, Any] = {"gpu": name, "torch": torch.__version__, "precision": precision, "peak": peak}
+    about |= {"forms": convolutions.CHOSEN, "lacking": gpu.lacking}
+    write_json(RESULTS / f"{stem}-gpu-{precision}.json", about | {"rows": [asdict(row) for row in rows]})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnbench import convolutions
+from bnbench import convolutions, gpu
 from bnbench.convolutions import FORMS, Form
 from bnbench.files import read_json
 
@@ -67,6 +67,7 @@ def test_the_fastest_form_is_measured_once_and_kept(tmp_path: Path, monkeypatch:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(convolutions, "milliseconds", milliseconds)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _device: "a GPU")
+    monkeypatch.setattr(gpu, "memory", lambda _device: 80e9)
     monkeypatch.setattr(convolutions, "CHOSEN", {})
     x, weight, _ = _given(*SHAPES[0], torch.float32)
     assert [convolutions.fastest(x, weight) for _ in range(2)] == ["grouped"] * 2
@@ -82,3 +83,10 @@ def test_the_fastest_form_is_measured_once_and_kept(tmp_path: Path, monkeypatch:
     file.write_text("{")
     assert convolutions.fastest(x, weight) == "grouped"
     assert list(read_json(file).values()) == ["grouped"]
+
+
+def test_unfolded_inputs_may_not_fill_a_gpus_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, weight, _ = _given((2, 4, 8, 8, 16), 8, 3, torch.bfloat16)  # 2 x 4 x 8 x 8 x 16 x 9 values of 2 bytes
+    for size, able in ((64 * 147_456, {"looped", "grouped", "unfolded"}), (64 * 147_455, {"looped", "grouped"})):
+        monkeypatch.setattr(gpu, "memory", lambda _device, size=size: size)
+        assert set(convolutions._able(x, weight)) == able

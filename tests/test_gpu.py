@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench import convolutions, files, gpu, graphs, jobs, twister
+from bnbench import convolutions, files, gpu, graphs, jobs, kernels, twister
 from bnbench.convolutions import FORMS
 from bnbench.pack import Outcome, Pack
 from bnbench.schema import Run
@@ -34,7 +34,7 @@ NET: dict[str, Any] = {"model": "16K-2C2B-32D-Dropout0.5-10D", "activation": "le
 def _caches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(convolutions, "CHOSEN", {})
-    monkeypatch.setattr(graphs, "_lacking", "")
+    monkeypatch.setattr(gpu, "lacking", {})
     yield
     torch.cuda.empty_cache()
 
@@ -67,7 +67,7 @@ def test_a_replayed_step_is_the_plain_step(settings: dict[str, Any], precision: 
     plain, replayed = _pack(runs), _pack(runs)
     _agree(_moved(replayed, advance), _moved(plain, train_step), precision)
     assert isinstance(replayed.recorded, graphs.Recorded)
-    assert replayed.recorded.graph is not None, graphs.lacking()
+    assert replayed.recorded.graph is not None, gpu.lacking
     for name in ("losses", "correct", "epoch_loss"):
         ends = [pack.arrays[name].double().cpu() for pack in (replayed, plain)]
         torch.testing.assert_close(*ends, rtol=LOSSES[precision], atol=2.0 if name == "correct" else 1e-5)
@@ -122,6 +122,11 @@ def test_forms_of_convolution_agree_in_graphs_too(runs: int, kind: torch.dtype) 
             apart = float((end.double().cpu() - truth.double()).norm() / truth.double().norm())
             assert apart < (1e-5 if kind == torch.float32 else 2e-2), (name, apart)
     assert convolutions.fastest(given[0], given[1]) in FORMS
+
+
+def test_norms_are_compiled_and_give_torchs_numbers() -> None:
+    gpu.ready(DEVICE)
+    assert type(kernels.on_gpu.__wrapped__()).__name__ == "Fused", gpu.lacking
 
 
 def test_dropouts_numbers_are_the_cpus_bit_for_bit() -> None:

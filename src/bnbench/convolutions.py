@@ -142,6 +142,7 @@ FORMS = {
     "unfolded": Form(_unfolded, _unfolded_back),
 }
 WARM, REPLAYS, TIMES = 3, 5, 5
+UNFOLDED = 1 / 64  # of a GPU's memory, at most, in a layer's unfolded input
 CHOSEN: dict[str, str] = {}  # by this process: GPU, torch, type and shapes -> form
 
 
@@ -153,11 +154,17 @@ def fastest(x: Tensor, kernels: Tensor) -> str:
         path = cache_folder() / "convolutions.json"
         found = _read(path).get(key)
         if found not in FORMS:
-            times = {name: milliseconds(form, x, kernels) for name, form in FORMS.items()}
+            times = {name: milliseconds(FORMS[name], x, kernels) for name in _able(x, kernels)}
             found = min(times, key=lambda name: times[name])  # the first where none can be measured
             write_json(path, _read(path) | {key: found})
         CHOSEN[key] = found
     return CHOSEN[key]
+
+
+def _able(x: Tensor, kernels: Tensor) -> list[str]:
+    """The forms that leave room for the other layers: what is unfolded stays until it has gone backward."""
+    unfolded = x.numel() * kernels[0, 0, ..., 0].numel() * x.element_size()
+    return [name for name in FORMS if name != "unfolded" or unfolded <= UNFOLDED * gpu.memory(x.device)]
 
 
 def _read(path: Path) -> dict[str, str]:

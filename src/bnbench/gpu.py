@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 STREAMS = 8
+lacking: dict[str, str] = {}  # what this process goes without on its GPU -> why
 
 
 class Unrecorded(RuntimeError):
@@ -20,6 +21,11 @@ def ready(device: str) -> None:
     torch.cuda.set_device(device)
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.fp32_precision = "ieee"
+
+
+def memory(device: torch.device) -> int:
+    """Bytes of a GPU."""
+    return int(torch.cuda.get_device_properties(device).total_memory)
 
 
 @cache

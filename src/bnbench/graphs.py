@@ -20,12 +20,7 @@ AHEAD = 2**26  # of dropout's numbers drawn at once: 256 MiB
 
 # images, target and count of steps -> logits_RNK and loss_R
 Work = Callable[[Pack, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-_lacking = ""
-
-
-def lacking() -> str:
-    """Why this process goes without graphs, if it does."""
-    return _lacking
+GRAPHS = "graphs of steps"
 
 
 def advance(pack: Pack, work: Work) -> bool:
@@ -34,8 +29,7 @@ def advance(pack: Pack, work: Work) -> bool:
     Raises:
         torch.OutOfMemoryError: the GPU has no memory for it.
     """
-    global _lacking
-    if pack.arrays["values"].device.type != "cuda" or _lacking:
+    if pack.arrays["values"].device.type != "cuda" or GRAPHS in gpu.lacking:
         return False
     recorded = prepared(pack, work)
     if recorded is None:
@@ -43,7 +37,7 @@ def advance(pack: Pack, work: Work) -> bool:
     try:
         recorded.advance(pack)
     except gpu.Unrecorded as error:
-        _lacking, pack.recorded = str(error), None
+        gpu.lacking[GRAPHS], pack.recorded = str(error), None
         return False
     return True
 

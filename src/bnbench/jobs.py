@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, devices, graphs, kernels, precision, provenance, store
+from bnbench import cost, devices, gpu, kernels, precision, provenance, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
@@ -27,6 +27,8 @@ from bnbench.train import start, train
 
 CHECKPOINT_SECONDS = 30.0  # at most so much work is lost with a process
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
+# how many runs ended with which status, how often runs were parted, what the worker goes without on its GPU and why
+Trained = tuple[Counter[str], int, dict[str, str]]
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
@@ -103,10 +105,13 @@ def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
             yield f"precision: fast multiplies in fp32 here, as exact does: this {kind} has no bf16 products"
 
 
-def _gather(waiting: dict[Future[tuple[Counter[str], int, str]], dict[str, Any]], progress: Progress) -> Counter[str]:
+def _gather(
+    waiting: dict[Future[tuple[Counter[str], int, dict[str, str]]], dict[str, Any]], progress: Progress
+) -> Counter[str]:
     """Count the runs of each pack as it ends."""
     counts: Counter[str] = Counter()
-    crashed, said = [], ""
+    crashed: list[str] = []
+    said: set[str] = set()
     for future in as_completed(waiting):
         pack = waiting[future]
         some = next(iter(pack["runs"].values()))
@@ -124,9 +129,9 @@ def _gather(waiting: dict[Future[tuple[Counter[str], int, str]], dict[str, Any]]
             told = f"; parted {parted} times, for the device had no memory for all at once" if parted else ""
             progress.say(f"{name}: {summary(statuses)}{told}")
             counts += statuses
-            if lacking and not said:
-                said = f"training goes call by call, without graphs of steps, slower, on this GPU: {lacking}"
-                progress.say(said)
+            for what in lacking.keys() - said:
+                progress.say(f"training goes without {what} on this GPU, slower: {lacking[what]}")
+            said |= lacking.keys()
     if crashed:
         raise PackCrashed("crashed, and so missing in the store:\n" + "\n".join(crashed))
     return counts
@@ -181,12 +186,12 @@ def _keep_memory() -> None:
         change(M_MMAP_MAX, 0)
 
 
-def train_pack(pack: dict[str, Any], place: Place) -> tuple[Counter[str], int, str]:
+def train_pack(pack: dict[str, Any], place: Place) -> Trained:
     """Train those runs of a pack that the store does not have, each from its last checkpoint.
 
     Returns:
         How many ended with which status; how often runs were parted because the device had no memory for all;
-        why a GPU goes without graphs, if it does.
+        what the worker goes without on its GPU, and why.
     """
     data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
     with devices.leased(place.devices) as device, store.locked(place.work / "locks", list(pack["runs"])):
@@ -203,7 +208,7 @@ def train_pack(pack: dict[str, Any], place: Place) -> tuple[Counter[str], int, s
         where = {"cpu": cost.cpu(), "device": _kind(device)}
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **where}
         write_json(place.timings / f"{pack['id']}.json", record)
-    return training.counts, training.parted, graphs.lacking()
+    return training.counts, training.parted, gpu.lacking
 
 
 def _kind(device: str) -> str:

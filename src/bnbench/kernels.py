@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnbench import gpu
 from bnbench.cost import cpu
 from bnbench.files import atomic, cache_folder, digest
 
@@ -36,6 +37,7 @@ SIGNATURES = {
     "adam_step": "lffppp",
 }
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
+ROUNDING = 1e-5
 PART = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
 SOURCE = Path(__file__).with_name("kernels.c")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
@@ -171,6 +173,8 @@ class Compiled(Loops):
 
 def loops(x: Tensor) -> Loops:
     """Who computes with such an array, its channels last."""
+    if x.is_cuda and x.dtype == torch.float32:
+        return on_gpu()
     fits = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] > 1  # torch sums one channel otherwise
     return compiled()[0] if fits else REFERENCE
 
@@ -185,6 +189,35 @@ def compiled() -> tuple[Loops, str]:
         return REFERENCE, told.strip()[:200]
     made = Compiled(functions)
     return (made, "") if same(made) else (REFERENCE, "the compiled loops round otherwise than torch's")
+
+
+@cache
+def on_gpu() -> Loops:
+    """The loops in Triton, or the reference where they cannot be had, which `gpu.lacking` notes."""
+    try:
+        from bnbench.fused import Fused  # Triton is only there with torch for CUDA, and takes half a second
+
+        if near(Fused(), "cuda"):
+            return Fused()
+        gpu.lacking["compiled norms"] = "their numbers are not torch's"
+    except Exception as error:  # a compiler's, of kinds that only it knows
+        gpu.lacking["compiled norms"] = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+    return REFERENCE
+
+
+def near(made: Loops, device: str) -> bool:
+    """Whether these loops of norms give the reference's numbers, within the rounding of sums."""
+    dice = torch.Generator().manual_seed(0)
+    for shape in CHECKED:
+        x, dy = torch.randn(2, *shape, generator=dice).to(device)
+        rows = [torch.randn(shape[0], 1, shape[2], generator=dice).to(device) for _ in range(4)]
+        one, other = (
+            [*each.moments(x), *each.normalise(x, *rows), *each.normalise_back(dy, x, rows[0])]
+            for each in (made, REFERENCE)
+        )
+        if not all(float((a - b).norm() / b.norm()) < ROUNDING for a, b in zip(one, other, strict=True)):
+            return False
+    return True
 
 
 def shared_object() -> Path:
