@@ -62,8 +62,9 @@ def _agree(one: Tensor, other: Tensor, precision: str) -> None:
 @pytest.mark.parametrize("precision", list(TOLERANCE))
 @pytest.mark.parametrize("settings", [*NETS, NET], ids=lambda settings: f"{settings['model']} {settings['norm']}")
 def test_a_replayed_step_is_the_plain_step(settings: dict[str, Any], precision: str) -> None:
-    gentle = {**EXTRAS, "learning_rate": 1e-3, "precision": precision, "renorm_dmax_ramp": [0, 0], "probes": []}
-    runs = [run(**{**gentle, **settings, "renorm_rmax_ramp": [0, 0], "probes": [], "seed": i}) for i in range(3)]
+    settled = {"learning_rate": 1e-3, "precision": precision, "probes": []}
+    settled |= {"renorm_rmax_ramp": [0, 0], "renorm_dmax_ramp": [0, 0]}
+    runs = [run(**{**EXTRAS, **settings, **settled, "seed": i}) for i in range(3)]
     plain, replayed = _pack(runs), _pack(runs)
     _agree(_moved(replayed, advance), _moved(plain, train_step), precision)
     assert isinstance(replayed.recorded, graphs.Recorded)

@@ -152,8 +152,9 @@ class Compiled(Loops):
         self._call("sgd", *values.shape, rate, momentum, values, grads, velocity)
 
     def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Adam) -> None:  # noqa: D102
-        numbers = by.beta1, 1 - by.beta1, by.beta2, 1 - by.beta2, 1 - by.beta2**by.step
-        for r, rate in enumerate((by.rate / (1 - by.beta1**by.step)).flatten().tolist()):
+        step = int(by.step)
+        numbers = by.beta1, 1 - by.beta1, by.beta2, 1 - by.beta2, 1 - by.beta2**step
+        for r, rate in enumerate((by.rate / (1 - by.beta1**step)).flatten().tolist()):
             for first in range(0, values.shape[1], PART):
                 part = slice(first, first + PART)
                 root = torch.empty_like(grads[r, part])
