@@ -22,6 +22,7 @@ from bnbench.streams import generator, uniform
 
 Shape = tuple[int, ...]
 Views = dict[str, Tensor]
+ALIGNED = 8  # numbers, 16 bytes of bf16
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,8 @@ class Linear(Plain):
         """x_RNI -> y_RNO."""
         kind = precision.factor(self.run, x, x.shape[1] * math.prod(self.weights["weight"]))
         self.x, self.weight = narrowed(x, kind), self.values["weight"].to(kind)
-        if kind == x.dtype and "bias" in self.values:
-            return torch.baddbmm(self.values["bias"], x, self.weight)
+        if kind == x.dtype:
+            return product(x, self.weight, self.values.get("bias"))
         y = torch.bmm(self.x, self.weight).to(x.dtype)
         return y.add_(self.values["bias"]) if "bias" in self.values else y
 
@@ -119,7 +120,18 @@ class Linear(Plain):
             torch.bmm(self.x.transpose(1, 2), dy, out=self.grads["weight"])
         else:
             self.grads["weight"].copy_(torch.bmm(self.x.transpose(1, 2), slope))
-        return torch.bmm(slope, self.weight.transpose(1, 2)).to(dy.dtype) if wanted else dy
+        return product(slope, self.weight.transpose(1, 2)).to(dy.dtype) if wanted else dy
+
+
+def product(a_RNI: Tensor, b_RIO: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A b + bias for each run; each run's begins at a multiple of 16 bytes: a product's last bits depend on it."""
+    shape = a_RNI.shape[0], a_RNI.shape[1], b_RIO.shape[2]
+    size = shape[1] * shape[2]
+    rows = a_RNI.new_empty(shape[0], -(-size // ALIGNED) * ALIGNED)
+    out = rows[:, :size].view(shape)
+    if bias is None:
+        return torch.bmm(a_RNI, b_RIO, out=out).contiguous()
+    return torch.baddbmm(bias, a_RNI, b_RIO, out=out).contiguous()
 
 
 def narrowed(x: Tensor, kind: torch.dtype) -> Tensor:
@@ -165,14 +177,14 @@ class Conv(Plain):
     def _unfolded(self, x: Tensor) -> Tensor:
         self.columns = _unfold(x, self.size)
         kernels = self.values["weight"].flatten(2)
-        return torch.bmm(self.columns, kernels.transpose(1, 2)).view(*x.shape[:4], -1)
+        return product(self.columns, kernels.transpose(1, 2)).view(*x.shape[:4], -1)
 
     def _unfolded_back(self, dy: Tensor, wanted: bool) -> Tensor:
         dy_RMK, weight = dy.flatten(1, 3), self.values["weight"]
         torch.bmm(dy_RMK.transpose(1, 2), self.columns, out=self.grads["weight"].flatten(2))
         if not wanted:
             return dy
-        return _fold(torch.bmm(dy_RMK, weight.flatten(2)), self.x.shape, self.size)
+        return _fold(product(dy_RMK, weight.flatten(2)), self.x.shape, self.size)
 
     def _looped(self, x: Tensor) -> Tensor:
         work = math.prod(x.shape[1:4]) * math.prod(self.weights["weight"])

@@ -4,7 +4,7 @@ Everything a pack knows is in `Pack.arrays` (the run is the first axis of each),
 so that a run can leave its pack, or be saved and go on elsewhere, as a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -50,6 +50,7 @@ class Pack:
     orders: Tensor | None = None  # of this epoch: the images of each seed in turn
     online: Augmentation | None = None
     moves: Tensor | None = None  # of this epoch: how each seed's images are moved, if epochs differ
+    stepper: "Callable[[Pack], None] | None" = None  # what trains these arrays
 
     @property
     def seeds(self) -> list[int]:
@@ -96,16 +97,20 @@ class Pack:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """What the runs see at a step (from 0) of the present epoch: x_RNHWC and the target (R, N, classes)."""
-        place, size, fed = step % self.epoch_steps, self.run.batch_size, self.data["fed"]
-        if place == 0 or self.orders is None:
-            self._draw(step // self.epoch_steps)
-        assert self.orders is not None
-        index = self.orders[:, place * size : (place + 1) * size]
+        index, fed = self.drawn(step), self.data["fed"]
         x = _gather(fed.x, index)
         if self.moves is not None:
             moves = self.moves.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
             x = augment.move(x.flatten(0, 1), moves.flatten(0, 1)).view_as(x)
         return self._each(x), self._each(_gather(fed.target, index))
+
+    def drawn(self, step: int, steps: int = 1) -> Tensor:
+        """The images that steps of one epoch from `step` on see, (seeds, images)."""
+        place, size = step % self.epoch_steps, self.run.batch_size
+        if place == 0 or self.orders is None:
+            self._draw(step // self.epoch_steps)
+        assert self.orders is not None
+        return self.orders[:, place * size : (place + steps) * size]
 
     def _each(self, array: Tensor) -> Tensor:
         """What each run sees of what its seed sees; a view where all runs have one seed."""
@@ -134,6 +139,7 @@ class Pack:
             arrays={name: array[index] for name, array in self.arrays.items()},
             orders=None,
             moves=None,
+            stepper=None,
         )
 
     def keep(self, rows: list[int]) -> None:
@@ -145,7 +151,7 @@ class Pack:
 
     def release(self) -> None:
         """Let the arrays and the data go, and what a GPU's memory keeps of them."""
-        self.arrays, self.data, self.orders, self.moves = {}, {}, None, None
+        self.arrays, self.data, self.orders, self.moves, self.stepper = {}, {}, None, None, None
         for layer in self.network.layers:
             layer.__dict__.clear()
         if torch.cuda.is_initialized():
@@ -153,6 +159,7 @@ class Pack:
 
     def bind(self) -> None:
         """Let the network use the arrays as they are now."""
+        self.stepper = None
         self.network.bind(self.arrays["values"], self.arrays["moving"], self.arrays["grads"])
 
 
