@@ -28,14 +28,14 @@ def _recorded(pack: Pack) -> Callable[[Pack], None]:
     before = {name: array.clone() for name, array in pack.arrays.items()}
     made.advance(pack, 1)
     pack.step -= 1
-    same = all(_bits(array, expected.arrays[name]) for name, array in pack.arrays.items() if name != "grads")
+    same = all(same_bits(array, expected.arrays[name]) for name, array in pack.arrays.items() if name != "grads")
     for name, array in pack.arrays.items():
         array.copy_(before[name])
     pack.bind()
     return made.advance if same else train_step
 
 
-def _bits(a: Tensor, b: Tensor) -> bool:
+def same_bits(a: Tensor, b: Tensor) -> bool:
     """Whether two arrays are the same, bit for bit."""
     return a.numpy().tobytes() == b.numpy().tobytes()
 
