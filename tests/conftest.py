@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from bnbench import tape
 from bnbench.data import Prepared
 from tests import little, miniature
 
@@ -16,6 +17,12 @@ from tests import little, miniature
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let packs train by blocks of one step, so that each can be watched."""
+    monkeypatch.setattr(tape, "BLOCK_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

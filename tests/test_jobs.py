@@ -152,6 +152,7 @@ def test_a_pack_that_crashes_is_named_and_the_others_are_stored(tmp_path: Path, 
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
+@pytest.mark.usefixtures("step_by_step")
 def test_a_pack_too_large_for_the_devices_memory_is_parted_to_the_same_bytes(
     tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

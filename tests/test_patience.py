@@ -11,6 +11,8 @@ from bnbench.schema import Run
 from bnbench.train import start, train
 from tests.little import digits, run, trained
 
+pytestmark = pytest.mark.usefixtures("step_by_step")
+
 SETTINGS: dict[str, Any] = {"model": "64-24-10", "epochs": 25, "train_images": 600, "momentum": 0, "batch_size": 60}
 RUNS = [run(**SETTINGS, patience=3, seed=seed, learning_rate=rate) for seed in range(3) for rate in (0.05, 1.0)]
 

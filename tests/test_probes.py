@@ -17,6 +17,8 @@ from bnbench.tables import read, read_csv
 from bnbench.train import start, train
 from tests.little import digits, run, trained
 
+pytestmark = pytest.mark.usefixtures("step_by_step")
+
 DENSE = [*get_args(ProbeName)]
 CONV = [name for name in DENSE if name != "hyperplanes"]
 SMALL = {"train_images": 600, "batch_size": 60, "epochs": 2, "dropout": 0.2}

@@ -15,6 +15,8 @@ from bnbench.pack import Outcome, Pack
 from bnbench.train import start, train
 from tests.little import digits, run, trained
 
+pytestmark = pytest.mark.usefixtures("step_by_step")
+
 NAME = "0" * 16
 
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
+from bnbench import tape
 from bnbench.data import Part
 from bnbench.pack import Outcome, Pack, Probed
 from bnbench.schema import Run
@@ -64,7 +66,9 @@ def watched(settings: Run, *steps: int) -> Watched:
         if pack.step in steps:
             nets[pack.step] = module(pack, 0)
 
-    train(pack, watch, outcomes.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tape, "BLOCK_SECONDS", 0.0)  # blocks of one step
+        train(pack, watch, outcomes.append)
     moving = {step: [array.clone() for array in reference.moving(net)] for step, net in nets.items()}
     return Watched(outcomes[0], nets, moving)
 

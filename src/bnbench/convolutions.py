@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bnbench import gpu
 from bnbench.files import cache_folder, read_json, write_json
+from bnbench.precision import product
 
 Kept = Tensor
 
@@ -100,7 +101,7 @@ def _apart(x: Tensor, runs: int) -> Tensor:
 def _unfolded(x: Tensor, kernels: Tensor) -> tuple[Tensor, Kept]:
     """Products of matrices: the squares around the pixels times the kernels."""
     columns = _unfold(x, kernels.shape[2])
-    return torch.bmm(columns, kernels.flatten(2).transpose(1, 2)).view(*x.shape[:4], -1), columns
+    return product(columns, kernels.flatten(2).transpose(1, 2)).view(*x.shape[:4], -1), columns
 
 
 def _unfolded_back(dy: Tensor, columns: Kept, kernels: Tensor, dkernels: Tensor, wanted: bool) -> Tensor:
@@ -111,7 +112,7 @@ def _unfolded_back(dy: Tensor, columns: Kept, kernels: Tensor, dkernels: Tensor,
         dkernels.copy_(torch.bmm(dy_RMK.transpose(1, 2), columns).view_as(dkernels))
     if not wanted:
         return dy
-    return _fold(torch.bmm(dy_RMK, kernels.flatten(2)), (*dy.shape[:4], kernels.shape[-1]), kernels.shape[2])
+    return _fold(product(dy_RMK, kernels.flatten(2)), (*dy.shape[:4], kernels.shape[-1]), kernels.shape[2])
 
 
 def _unfold(x: Tensor, size: int) -> Tensor:

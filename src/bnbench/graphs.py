@@ -93,7 +93,8 @@ class Recorded:
     def __init__(self, pack: Pack, work: Work) -> None:
         self.values, self.work = pack.arrays["values"], work
         device = self.values.device
-        index, moves = pack.drawn(pack.step)
+        index = pack.drawn(pack.step)
+        moves = pack.moved(index)
         self.index, self.moves = index.clone(), None if moves is None else moves.clone()
         self.count = torch.zeros((), dtype=torch.float64, device=device)
         self.column = torch.zeros(1, dtype=torch.long, device=device)
@@ -107,7 +108,8 @@ class Recorded:
 
     def feed(self, pack: Pack) -> None:
         """Fill the arrays for the pack's next step."""
-        index, moves = pack.drawn(pack.step)
+        index = pack.drawn(pack.step)
+        moves = pack.moved(index)
         self.index.copy_(index)
         if self.moves is not None and moves is not None:
             self.moves.copy_(moves)

@@ -255,11 +255,12 @@ class _Training:
     def _train_part(self, pack: Pack) -> list[str]:
         """Train a pack to its end; else the runs that are left when the device has no memory for them together."""
         checkpoints, place = self.place.work / "checkpoints", self.place
-        due = time.monotonic() + place.checkpoint_seconds
+        due, seen = time.monotonic() + place.checkpoint_seconds, pack.step
 
         def watch(pack: Pack) -> None:
-            nonlocal due
-            _advance(self.share * len(pack.names) / pack.steps, len(pack.names) * pack.run.batch_size)
+            nonlocal due, seen
+            taken, seen = len(pack.names) * (pack.step - seen), pack.step
+            _advance(self.share * taken / pack.steps, taken * pack.run.batch_size)
             if _stopping or time.monotonic() > due:
                 store.save(checkpoints, pack)
                 due = time.monotonic() + place.checkpoint_seconds

@@ -74,6 +74,23 @@ INLINE void sums(long M, long C, const float *a, const float *b, float *total)
         rest_of_one(M, C, a + c, b ? b + c : b, total + c);
 }
 
+void column_sums(long M, long C, const float *a, const float *b, float *total)
+{
+    sums(M, C, a, b, total);
+}
+
+/* The sum of a row of a * b, in torch's order: eight sums over its vectors, after what fills none. */
+float row_sum(long count, const float *a, const float *b)
+{
+    float lanes[8], sum = 0;
+    rest_of_eight(count / 8, 8, a, b, lanes);
+    for (long i = count / 8 * 8; i < count; i++)
+        sum += a[i] * b[i];
+    for (int k = 0; k < 8; k++)
+        sum += lanes[k];
+    return sum;
+}
+
 /* The mean and the variance of each column of x_GMC; centred_MC is work. */
 void moments(long G, long M, long C, const float *restrict x, float *restrict mean,
              float *restrict variance, float *restrict centred)

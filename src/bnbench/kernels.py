@@ -39,7 +39,7 @@ SIGNATURES = {
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
 ROUNDING = 1e-5
 PART = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
-SOURCE = Path(__file__).with_name("kernels.c")
+SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "tape.c")]
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang")
 
@@ -228,7 +228,7 @@ def shared_object() -> Path:
         OSError: no compiler, or a folder that cannot be written.
         subprocess.CalledProcessError: the compiler fails.
     """
-    name = digest(SOURCE.read_text(), FLAGS, cpu(), platform.machine())
+    name = digest([source.read_text() for source in SOURCES], FLAGS, cpu(), platform.machine())
     path = cache_folder() / f"kernels-{name}.so"
     if path.exists():
         return path
@@ -237,7 +237,7 @@ def shared_object() -> Path:
         raise FileNotFoundError(f"no C compiler is installed ({', '.join(COMPILERS)})")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic(path) as new:
-        subprocess.run([compiler, *FLAGS, str(SOURCE), "-o", str(new), "-lm"], capture_output=True, check=True)
+        subprocess.run([compiler, *FLAGS, *map(str, SOURCES), "-o", str(new), "-lm"], capture_output=True, check=True)
     return path
 
 

@@ -108,8 +108,8 @@ class Linear(Plain):
         """x_RNI -> y_RNO."""
         kind = precision.factor(self.run, x, x.shape[1] * math.prod(self.weights["weight"]))
         self.x, self.weight = narrowed(x, kind), self.values["weight"].to(kind)
-        if kind == x.dtype and "bias" in self.values:
-            return torch.baddbmm(self.values["bias"], x, self.weight)
+        if kind == x.dtype:
+            return precision.product(x, self.weight, self.values.get("bias"))
         y = torch.bmm(self.x, self.weight).to(x.dtype)
         return y.add_(self.values["bias"]) if "bias" in self.values else y
 
@@ -122,7 +122,7 @@ class Linear(Plain):
             torch.bmm(self.x.transpose(1, 2), dy, out=self.grads["weight"])
         else:
             self.grads["weight"].copy_(torch.bmm(self.x.transpose(1, 2), slope))
-        return torch.bmm(slope, self.weight.transpose(1, 2)).to(dy.dtype) if wanted else dy
+        return precision.product(slope, self.weight.transpose(1, 2)).to(dy.dtype) if wanted else dy
 
 
 def narrowed(x: Tensor, kind: torch.dtype) -> Tensor:

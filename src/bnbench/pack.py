@@ -4,7 +4,7 @@ Everything a pack knows is in `Pack.arrays` (the run is the first axis of each),
 so that a run can leave its pack, or be saved and go on elsewhere, as a row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,6 +52,7 @@ class Pack:
     online: Augmentation | None = None
     moves: Tensor | None = None  # of this epoch: how each seed's images are moved, if epochs differ
     recorded: object = None  # its step as a graph: graphs.Recorded
+    stepper: "Callable[[Pack], None] | None" = None  # what trains these arrays
 
     @property
     def seeds(self) -> list[int]:
@@ -98,26 +99,30 @@ class Pack:
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
         """What the runs see at a step (from 0) of the present epoch: x_RNHWC and the target (R, N, classes)."""
-        return self.images(*self.drawn(step))
-
-    def drawn(self, step: int) -> tuple[Tensor, Tensor | None]:
-        """Which images each seed sees at a step, (seeds, N), and how they are moved, if they are."""
-        place, size = step % self.epoch_steps, self.run.batch_size
-        if place == 0 or self.orders is None:
-            self._draw(step // self.epoch_steps)
-        assert self.orders is not None
-        index = self.orders[:, place * size : (place + 1) * size]
-        if self.moves is None:
-            return index, None
-        return index, self.moves.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
+        index = self.drawn(step)
+        return self.images(index, self.moved(index))
 
     def images(self, index: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the runs see where these images are drawn: `batch`."""
+        """What the runs see where these images are drawn, moved so: `batch`."""
         fed = self.data["fed"]
         x = _gather(fed.x, index)
         if moves is not None:
             x = augment.move(x.flatten(0, 1), moves.flatten(0, 1)).view_as(x)
         return self._each(x), self._each(_gather(fed.target, index))
+
+    def drawn(self, step: int, steps: int = 1) -> Tensor:
+        """The images that steps of one epoch from `step` on see, (seeds, images)."""
+        place, size = step % self.epoch_steps, self.run.batch_size
+        if place == 0 or self.orders is None:
+            self._draw(step // self.epoch_steps)
+        assert self.orders is not None
+        return self.orders[:, place * size : (place + steps) * size]
+
+    def moved(self, index: Tensor) -> Tensor | None:
+        """How these images of each seed, (seeds, images), are moved in this epoch, if they are."""
+        if self.moves is None:
+            return None
+        return self.moves.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
 
     def _each(self, array: Tensor) -> Tensor:
         """What each run sees of what its seed sees; a view where all runs have one seed."""
@@ -150,6 +155,7 @@ class Pack:
             rows=None,
             moves=None,
             recorded=None,
+            stepper=None,
         )
 
     def keep(self, rows: list[int]) -> None:
@@ -161,7 +167,8 @@ class Pack:
 
     def release(self) -> None:
         """Let the arrays and the data go, and what a GPU's memory keeps of them."""
-        self.arrays, self.data, self.orders, self.moves, self.recorded = {}, {}, None, None, None
+        self.arrays, self.data, self.orders, self.moves = {}, {}, None, None
+        self.recorded, self.stepper = None, None
         for layer in self.network.layers:
             layer.__dict__.clear()
         if torch.cuda.is_initialized():
@@ -169,6 +176,7 @@ class Pack:
 
     def bind(self) -> None:
         """Let the network use the arrays as they are now."""
+        self.stepper = None
         self.network.bind(self.arrays["values"], self.arrays["moving"], self.arrays["grads"])
 
 
