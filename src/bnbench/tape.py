@@ -33,7 +33,7 @@ LANES = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8  # numb
 # what a block of steps may take: batches that stay in a shared cache, and seconds until a signal is heard
 BATCHES_BYTES, BLOCK_SECONDS, OPERATIONS = 2**23, 0.25, 5e10
 LOOPED = 400  # multiplications below which torch makes a product by loops of its own
-ROWS_BYTES = 2**16  # of a weight's gradient, which its update finds in the first caches
+ROWS_BYTES = 2**18  # of a weight's gradient, which its update finds in a core's second cache
 # functions of torch's library that the calls use, in tape.c's order
 LIBRARY = ("sgemm_", "vmsTanh", "vmsExp", "vmsSqrt", "Sleef_expf8_u10", "Sleef_logf8_u10")
 
