@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench import kernels, steps, store, tape
+from bnbench import kernels, precision, steps, store, tape
 from bnbench.pack import Outcome, Pack
 from bnbench.schema import Run
 from bnbench.train import start, train
@@ -146,3 +146,42 @@ def test_a_block_ends_with_its_interval_and_its_epoch() -> None:
     assert pack.epoch_steps % 7
     assert {*range(7, pack.steps, 7), *range(pack.epoch_steps, pack.steps, pack.epoch_steps)} <= set(ends)
     assert torch.isfinite(pack.arrays["epoch_loss"]).all()
+
+
+FAST = {"model": "64-200-130-10", "norm": "batch", "batch_size": 70, "precision": "fast"}
+
+
+@pytest.fixture
+def _rounds() -> None:
+    if not (precision.bf16("cpu") and hasattr(tape.library(), "op_rounded_product")):
+        pytest.skip("this processor multiplies no bf16")
+
+
+@pytest.mark.usefixtures("_rounds")
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(60, 784, 100), (7, 33, 5), (13, 1, 65), (6, 50, 128)])
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True)])
+def test_a_rounded_product_is_that_of_factors_in_bf16(
+    rows: int, inner: int, columns: int, turned: tuple[bool, bool]
+) -> None:
+    dice = torch.Generator().manual_seed(0)
+    a, b = torch.randn(rows, inner, generator=dice), torch.randn(inner, columns, generator=dice)
+    given = [x.t().contiguous() if turn else x for x, turn in zip((a, b), turned, strict=True)]
+    recorder = tape.Recorder(_pack(FAST).network, run(), {}, {})
+    recorder.rounded = True
+    start_of_c, c = torch.randn(2, rows, columns, generator=dice)
+    c.copy_(start_of_c)
+    recorder.product(given[0], given[1], c, turned, add=True)
+    tape.library().replay((tape.Call * 1)(*recorder.calls), 1, 1)
+    expected = start_of_c + a.bfloat16().double() @ b.bfloat16().double()
+    assert torch.allclose(c.double(), expected, rtol=0, atol=1e-5 * inner**0.5 + 1e-6)
+
+
+@pytest.mark.usefixtures("_rounds")
+def test_a_fast_run_is_the_same_in_a_pack_and_alone_and_near_the_exact_one() -> None:
+    runs = _grid(FAST | ADAM)
+    fast = trained(runs)
+    assert [_outcomes(trained([one]))[0] for one in runs] == _outcomes(fast)
+    exact = trained([one.model_copy(update={"precision": "exact"}) for one in runs])
+    assert _outcomes(fast) != _outcomes(exact)
+    for one, other in zip(fast, exact, strict=True):
+        assert one.result["train_loss"] == pytest.approx(other.result["train_loss"], rel=0.05)

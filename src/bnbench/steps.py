@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
-from bnbench import graphs, handnet, optimizers, probes, tape
+from bnbench import graphs, handnet, optimizers, precision, probes, tape
 from bnbench.evaluation import cross_entropy
 from bnbench.layers import Moment
 from bnbench.network import Network
@@ -22,7 +23,10 @@ def advance(pack: Pack) -> None:
 
 
 def _recorded(pack: Pack) -> Callable[[Pack], None]:
-    """A pack's step as recorded, if its first step gives the same numbers as torch's operations; else those."""
+    """A pack's step as recorded, if its first step gives the same numbers as torch's operations; else those.
+
+    Of factors rounded to bf16 it is nearly the same: torch rounds the product too.
+    """
     made = tape.Tape(pack)
     expected = replace(pack, arrays={name: array.clone() for name, array in pack.arrays.items()})
     expected.bind()
@@ -30,7 +34,8 @@ def _recorded(pack: Pack) -> Callable[[Pack], None]:
     before = {name: array.clone() for name, array in pack.arrays.items()}
     made.advance(pack, 1)
     pack.step -= 1
-    same = all(same_bits(array, expected.arrays[name]) for name, array in pack.arrays.items() if name != "grads")
+    agree = same_bits if precision.products(pack.run, "cpu") == "fp32" else _close
+    same = all(agree(array, expected.arrays[name]) for name, array in pack.arrays.items() if name != "grads")
     for name, array in pack.arrays.items():
         array.copy_(before[name])
     pack.bind()
@@ -70,6 +75,12 @@ def _torch_step(pack: Pack, x: Tensor, target: Tensor, count: Tensor | None = No
     number = pack.step + 1 if count is None else count
     optimizers.OPTIMIZERS[run.optimizer][0](arrays, arrays["grads"], pack.rate, run, number)
     return logits, loss
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Whether two arrays differ by no more than a tenth of the largest number."""
+    largest = b[b.isfinite()].abs().max() if b.isfinite().any() else b.new_zeros(())
+    return torch.allclose(a.double(), b.double(), rtol=0, atol=0.1 * float(largest), equal_nan=True)
 
 
 @dataclass(frozen=True)

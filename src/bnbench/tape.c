@@ -19,6 +19,8 @@ void sgd(long, long, const float *, float, float *, const float *, float *);
 void adam_moments(long, float, float, float, float, float, const float *, float *, float *, float *);
 void adam_step(long, float, float, const float *, const float *, float *);
 
+#define INLINE static inline __attribute__((always_inline))
+
 typedef float eight __attribute__((vector_size(32), aligned(4)));
 typedef void Gemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                   const int *, const float *, const int *, const float *, float *, const int *);
@@ -84,6 +86,116 @@ void op_product(ARGUMENTS)
     float one = 1;
     gemm(n[1] ? "T" : "N", n[0] ? "T" : "N", &columns, &m, &inner, &one, p[1], &ldb, p[0], &lda, f, p[2], &ldc);
 }
+
+#ifdef __AVX512BF16__
+#include <immintrin.h>
+
+/* Rows of factors rounded to bf16, two neighbouring ones of the inner axis as one number of 32 bits. */
+#define ROWS 6
+
+/* The first so many of 16 numbers. */
+INLINE __mmask16 first_of(long count)
+{
+    return count >= 16 ? 0xFFFF : count > 0 ? (1 << count) - 1 : 0;
+}
+
+/* Pairs of rows: to_K/2,C of x_KC. */
+static void pair_rows(long K, long C, const float *x, long row, unsigned *to, long to_row)
+{
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6, 21,
+                                           5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    for (long k = 0; k < K; k += 2, x += 2 * row, to += to_row)
+        for (long c = 0; c < C; c += 16) {
+            __mmask16 some = first_of(C - c);
+            __m512 low = _mm512_maskz_loadu_ps(some, x + c);
+            __m512 high = k + 1 < K ? _mm512_maskz_loadu_ps(some, x + row + c) : _mm512_setzero_ps();
+            __m512i both = _mm512_permutexvar_epi16(order, (__m512i)_mm512_cvtne2ps_pbh(high, low));
+            _mm512_mask_storeu_epi32(to + c, some, both);
+        }
+}
+
+/* Pairs of columns: to_R,K/2 of x_RK. */
+static void pair_columns(long R, long K, const float *x, long row, unsigned *to)
+{
+    for (long r = 0; r < R; r++, x += row, to += (K + 1) / 2)
+        for (long k = 0; k < K; k += 32) {
+            long left = K - k;
+            __m512 low = _mm512_maskz_loadu_ps(first_of(left), x + k);
+            __m512 high = _mm512_maskz_loadu_ps(first_of(left - 16), x + k + 16);
+            _mm512_mask_storeu_epi32(to + k / 2, first_of((left + 1) / 2), (__m512i)_mm512_cvtne2ps_pbh(high, low));
+        }
+}
+
+/* Pairs of columns, turned: to_K/2,R; by way of `flat`, of R (K + 1) / 2. */
+static void pair_columns_turned(long R, long K, const float *x, long row, unsigned *flat, unsigned *to, long to_row)
+{
+    long K2 = (K + 1) / 2;
+    pair_columns(R, K, x, row, flat);
+    for (long k = 0; k < K2; k++)
+        for (long r = 0; r < R; r++)
+            to[k * to_row + r] = flat[r * K2 + k];
+}
+
+/* `rows` rows of c, `vectors` vectors of 16 columns, the last with `some` of them; added to what is there, or not. */
+INLINE void block(int add, int rows, int vectors, long K2, const unsigned *a, long a_row, long a_inner, const unsigned *b,
+                  long b_inner, float *c, long c_row, __mmask16 some)
+{
+    __m512 sum[ROWS][4];
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++)
+            sum[r][v] = add ? _mm512_maskz_loadu_ps(v + 1 < vectors ? 0xFFFF : some, c + r * c_row + 16 * v)
+                            : _mm512_setzero_ps();
+    for (long k = 0; k < K2; k++, a += a_inner, b += b_inner) {
+        __m512bh of_b[4];
+        for (int v = 0; v < vectors; v++)
+            of_b[v] = (__m512bh)_mm512_loadu_si512(b + 16 * v);
+        for (int r = 0; r < rows; r++) {
+            __m512bh of_a = (__m512bh)_mm512_set1_epi32(a[r * a_row]);
+            for (int v = 0; v < vectors; v++)
+                sum[r][v] = _mm512_dpbf16_ps(sum[r][v], of_a, of_b[v]);
+        }
+    }
+    for (int r = 0; r < rows; r++)
+        for (int v = 0; v < vectors; v++)
+            _mm512_mask_storeu_ps(c + r * c_row + 16 * v, v + 1 < vectors ? 0xFFFF : some, sum[r][v]);
+}
+
+#define BLOCK(rows, vectors)                                                                                         \
+    case vectors:                                                                                                    \
+        block(f[0] != 0, rows, vectors, K2, a + r * a_row, a_row, a_inner, b + c, b_inner, to + r * to_row + c, to_row, some);  \
+        break;
+#define BLOCKS(rows)                                                                                                 \
+    switch (vectors) {                                                                                               \
+        BLOCK(rows, 1) BLOCK(rows, 2) BLOCK(rows, 3) BLOCK(rows, 4)                                                  \
+    }
+
+/* As op_product with f0 0 or 1, of factors rounded to bf16, by sums in fp32; arrays for work: a's and b's pairs, the latter's
+   rows of whole vectors, and b's before they are turned. */
+void op_rounded_product(ARGUMENTS)
+{
+    long M = n[2], C = n[3], K = n[4], K2 = (K + 1) / 2, wide = (C + 15) / 16 * 16, to_row = n[7];
+    long a_row = n[0] ? 1 : K2, a_inner = n[0] ? M : 1, b_inner = wide;
+    unsigned *a = (unsigned *)p[3], *b = (unsigned *)p[4];
+    float *to = p[2];
+    if (n[0])
+        pair_rows(K, M, p[0], n[5], a, M);
+    else
+        pair_columns(M, K, p[0], n[5], a);
+    if (n[1])
+        pair_columns_turned(C, K, p[1], n[6], (unsigned *)p[5], b, wide);
+    else
+        pair_rows(K, C, p[1], n[6], b, wide);
+    for (long c = 0; c < C; c += 64) {
+        int vectors = C - c < 64 ? (C - c + 15) / 16 : 4;
+        __mmask16 some = first_of(C - c - 16 * (vectors - 1));
+        long r = 0;
+        for (; r + ROWS <= M; r += ROWS)
+            BLOCKS(ROWS)
+        for (; r < M; r++)
+            BLOCKS(1)
+    }
+}
+#endif
 
 void op_spread(ARGUMENTS)
 {

@@ -33,7 +33,7 @@ LANES = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8  # numb
 # what a block of steps may take: batches that stay in a shared cache, and seconds until a signal is heard
 BATCHES_BYTES, BLOCK_SECONDS, OPERATIONS = 2**23, 0.25, 5e10
 LOOPED = 400  # multiplications below which torch makes a product by loops of its own
-ROWS_BYTES = 2**16  # of a weight's gradient, which its update finds in the first caches
+ROWS_BYTES = 2**18  # of a weight's gradient, which its update finds in a core's second cache
 # functions of torch's library that the calls use, in tape.c's order
 LIBRARY = ("sgemm_", "vmsTanh", "vmsExp", "vmsSqrt", "Sleef_expf8_u10", "Sleef_logf8_u10")
 
@@ -74,6 +74,7 @@ class Recorder:
     def __init__(self, network: Network, run: Run, rows: dict[str, Tensor], pool: dict[int, list[Tensor]]) -> None:
         self.run, self.rows, self.pool = run, rows, pool
         self.slots = {(slot.layer, slot.name): slot for slot in (*network.weights, *network.moving)}
+        self.rounded = False  # whether the factors of products are
         self.calls: list[Call] = []
         self.held: list[Array] = []
         self.used: Counter[int] = Counter()
@@ -91,13 +92,17 @@ class Recorder:
         self.held += arrays
 
     def product(
-        self, a: Array, b: Tensor, c: Tensor, turned: tuple[bool, bool] = (False, False), add: float = 0
+        self, a: Array, b: Tensor, c: Tensor, turned: tuple[bool, bool] = (False, False), add: bool = False
     ) -> None:
-        """C = a b + add c, a or b transposed where it is `turned`."""
+        """C = a b, or c + a b, with a or b transposed where it is `turned`."""
         rows = a.array if isinstance(a, EachStep) else a
         inner = rows.shape[-2] if turned[0] else rows.shape[-1]
         sizes = [*turned, *c.shape, inner, rows.stride(-2), b.stride(0), c.stride(0)]
-        self.call("product", sizes, [a, b, c], [add, inner * c.numel() < LOOPED])
+        if self.rounded:
+            pairs = [self.empty((inner + 1) // 2, -(-columns // 16) * 16) for columns in (*c.shape, c.shape[1])]
+            self.call("rounded_product", sizes, [a, b, c, *pairs], [add])
+        else:
+            self.call("product", sizes, [a, b, c], [add, inner * c.numel() < LOOPED])
 
     def empty(self, *shape: int) -> Tensor:
         """An array for work."""
@@ -150,19 +155,21 @@ def _linear(tape: Recorder, index: int, layer: Layer, x: Array) -> tuple[Tensor,
     inputs, units = layer.weights["weight"]
     weight, grads = tape.slot(index, "weight"), tape.slot(index, "weight", "grads")
     y = tape.empty(tape.run.batch_size, units)
+    work = y.numel() * inputs
+    tape.rounded = rounded = _rounds(tape.run) and work >= precision.WORTH
     if "bias" in layer.weights:
         tape.call("spread", y.shape, [tape.slot(index, "bias"), y])
     tape.product(x, weight, y, add="bias" in layer.weights)
 
     def back(dy: Tensor, wanted: bool) -> Tensor:
         dx = tape.empty(len(dy), inputs) if wanted else dy
+        tape.rounded = rounded
         if wanted:
             tape.product(dy, weight, dx, (False, True))
         if "bias" in layer.weights:
             tape.call("column_sums", dy.shape, [dy, tape.slot(index, "bias", "grads")])
             tape.update(index, "bias")
-        small = inputs * units * len(dy) < LOOPED
-        rows = inputs if small else max(16, ROWS_BYTES // (4 * units) // 16 * 16)
+        rows = inputs if work < LOOPED else max(16, ROWS_BYTES // (4 * units) // 16 * 16)
         for first in range(0, inputs, rows):
             last = min(first + rows, inputs)
             some = EachStep(x.array[..., first:last]) if isinstance(x, EachStep) else x[:, first:last]
@@ -263,8 +270,12 @@ def library() -> ctypes.CDLL:
     return functions
 
 
+def _rounds(run: Run) -> bool:
+    return precision.products(run, "cpu") == "bf16"
+
+
 def recordable(pack: Pack) -> bool:
-    """Whether a pack's step is one that can be recorded: a dense net's, in fp32, whose batches are images as they are.
+    """Whether a pack's step is one that can be recorded: a dense net's whose batches are images as they are.
 
     No probe may look into a step, and each layer must have two channels or more.
     """
@@ -273,7 +284,7 @@ def recordable(pack: Pack) -> bool:
         pack.arrays["values"].device.type == "cpu"
         and kernels.compiled()[0] is not kernels.REFERENCE
         and run.backend == "torch"
-        and precision.products(run, "cpu") == "fp32"
+        and (not _rounds(run) or hasattr(library(), "op_rounded_product"))
         and pack.online is None
         and run.population != "last_epoch"
         and all(PROBES[name].moment != "step" for name in run.probes)
