@@ -32,7 +32,8 @@ def confusion_table(counted: Mapping[str, Mapping[str, Counts]]) -> pa.Table:
     lengths = [len(true) for true, *_ in found]
     own = [np.repeat(np.array(values, dtype=object), lengths) for values in zip(*names, strict=True)]
     numbers = [np.concatenate(columns) for columns in zip(*found, strict=True)]
-    return pa.table([*own, *numbers] or [[]] * len(CONFUSION_TYPES), schema=pa.schema(list(CONFUSION_TYPES.items())))
+    schema = pa.schema(list(CONFUSION_TYPES.items()))
+    return pa.table([*own, *numbers], schema=schema) if found else schema.empty_table()
 
 
 def _pairs(counts: "np.ndarray[Any, Any]") -> tuple["np.ndarray[Any, Any]", ...]:
@@ -54,7 +55,8 @@ def class_rows(confusion: pd.DataFrame) -> pd.DataFrame:
 def _quantities(confusion: pd.DataFrame) -> Iterator[pd.DataFrame]:
     run = ["run_id", "part"]
     names = {"true_class": "item", "predicted_class": "at"}
-    counts = confusion.set_index([*run, *names])["images"].unstack(fill_value=0).stack().rename("value").reset_index()
+    square = confusion.set_index([*run, *names])["images"].unstack(fill_value=0)
+    counts = square.melt(value_name="value", ignore_index=False).reset_index()
     known = counts.groupby(run)["true_class"].transform("max")  # data sets may differ in how many classes they have
     yield counts[counts["predicted_class"] <= known].rename(columns=names).assign(quantity="images")
     own = confusion[confusion["true_class"] == confusion["predicted_class"]]

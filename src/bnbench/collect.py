@@ -178,7 +178,7 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     store_tables.write(runs, tables, "runs", RUNS_TYPES)
     store_tables.write(history, tables, "history", HISTORY_TYPES)
     store_tables.write(summary_table(runs), tables, "summary", SUMMARY_TYPES)
-    counted = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
+    counted: dict[str, dict[Any, Counts]] = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
     store_tables.write_table(confusion_table(counted), tables, "confusion")
     probed = [run_id for run_id in ids if outcomes[run_id].config["probes"]]
     store_tables.write_table(probes_table({run_id: read_probes(store, run_id) for run_id in probed}), tables, "probes")
