@@ -148,6 +148,7 @@ def test_a_caption_says_whose_interval_is_apart_from_batch_norms() -> None:
     points = pd.DataFrame(rows).assign(n=3, n_diverged=0, n_other=0)
     said = caption(points, options).replace("\\", "")
     assert "No norm 60.0 ± 5.0 %, batch norm 50.0 ± 2.0 %, batch renorm 53.0 ± 2.0 %, group norm 40.0 ± 1.0 %" in said
-    assert "(intervals: no norm above and group norm below that of batch norm, wholly)" in said
+    sides = "no norm wholly above; group norm wholly below; batch renorm overlapping"
+    assert f"(intervals, against that of batch norm: {sides})" in said
     near = caption(points[points["norm"].isin(["batch", "renorm"])], options).replace("\\", "")
-    assert "(intervals: all overlap that of batch norm)" in near
+    assert "(intervals, against that of batch norm: batch renorm overlapping)" in near

@@ -287,7 +287,14 @@ class Published(Measure):
     """A published value, put beside what the study's runs gave."""
 
     what: Annotated[str, Field(min_length=1, description="the quantity, in words")]
-    value: Annotated[float | list[float], Field(description="as published; a list: one for each value of `by`")]
+    value: Annotated[
+        float | list[float],
+        Field(description="as published; a list: one for each value of `by`, or the ends of a usable range"),
+    ]
+    x: Annotated[
+        Literal["learning_rate", "batch_size"] | None, Field(description="of a usable range: what it is a range of")
+    ] = None
+    within: Annotated[Positive | None, Field(description="of a usable range: how near the mean is to its best")] = None
     by: Annotated[
         Literal["step", "part", "layer", "quantity", "item"] | None, Field(description="along which a list goes")
     ] = None
