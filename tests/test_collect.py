@@ -118,7 +118,8 @@ def test_the_same_bytes_twice_and_from_a_shuffled_plan(plan: dict[str, Any], tmp
     second = collected(plan, tmp_path)
     again = {path.name: path.read_bytes() for path in second.iterdir()}
     assert again | {"metrics": (tmp_path / "metrics.json").read_bytes()} == kept
-    names = {f"{table}.{kind}" for table in ("runs", "history", "summary", "probes") for kind in ("csv", "parquet")}
+    tables = ("runs", "history", "summary", "confusion", "probes")
+    names = {f"{table}.{kind}" for table in tables for kind in ("csv", "parquet")}
     assert set(again) == names | {"curves.csv", "identity-aa11.json"}
 
 
@@ -169,6 +170,8 @@ def test_a_missing_run_is_named(plan: dict[str, Any], tmp_path: Path) -> None:
         ({"trainer_version": 2}, "its trainer_version is 2, the plan's is 1"),
         ({"status": "fine"}, "status"),
         ({"steps": None}, "steps"),
+        ({"confusion": {"test": [[1, 2], [3]]}}, "the matrix of the part test is not square"),
+        ({"confusion": {"valid": [[1]]}}, "confusion.valid"),
     ],
 )
 def test_a_run_that_is_not_the_plans(

@@ -16,7 +16,7 @@ from bnbench.look import STYLE
 from bnbench.points import POINTS, Source
 from bnbench.schema import Figure
 from bnbench.tables import read
-from tests.store import fill_store, make_plan
+from tests.store import confusion, fill_store, make_plan
 from tests.test_figures import assert_apart
 
 CONFUSION = {"kind": "confusion", "title": "C", "probe": "classes", "col": "norm"}
@@ -26,31 +26,17 @@ MAP = {"kind": "heatmap", "title": "M", "x": "learning_rate", "against": "batch_
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
-    """The made-up store's two studies; those of A1 with the images of each true and predicted class."""
+    """The made-up store's two studies, of which A1 asks for the confusion matrix."""
     folder = tmp_path_factory.mktemp("confusion")
     plan = make_plan()
+    plan["studies"]["A1"]["figures"] = {"confusion": CONFUSION}
     fill_store(plan, folder / "runs")
     collect(plan, folder / "runs", folder / "tables")
-    found = {name: Source.read(folder / "tables", plan, name) for name in ("A1", "E1")}
-    one = found["A1"]
-    rows = [row for entry in one.runs.itertuples() for row in _rows(str(entry.run_id), counts(entry.norm, entry.seed))]
-    return found | {"A1": Source(one.runs, one.history, pd.DataFrame(rows), one.configs, one.shapes)}
+    return {name: Source.read(folder / "tables", plan, name) for name in ("A1", "E1")}
 
 
-def counts(norm: Any, seed: Any) -> "np.ndarray[Any, Any]":
-    """Images of four classes of 10, 20, 30 and 40: true class by predicted one."""
-    dice = np.random.default_rng([len(norm), seed])
-    return np.stack([dice.multinomial(10 * (i + 1), np.roll([0.7, 0.2, 0.1, 0], i)) for i in range(4)])
-
-
-def _rows(run_id: str, matrix: "np.ndarray[Any, Any]") -> list[dict[str, Any]]:
-    place = {"run_id": run_id, "probe": "classes", "step": 9, "epoch": 1.0, "part": "test", "layer": None}
-    seen = [
-        {"quantity": "images", "item": float(i), "at": float(j), "value": float(n)}
-        for (i, j), n in np.ndenumerate(matrix)
-    ]
-    seen += [{"quantity": "accuracy", "item": float(i), "value": row[i] / row.sum()} for i, row in enumerate(matrix)]
-    return [place | row for row in seen]
+def counts(norm: str, seed: int) -> "np.ndarray[Any, Any]":
+    return np.array(confusion(norm, seed))
 
 
 def drawn(points: pd.DataFrame, options: Figure) -> Drawing:
@@ -162,6 +148,7 @@ def test_a_caption_says_whose_interval_is_apart_from_batch_norms() -> None:
     points = pd.DataFrame(rows).assign(n=3, n_diverged=0, n_other=0)
     said = caption(points, options).replace("\\", "")
     assert "No norm 60.0 ± 5.0 %, batch norm 50.0 ± 2.0 %, batch renorm 53.0 ± 2.0 %, group norm 40.0 ± 1.0 %" in said
-    assert "(intervals: no norm above and group norm below that of batch norm, wholly)" in said
+    sides = "no norm wholly above; group norm wholly below; batch renorm overlapping"
+    assert f"(intervals, against that of batch norm: {sides})" in said
     near = caption(points[points["norm"].isin(["batch", "renorm"])], options).replace("\\", "")
-    assert "(intervals: all overlap that of batch norm)" in near
+    assert "(intervals, against that of batch norm: batch renorm overlapping)" in near

@@ -11,7 +11,7 @@ from bnbench import labels
 from bnbench.axes import scale
 from bnbench.captions import caption
 from bnbench.collect import collect
-from bnbench.curves import draw_curves
+from bnbench.curves import draw_curves, note
 from bnbench.document import meaningful
 from bnbench.points import POINTS, Source
 from bnbench.results import varied
@@ -112,3 +112,13 @@ def test_the_report_shows_the_settings_that_play_a_part(
     runs = full.runs.assign(norm="batch").assign(**changes)
     assert meaningful(runs, shown)
     assert not meaningful(runs, hidden)
+
+
+def test_a_panel_of_many_lines_says_how_many_of_all_its_runs_failed() -> None:
+    lost = {0.01: 0, 0.1: 3, 1.0: 2, 10.0: 1}
+    rows = [{"learning_rate": rate, "n": 3 - bad, "n_diverged": bad, "n_other": 0} for rate, bad in lost.items()]
+    points = pd.DataFrame(rows)
+    assert note(points, "learning_rate") == "6 of 12 diverged"
+    assert note(points.assign(n_other=[0, 0, 1, 0]), "learning_rate") == "7 of 13 failed"
+    few = points[points["learning_rate"] <= 0.1]
+    assert note(few, "learning_rate") == "Learning rate 0.1: 3 of 3 diverged"

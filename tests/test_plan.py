@@ -34,7 +34,7 @@ OTHERS: dict[str, Any] = {
     "norm_groups": 5, "norm_parts": 5, "renorm_rmax": 5.0, "renorm_dmax": 0.5, "renorm_rmax_ramp": [5, 6],
     "renorm_dmax_ramp": [5, 6], "lrn_size": 3, "lrn_alpha": 0.5, "lrn_beta": 0.5, "lrn_k": 0.5, "backend": "numpy",
 
-    "init_deviation": 0.5, "save_weights": True, "patience": 5, "probes": ["classes"], "precision": "fast",
+    "init_deviation": 0.5, "save_weights": True, "patience": 5, "probes": ["population"], "precision": "fast",
 }  # fmt: skip
 
 

@@ -140,21 +140,21 @@ def _collected(folder: Path, runs: list[Run]) -> tuple[dict[str, Any], list[Outc
 
 
 def test_the_table_of_probes_has_each_number_once_under_its_run(tmp_path: Path) -> None:
-    runs = [run(**SMALL, model="64-12-9-10", probes=names) for names in ([], ["neurons", "classes"])]
+    runs = [run(**SMALL, model="64-12-9-10", probes=names) for names in ([], ["neurons", "dead_units"])]
     plan, outcomes = _collected(tmp_path, runs)
     collect.collect(plan, tmp_path / "runs", tmp_path / "tables")
     table = read(tmp_path / "tables", "probes")
     assert set(table["run_id"]) == {outcomes[1].name}
-    assert len(table) == len(outcomes[1].probed) == 2 * 5 + 100 + 10 + 1  # images, accuracies, their mean
+    assert len(table) == len(outcomes[1].probed) == 2 * 5 + 2 * 2  # units at evaluations; quantities of layers
     neurons = table[(table["probe"] == "neurons") & (table["step"] == 10)]
     assert neurons["value"].tolist() == [row[-1] for row in outcomes[1].probed if row[0] == "neurons"][:5]
     again = read_csv(tmp_path / "tables" / "probes.csv")
     assert again["value"].tolist() == pytest.approx(table["value"].tolist())
-    assert set(read(tmp_path / "tables", "runs")["probes"]) == {"none", "neurons classes"}
+    assert set(read(tmp_path / "tables", "runs")["probes"]) == {"none", "neurons dead_units"}
 
 
 def test_a_run_whose_probes_are_gone_is_named(tmp_path: Path) -> None:
-    plan, outcomes = _collected(tmp_path, [run(**SMALL, model="64-12-9-10", probes=["classes"])])
+    plan, outcomes = _collected(tmp_path, [run(**SMALL, model="64-12-9-10", probes=["dead_units"])])
     (tmp_path / "runs" / outcomes[0].name / "probes.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=rf"run {outcomes[0].name}.*probes.parquet"):
         collect.collect(plan, tmp_path / "runs", tmp_path / "tables")

@@ -1,10 +1,9 @@
-"""Probes of predictions at the end, against plain loops over torch.nn and scikit-learn."""
+"""Probes of predictions at the end, against plain loops over torch.nn."""
 
 from typing import Any
 
 import pytest
 import torch
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, recall_score
 from torch import nn
 
 from tests.little import digits, run
@@ -79,31 +78,3 @@ def test_gathering_leaves_the_kept_weights_and_statistics_as_they_were() -> None
     plain = watched(run(**SMALL, **NETS[0])).outcome
     assert both.result == plain.result
     assert both.history == plain.history
-
-
-def test_classes_are_the_confusion_matrix_of_the_kept_weights() -> None:
-    settings = run(
-        **SMALL | {"learning_rate": 2.0, "epochs": 4}, model="64-12-10", keep_weights="best", probes=["classes"]
-    )
-    best = watched(settings).outcome.result["best_epoch"]
-    assert best < 4
-    seen = watched(settings, 10 * best)
-    predicted = seen.nets[10 * best](images(digits().test)).argmax(1)
-    wanted = confusion_matrix(LABELS, predicted)
-    counted = seen.rows("classes", quantity="images")
-    for row in counted:
-        assert row["value"] == pytest.approx(wanted[row["item"], int(row["at"])], abs=1)
-        assert row["step"] == 10 * best
-    counts = torch.tensor([row["value"] for row in counted]).view(10, 10)
-    assert counts.sum(1).tolist() == torch.bincount(LABELS).tolist()
-    assert float(counts.diagonal().sum()) / 360 == pytest.approx(seen.outcome.result["test_accuracy"])
-
-
-def test_accuracies_of_classes_and_their_mean_are_recalls() -> None:
-    seen = watched(run(**SMALL, model="64-12-10", probes=["classes"]), 20)
-    predicted = seen.nets[20](images(digits().test)).argmax(1)
-    told = [row["value"] for row in seen.rows("classes", quantity="accuracy")]
-    assert told == pytest.approx(recall_score(LABELS, predicted, average=None), abs=1.5 / 30)
-    mean = seen.value("classes", quantity="mean_accuracy")
-    assert mean == pytest.approx(balanced_accuracy_score(LABELS, predicted), abs=0.005)
-    assert mean == pytest.approx(sum(told) / 10)

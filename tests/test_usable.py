@@ -9,12 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bnbench import labels, published
 from bnbench.captions import caption
+from bnbench.collect import collect
 from bnbench.figures import FIGURES
 from bnbench.look import STYLE
+from bnbench.points import Source
 from bnbench.schema import Figure
 from bnbench.usable import said, table_rows, usable_ranges
 from tests.parameters import refusal, toy
+from tests.store import fill_store, make_plan
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 
@@ -98,9 +102,46 @@ def test_figure_caption_and_table_tell_the_same_range() -> None:
     said_there = caption(points, options()).replace("\\", "")
     assert "No norm: 0.001 to 0.001 (0.0 decades); batch norm: 0.0001 or less to 0.1 (3.0 decades)" in said_there
     assert "at most 5 points from the line's best" in said_there
+    assert "Widest first: batch norm at least 3.0 decades, no norm 0.0 decades." in said_there
     _, rows = table_rows(points, options())
     assert [row[-1] for row in rows] == ["0.001 to 0.001 (0.0 decades)", "0.0001 or less to 0.1 (3.0 decades)"]
     assert [row[1:3] for row in rows] == [["85.0 %", "0.001"], ["92.0 %", "0.01"]]
+
+
+def test_a_published_range_stands_beside_ours(tmp_path: Path) -> None:
+    plan = make_plan()
+    fill_store(plan, tmp_path / "runs")
+    collect(plan, tmp_path / "runs", tmp_path / "tables")
+    source = Source.read(tmp_path / "tables", plan, "E1")
+    where = {"norm": "batch", "batch_size": 16, "model": "64-100-100-10"}
+    value = {"what": "Rates", "y": "test_accuracy", "x": "learning_rate", "within": 0.5, "value": [1e-3, 1e-1]}
+    values = [value | {"where": where}, value | {"where": where | {"batch_size": 3}}]
+    (text,) = published.tables({"published": values}, source, "place")
+    runs = source.runs.query("norm == 'batch' and batch_size == 16 and model == '64-100-100-10'")
+    cells = runs.groupby("learning_rate")
+    found = line([float(cell["test_accuracy"].mean()) for _, cell in cells], [0] * 3).assign(
+        learning_rate=[float(str(rate)) for rate, _ in cells],
+        n_diverged=[int((cell["status"] != "ok").sum()) for _, cell in cells],
+    )
+    ours = said(usable_ranges(found, options(within=0.5)).iloc[0])
+    rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in text.replace("\\", "").splitlines()[2:]]
+    assert rows == [
+        ["Rates", "0.001 to 0.1 (2.0 decades)", ours, "5"],
+        ["Rates", "0.001 to 0.1 (2.0 decades)", published.ABSENT, labels.DASH],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("fields", "problem"),
+    [
+        ("x: learning_rate, value: [0.1, 1]", "a usable range needs both x and within"),
+        ("x: learning_rate, within: 0.05, value: [1, 0.1]", "the lower one first"),
+        ("x: learning_rate, within: 0.05, value: 0.1", "a usable range has two ends"),
+    ],
+)
+def test_a_published_range_has_two_ends_and_a_rule(tmp_path: Path, fields: str, problem: str) -> None:
+    entry = f"    published: [{{what: Rates, y: test_accuracy, {fields}}}]\n    figures:\n"
+    assert problem in refusal(toy(tmp_path, ("    figures:\n", entry)))
 
 
 @pytest.mark.parametrize(

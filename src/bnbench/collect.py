@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from bnbench import notation
 from bnbench import runs as store_runs
 from bnbench import tables as store_tables
+from bnbench.classes import Counts, confusion_table
 from bnbench.errors import UserError
 from bnbench.files import explained, write_json
 from bnbench.spans import span
@@ -100,7 +101,16 @@ class Outcome(Stored):
     test_accuracy: float | None
     official_loss: float | None
     official_accuracy: float | None
+    confusion: dict[Literal["test", "official"], Counts] | None
     environment: Environment
+
+    @field_validator("confusion")
+    @classmethod
+    def _square(cls, confusion: dict[str, Counts] | None) -> dict[str, Counts] | None:
+        for part, matrix in (confusion or {}).items():
+            if any(len(row) != len(matrix) for row in matrix):
+                raise ValueError(f"the matrix of the part {part} is not square")
+        return confusion
 
 
 class History(Stored):
@@ -150,7 +160,7 @@ OUTCOME_COLUMNS = (
 
 
 def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
-    """Write the tables `runs`, `history`, `summary`, `probes` and `curves` of a plan, `metrics.json` above.
+    """Write the tables `runs`, `history`, `summary`, `confusion`, `probes`, `curves` of a plan, `metrics.json` above.
 
     The identity comes last.
 
@@ -168,6 +178,8 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     store_tables.write(runs, tables, "runs", RUNS_TYPES)
     store_tables.write(history, tables, "history", HISTORY_TYPES)
     store_tables.write(summary_table(runs), tables, "summary", SUMMARY_TYPES)
+    counted: dict[str, dict[Any, Counts]] = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
+    store_tables.write_table(confusion_table(counted), tables, "confusion")
     probed = [run_id for run_id in ids if outcomes[run_id].config["probes"]]
     store_tables.write_table(probes_table({run_id: read_probes(store, run_id) for run_id in probed}), tables, "probes")
     curves = store_tables.arrow(mean_curves(runs, history), CURVES_TYPES)

@@ -8,7 +8,7 @@ from typing import Any
 from bnbench import grid, notation, spans
 from bnbench.errors import UserError
 from bnbench.problems import nearest
-from bnbench.schema import NO_AUGMENTATION, Dataset, Figure, Measure, Params, Run, Step
+from bnbench.schema import NO_AUGMENTATION, Dataset, Figure, Measure, Params, Published, Run, Step
 from bnbench.yamlfile import Document, Key
 
 FIRST_GRADIENTS = 10  # the step that the probe of that name looks at first
@@ -93,6 +93,8 @@ def check_measure(document: Document, own: Key, measure: Measure, probes: set[st
     Raises:
         UserError: no such column, or a probe that the study's runs do not record.
     """
+    if isinstance(measure, Published):
+        _check_published(document, own, measure)
     if measure.probe is not None:
         if measure.probe not in probes:
             where, there = document.where((*own, "probe")), ", ".join(sorted(probes)) or "none"
@@ -103,6 +105,15 @@ def check_measure(document: Document, own: Key, measure: Measure, probes: set[st
         if name is not None and name not in MEASURES:
             where, near = document.where((*own, "y")), nearest(name, list(MEASURES))
             raise UserError(f"{where}: {name!r} is not measured; known are {', '.join(MEASURES)}{near}")
+
+
+def _check_published(document: Document, own: Key, value: Published) -> None:
+    numbers = value.value if isinstance(value.value, list) else [value.value]
+    if (value.x is None) != (value.within is None):
+        raise UserError(f"{document.where(own)}: a usable range needs both x and within, as in a sweep; add the other")
+    if value.x and (len(numbers) != 2 or numbers[0] > numbers[1] or value.by):
+        where, rule = document.where((*own, "value")), "a usable range has two ends, the lower one first, and no `by`"
+        raise UserError(f"{where}: {rule}, as `value: [5e-6, 5e-2]`; got {value.value}")
 
 
 def _set_at(document: Document, tier: str, study: str, setting: tuple[str, Any]) -> Key:

@@ -43,8 +43,12 @@ def draw_confusion(frame: pd.DataFrame, options: Figure) -> Drawing:
         ax.set(xlabel="", ylabel="")
         ax.tick_params(labelrotation=0)
     name_panels(panels, axes, [""] * len(panels))
-    drawing.supxlabel(labels.column(PREDICTED), fontsize="medium")
-    drawing.supylabel(labels.column(TRUE), fontsize="medium")
+    bottom = {panel.place[1]: ax for panel, ax in zip(panels, axes, strict=True)}  # a panel is higher than its square
+    for ax in bottom.values():
+        ax.set_xlabel(labels.column(PREDICTED))
+    for panel, ax in zip(panels, axes, strict=True):
+        if panel.place[1] == 0:
+            ax.set_ylabel(labels.column(TRUE))
     bar = drawing.colorbar(axes[0].collections[0], ax=axes, label="Share of the true class (%)", shrink=0.8)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
     return drawing

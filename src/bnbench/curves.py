@@ -85,17 +85,20 @@ def draw_line(ax: Axes, points: pd.DataFrame, x: str, style: Look) -> None:
 
 def note(points: pd.DataFrame, hue: str | None) -> str:
     """What is missing from a panel: "no norm: 2 of 5 diverged"."""
-    said = []
+    counts = []
     for value in values_of(points, hue):
         part = select(points, hue, value)
-        bad, total = int(part["n_diverged"].iloc[0] + part["n_other"].iloc[0]), int(part["n"].max())
-        word = "diverged" if not part["n_other"].any() else "failed"
-        if bad:
-            name = f"{labels.phrase(hue, value)}: " if hue is not None else ""
-            said.append((bad, total + bad, f"{name}{bad} of {total + bad} {word}"))
+        bad, good = int(part["n_diverged"].iloc[0] + part["n_other"].iloc[0]), int(part["n"].max())
+        counts.append((value, bad, bad + good, "failed" if part["n_other"].any() else "diverged"))
+    said = [
+        f"{labels.phrase(hue, value)}: {bad} of {total} {word}" if hue is not None else f"{bad} of {total} {word}"
+        for value, bad, total, word in counts
+        if bad
+    ]
     if len(said) > 2:
-        return f"{sum(bad for bad, _, _ in said)} of {sum(total for _, total, _ in said)} failed"
-    return labels.sentence(", ".join(text for _, _, text in said))
+        word = "failed" if points["n_other"].any() else "diverged"
+        return f"{sum(bad for _, bad, _, _ in counts)} of {sum(total for _, _, total, _ in counts)} {word}"
+    return labels.sentence(", ".join(said))
 
 
 def legend_names(hue: str, values: list[object]) -> tuple[list[str], str | None]:

@@ -17,6 +17,7 @@ PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
 AUGMENT_VERSION = 1  # raise it when the same images and augmentation give other copies
 PARTS = ("train", "valid", "test")
 OFFICIAL = "official"  # a fourth part: the published test set, where `test` was taken out of the training images
+TESTS = ("test", OFFICIAL)
 ARRAYS = ("images", "labels")
 MANIFEST = "manifest.json"
 COPIES, SHEET = "copies.npy", "sheet.npy"

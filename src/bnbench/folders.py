@@ -83,7 +83,7 @@ def shown(left_out: Mapping[str, str], most: int = 20) -> str:
 
 def decode(source: Source, shape: Shape) -> Decoded:
     """One image, whatever its bytes are."""
-    from PIL import Image, ImageOps  # planning imports this module, and needs no Pillow
+    from PIL import Image, ImageOps, UnidentifiedImageError  # planning imports this module, and needs no Pillow
 
     channels, height, width = shape
     try:
@@ -99,8 +99,10 @@ def decode(source: Source, shape: Shape) -> Decoded:
         converted = image.mode != MODES[channels]
         upright = ImageOps.exif_transpose(image).convert(MODES[channels])
         small = upright.resize((width, height), Image.Resampling.BILINEAR)
+    except UnidentifiedImageError:  # whose own text has an address in memory
+        return Decoded(None, f"cannot be decoded: none of {', '.join(KINDS)}")
     except Exception as error:  # a decoder that is given rubbish may raise anything
-        return Decoded(None, f"cannot be decoded: {type(error).__name__}: {error}".replace(" <_io.BytesIO", " <")[:120])
+        return Decoded(None, f"cannot be decoded: {type(error).__name__}: {error}"[:120])
     pixels = np.asarray(small, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
     flat = pixels.min() == pixels.max()
     signs = {"turned": turned, "converted": converted, "flat": flat}

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from bnbench import conflicts, grid, problems, yamlfile
 from bnbench.errors import UserError
-from bnbench.schema import Augmentation, Dataset, Params, Run, Study, Tier
+from bnbench.schema import CLASSES, Augmentation, Dataset, Params, Run, Study, Tier
 from bnbench.yamlfile import Document
 
 Entry = TypeVar("Entry")
@@ -87,7 +87,7 @@ def _study(document: Document, params: Params, name: str) -> ResolvedStudy:
     for run in {_shape(run): run for run in reversed(runs)}.values():
         conflicts.check_run(document, params, name, run)
     study = params.studies[name]
-    probes = {str(probe) for run in runs for probe in run.probes}
+    probes = {CLASSES, *(str(probe) for run in runs for probe in run.probes)}
     for figure, options in study.figures.items():
         conflicts.check_figure(document, ("studies", name, "figures", figure), options, probes)
     for index, value in enumerate(study.published):

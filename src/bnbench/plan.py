@@ -20,21 +20,21 @@ from bnbench.params import Resolved, resolve
 from bnbench.schema import NO_AUGMENTATION, Run
 
 # Raised by hand when the meaning of training changes: every run is then another run.
-TRAINER_VERSION = 2
+TRAINER_VERSION = 3
 
 # What may differ between the runs of a pack; all else is their shape.
 OF_A_RUN = {"seed", "learning_rate"}
 
 # The modules whose source decides what a stage makes of its input.
-COLLECT = ("collect.py", "notation.py", "runs.py", "spans.py", "summary.py", "tables.py")
+COLLECT = ("classes.py", "collect.py", "notation.py", "runs.py", "spans.py", "summary.py", "tables.py")
 DRAW = (
-    "architecture.py", "axes.py", "captions.py", "confusion.py", "contact.py", "curves.py", "figures.py", "heatmap.py",
-    "hyperplanes.py", "labels.py", "look.py", "markdown.py", "networks.py", "panels.py", "points.py",
+    "architecture.py", "axes.py", "captions.py", "classes.py", "confusion.py", "contact.py", "curves.py", "figures.py",
+    "heatmap.py", "hyperplanes.py", "labels.py", "look.py", "markdown.py", "networks.py", "panels.py", "points.py",
     "predictions.py", "remarks.py", "ridges.py", "summary.py", "sweeps.py", "tables.py", "usable.py",
 )  # fmt: skip
 REPORT = (
-    "architecture.py", "behind.py", "document.py", "labels.py", "markdown.py", "points.py", "published.py",
-    "report.py", "results.py", "summary.py", "tables.py", "usable.py",
+    "architecture.py", "behind.py", "classes.py", "document.py", "labels.py", "markdown.py", "points.py",
+    "published.py", "report.py", "results.py", "summary.py", "tables.py", "usable.py",
     "assets/folded.lua", "assets/report.css", "assets/report.html", "assets/report.typ",
 )  # fmt: skip
 

@@ -10,8 +10,9 @@ import pyarrow as pa
 
 from bnbench import tables as store_tables
 from bnbench.architecture import stages
+from bnbench.classes import class_rows
 from bnbench.errors import UserError
-from bnbench.schema import Figure, Measure, Run
+from bnbench.schema import CLASSES, Figure, Measure, Run
 from bnbench.summary import COUNTS, aggregate
 from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, RENAMED, settings
 
@@ -19,9 +20,9 @@ FACETS = ("row", "col", "hue")
 # columns of a probe's rows, along which a figure may go
 PLACES = ("step", "epoch", "part", "layer", "quantity", "item", "at")
 # what a probe's `item` counts
-ITEMS = {"neurons": "unit", "percentiles": "percentile", "one_by_one": "images_together", "classes": "true_class"}
+ITEMS = {"neurons": "unit", "percentiles": "percentile", "one_by_one": "images_together", CLASSES: "true_class"}
 # and what its `at` is, where it is one of several values
-ATS = {"classes": "predicted_class"}
+ATS = {CLASSES: "predicted_class"}
 VALUE = "value"
 STOPPED = "n_stopped"  # runs of a curve that have stopped early
 
@@ -48,6 +49,10 @@ class Source:
         history, probes = (
             pd.read_parquet(tables / f"{name}.parquet", filters=[wanted]) for name in ("history", "probes")
         )
+        asked = [*plan["studies"][study]["figures"].values(), *plan["studies"][study]["published"]]
+        if any(measure.get("probe") == CLASSES for measure in asked):
+            confusion = pd.read_parquet(tables / "confusion.parquet", filters=[wanted])
+            probes = pd.concat([probes, class_rows(confusion)], ignore_index=True)
         configs = {run_id: plan["runs"][run_id]["config"] for run_id in runs["run_id"]}
         shapes = {name: tuple(dataset["shape"]) for name, dataset in plan["datasets"].items()}
         return cls(runs, history, probes, configs, shapes)
@@ -102,6 +107,8 @@ def measured(source: Source, options: Measure) -> pd.DataFrame:
     if options.probe is None:
         return runs
     pick = options.pick.model_dump(exclude_unset=True)
+    if options.probe == CLASSES:
+        pick = {"part": "test"} | pick
     rows = source.probes[source.probes["probe"] == options.probe]
     for name, value in pick.items():
         if value == "last":

@@ -1,5 +1,6 @@
 """Published values beside what the study's runs gave."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -7,25 +8,27 @@ import pandas as pd
 from bnbench import labels
 from bnbench.errors import UserError
 from bnbench.markdown import heading, table
-from bnbench.points import Source, measured, measures
-from bnbench.schema import Published
+from bnbench.points import Source, measured, measures, sweep_points
+from bnbench.schema import Figure, Published
 from bnbench.summary import aggregate
+from bnbench.usable import said, usable_ranges
 
 ABSENT = "not in this tier"
 
 
 def tables(study: dict[str, Any], source: Source, anchor: str) -> list[str]:
-    """Markdown of a study's published values: a table of single numbers, and one for each row of numbers.
+    """Markdown of a study's published values: a table of single numbers and ranges, and one for each row of numbers.
 
     `anchor` is what the anchors of their headings start with.
     """
     values = [Published.model_validate(raw) for raw in study["published"]]
-    single = [value for value in values if not isinstance(value.value, list)]
-    rows = [value for value in values if isinstance(value.value, list)]
+    single = [value for value in values if value.x or not isinstance(value.value, list)]
+    rows = [value for value in values if value not in single]
     found = []
     if single:
         header = ["Quantity", "Published", "Here", "Seeds"]
-        found.append(table(header, [_single(source, value) for value in single], numbers=3))
+        told = [(_range if value.x else _single)(source, value) for value in single]
+        found.append(table(header, told, numbers=3))
     for index, value in enumerate(rows):
         found += [heading(4, value.what, f"{anchor}-{index + 1}"), _side_by_side(source, value)]
     return found
@@ -59,6 +62,21 @@ def _single(source: Source, value: Published) -> list[str]:
         here = text(name, row["mean"], row["high"] - row["mean"])
     lost = int(row["n_diverged"] + row["n_other"])
     return [value.what, published, here, f"{int(row['n'])} ({lost} more failed)" if lost else str(int(row["n"]))]
+
+
+def _range(source: Source, value: Published) -> list[str]:
+    """A usable range: as in a sweep over the same runs."""
+    low, high = value.value  # type: ignore[misc]
+    decades = math.log10(high / low)
+    published = f"{labels.number(low)} to {labels.number(high)} ({decades:.1f} decades)"
+    asked = value.model_dump(exclude_unset=True, exclude={"what", "value"})
+    options = Figure.model_validate({"kind": "sweep", "title": value.what, **asked})
+    try:
+        points = sweep_points(source, options)
+    except UserError:
+        return [value.what, published, ABSENT, labels.DASH]
+    seeds = int(points[["n", "n_diverged", "n_other"]].sum(axis=1).max())
+    return [value.what, published, said(usable_ranges(points, options).iloc[0]), str(seeds)]
 
 
 def text(name: str, value: float, half: float | None = None) -> str:

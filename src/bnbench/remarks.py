@@ -7,9 +7,10 @@ import pandas as pd
 from bnbench import labels
 from bnbench.points import column, facets, lines, x_column
 from bnbench.schema import Figure
-from bnbench.usable import margin, said, usable_ranges
+from bnbench.usable import margin, said, usable_ranges, width
 
 MANY = 12  # parts of a sentence that are still read
+SIDES = ("wholly above", "wholly below", "overlapping")
 
 
 def remarks(points: pd.DataFrame, options: Figure) -> list[str]:
@@ -46,19 +47,24 @@ def _each(points: pd.DataFrame, options: Figure) -> str:
 
 
 def _listed(points: pd.DataFrame, name: str, options: Figure) -> str:
-    """Mean and interval for each value of `name`, and which lie wholly above or below that of batch norm."""
+    """Mean and interval for each value of `name`; of norms, which lie wholly above or below batch norm's, which not."""
     rows = _in_order(points, name)
     means = ", ".join(f"{labels.phrase(name, row[name])} {_interval(row, options)}" for row in rows)
     batch = next((row for row in rows if name == "norm" and row[name] == "batch"), None)
     if batch is None or pd.isna(batch["low"]):
         return means
-    sides = {
-        "above": [labels.phrase(name, row[name]) for row in rows if row["low"] > batch["high"]],
-        "below": [labels.phrase(name, row[name]) for row in rows if row["high"] < batch["low"]],
-    }
-    apart = [f"{labels.joined(names)} {side}" for side, names in sides.items() if names]
-    told = f"{' and '.join(apart)} that of batch norm, wholly" if apart else "all overlap that of batch norm"
-    return f"{means} (intervals: {told})"
+    sides: dict[str, list[str]] = {}
+    for row in (row for row in rows if row is not batch and not pd.isna(row["low"])):
+        sides.setdefault(_side(row, batch), []).append(labels.phrase(name, row[name]))
+    told = "; ".join(f"{labels.joined(sides[side])} {side}" for side in SIDES if side in sides)
+    return f"{means} (intervals, against that of batch norm: {told})" if told else means
+
+
+def _side(row: "pd.Series[Any]", other: "pd.Series[Any]") -> str:
+    """Which of `SIDES` of another interval a point's is on."""
+    if row["low"] > other["high"]:
+        return SIDES[0]
+    return SIDES[1] if row["high"] < other["low"] else SIDES[2]
 
 
 def _in_order(points: pd.DataFrame, name: str) -> list["pd.Series[Any]"]:
@@ -100,17 +106,20 @@ def _compared(points: pd.DataFrame, options: Figure) -> str:
 
 
 def _usable(points: pd.DataFrame, options: Figure) -> str:
-    """The usable range of each line, and what usable means."""
+    """The usable range of each line, what usable means, and which line's is how wide."""
     if options.within is None:
         return ""
-    parts = []
+    parts, widths = [], []
     for _, row in usable_ranges(points, options).iterrows():
         where = ", ".join(labels.phrase(name, row[name]) for name in facets(options))
         parts.append(f"{where}: {said(row)}" if where else said(row))
+        widths += [] if pd.isna(row["decades"]) else [(row["decades"], f"{where} {width(row)}")]
+    widest = ", ".join(text for _, text in sorted(widths, key=lambda found: -found[0]))
+    order = f" Widest first: {widest}." if len(widths) > 1 else ""
     x = labels.column(x_column(options)).lower()
     rule = f"no run fails and the mean is at most {margin(options)} from the line's best"
     ranges = labels.sentence("; ".join(parts))
-    return f"Bars at the top: the usable {x}, where {rule}, on either side of that best. {ranges}."
+    return f"Bars at the top: the usable {x}, where {rule}, on either side of that best. {ranges}.{order}"
 
 
 def _median(points: pd.DataFrame, options: Figure) -> str:

@@ -27,9 +27,9 @@ ProbeName = Literal[
     "drift",
     "one_by_one",
     "population",
-    "classes",
     "dead_units",
 ]
+CLASSES = "classes"  # of figures and published values, as a probe: the confusion matrix, which every run has
 Work = Literal["A", "B", "C", "D", "E"]
 Tier = Literal["quick", "small", "full"]
 
@@ -247,7 +247,10 @@ class Measure(Strict):
         str | list[str] | None,
         Field(description="a column of the tables, for curves also several; with a probe, what its values are called"),
     ] = None
-    probe: Annotated[str | None, Field(description="a probe that the study's runs record")] = None
+    probe: Annotated[
+        str | None,
+        Field(description="a probe that the study's runs record; classes: the confusion matrix, which every run has"),
+    ] = None
     pick: Annotated[Pick, Field(description="which rows of the probe")] = Field(default_factory=Pick)
     where: Annotated[Where, Field(description="only the runs with these values")] = Field(default_factory=Where)
 
@@ -284,7 +287,14 @@ class Published(Measure):
     """A published value, put beside what the study's runs gave."""
 
     what: Annotated[str, Field(min_length=1, description="the quantity, in words")]
-    value: Annotated[float | list[float], Field(description="as published; a list: one for each value of `by`")]
+    value: Annotated[
+        float | list[float],
+        Field(description="as published; a list: one for each value of `by`, or the ends of a usable range"),
+    ]
+    x: Annotated[
+        Literal["learning_rate", "batch_size"] | None, Field(description="of a usable range: what it is a range of")
+    ] = None
+    within: Annotated[Positive | None, Field(description="of a usable range: how near the mean is to its best")] = None
     by: Annotated[
         Literal["step", "part", "layer", "quantity", "item"] | None, Field(description="along which a list goes")
     ] = None

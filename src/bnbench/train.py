@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bnbench import gpu, optimizers, probes, schedules
-from bnbench.data import OFFICIAL, PARTS, Part, Prepared
+from bnbench.data import OFFICIAL, PARTS, TESTS, Part, Prepared
 from bnbench.evaluation import evaluate
 from bnbench.pack import Images, Outcome, Pack, Row
 from bnbench.preprocess import PREPROCESSING
@@ -130,7 +130,7 @@ def _end_interval(pack: Pack, done: Callable[[Outcome], None]) -> None:
 
 def _tested(pack: Pack) -> list[Row]:
     """Each run on the test images, and on those published for testing where they are others."""
-    rows = [evaluate(pack, part) for part in ("test", OFFICIAL) if part in pack.data]
+    rows = [evaluate(pack, part) for part in TESTS if part in pack.data]
     return [{key: value for row in pair for key, value in row.items()} for pair in zip(*rows, strict=True)]
 
 
@@ -186,11 +186,15 @@ def finish(pack: Pack, done: Callable[[Outcome], None]) -> None:
     if not pack.names:
         return
     pack.network.bind(*pack.kept)
-    parts = [evaluate(pack, part) for part in (*PARTS, OFFICIAL) if part in pack.data]
+    test, tests = pack.data["test"], [part for part in TESTS if part in pack.data]
+    counts = {part: test.labels.new_zeros(len(pack.names), *[test.target.shape[1]] * 2) for part in tests}
+    parts = [evaluate(pack, part, counts.get(part)) for part in (*PARTS, OFFICIAL) if part in pack.data]
+    confusion = {part: matrices.tolist() for part, matrices in counts.items()}
     probes.look(pack, "end")
     weights = pack.network.named(*pack.kept) if pack.run.save_weights else [{}] * len(pack.names)
     for i, step in enumerate(pack.kept_steps):
         result = _result(pack, "ok") | {"best_epoch": math.ceil(step / pack.epoch_steps)}
+        result["confusion"] = {part: matrices[i] for part, matrices in confusion.items()}
         for rows in parts:
             result |= rows[i]
         done(Outcome(pack.names[i], pack.runs[i], result, pack.history[i], pack.probed[i], weights[i]))
@@ -206,6 +210,6 @@ def _diverged(pack: Pack, i: int, step: int, last: float) -> Outcome:
 
 def _result(pack: Pack, status: str) -> dict[str, Any]:
     measured = [f"{part}_{what}" for part in (*PARTS, OFFICIAL) for what in ("loss", "accuracy")]
-    nothing = dict.fromkeys(["best_epoch", "diverged_step", "last_finite_loss", *measured])
+    nothing = dict.fromkeys(["best_epoch", "diverged_step", "last_finite_loss", "confusion", *measured])
     counts = {"steps": pack.step, "epochs": pack.step // pack.epoch_steps, "parameters": pack.network.parameters}
     return {"status": status, **counts, **nothing}

@@ -72,6 +72,12 @@ def said(found: "pd.Series[Any]") -> str:
     return f"{low} to {high} ({found['decades']:.1f} decades)"
 
 
+def width(found: "pd.Series[Any]") -> str:
+    """How wide a range is: "2.5 decades", with "at least" where the grid ends."""
+    least = "at least " if found["open_low"] or found["open_high"] else ""
+    return f"{least}{found['decades']:.1f} decades"
+
+
 def margin(options: Figure) -> str:
     """`within` in words: "5 points" of accuracy, or a number."""
     assert options.within is not None

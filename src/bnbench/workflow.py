@@ -235,7 +235,8 @@ class Workflow:
     @property
     def tables(self) -> list[str]:
         """All that collect writes; the last one's name is the tables' identity."""
-        files = [f"{name}.{kind}" for name in ("runs", "history", "summary", "probes") for kind in ("parquet", "csv")]
+        names = ("runs", "history", "summary", "confusion", "probes")
+        files = [f"{name}.{kind}" for name in names for kind in ("parquet", "csv")]
         own = [*files, "curves.csv", f"identity-{self.plan.tables_id}.json"]
         return ["results/metrics.json", *(f"results/tables/{name}" for name in own)]
 

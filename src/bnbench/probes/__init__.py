@@ -28,7 +28,6 @@ PROBES: dict[str, Probe] = {
     "drift": gradients.DRIFT,
     "one_by_one": predictions.ONE_BY_ONE,
     "population": predictions.POPULATION,
-    "classes": predictions.CLASSES,
     "dead_units": layers.DEAD_UNITS,
 }
 

@@ -1,4 +1,4 @@
-"""Probes of what is predicted at the end: one image at a time, with other statistics, class by class."""
+"""Probes of what is predicted at the end: one image at a time, with other statistics."""
 
 from dataclasses import replace
 
@@ -111,22 +111,3 @@ def _predicted_after(pack: Pack) -> Tensor:
 
 
 POPULATION = Probe(moment="end", part="test", pick=_predicted, cells=_population)
-
-
-def _confusion(pack: Pack, picked: Tensor) -> Cells:
-    """How many test images of each class (item) are taken for each class (at); their accuracies, the mean of these."""
-    labels, classes = pack.data["test"].labels.cpu(), pack.data["test"].target.shape[1]
-    counts = [torch.bincount(labels * classes + one[:, 0], minlength=classes**2) for one in picked]
-    return [_by_class(found.view(classes, classes)) for found in counts]
-
-
-def _by_class(counts: Tensor) -> list[Cell]:
-    """Of the counts of true and predicted class; a class without images has no accuracy."""
-    table = counts.tolist()
-    cells = [Cell(float(n), "test", None, "images", i, j) for i, row in enumerate(table) for j, n in enumerate(row)]
-    shares = {i: row[i] / sum(row) for i, row in enumerate(table) if sum(row)}
-    cells += [Cell(share, "test", None, "accuracy", i) for i, share in shares.items()]
-    return [*cells, Cell(sum(shares.values()) / len(shares), "test", None, "mean_accuracy")]
-
-
-CLASSES = Probe(moment="end", part="test", pick=_predicted, cells=_confusion)
