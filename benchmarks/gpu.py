@@ -90,7 +90,7 @@ def made_up() -> Prepared:
     sizes = {"train": IMAGES, "valid": 64, "test": 64}
     pixels = {name: dice.integers(0, 256, (count, *SHAPE), dtype=np.uint8) for name, count in sizes.items()}
     parts = {name: Part(x, dice.integers(0, CLASSES, len(x))) for name, x in pixels.items()}
-    return Prepared("noise", "0" * 16, CLASSES, SHAPE, **parts)
+    return Prepared("noise", "0" * 16, CLASSES, SHAPE, parts["train"], parts["valid"], parts["test"])
 
 
 def compared(model: str, batch: int, runs: int, data: Prepared, arguments: argparse.Namespace) -> Measured:
@@ -127,7 +127,8 @@ def pack_step(run: Run, runs: int, data: Prepared) -> tuple[Step, Callable[[], b
 
 def plain_step(run: Run, data: Prepared) -> Step:
     """A step of a plain loop: modules and optimiser of the library, autocast, channels last, data on the device."""
-    net = modules(run).to(DEVICE).to(memory_format=torch.channels_last)
+    net = modules(run).to(DEVICE)
+    net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs have it for tensors alone
     optimiser = torch.optim.Adam(net.parameters(), run.learning_rate)
     images = torch.from_numpy(data.train.images).float().div(255).to(DEVICE)
     labels = torch.from_numpy(data.train.labels).to(DEVICE)

@@ -137,6 +137,19 @@ def test_a_tape_whose_first_step_differs_is_not_used(monkeypatch: pytest.MonkeyP
     assert _outcomes(trained(_grid(RECORDED["odd"]))) == expected
 
 
+def test_without_torchs_own_functions_nothing_is_recorded_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tape, "LIBRARY", ("no_such_function",))
+    caches = (tape.library, tape.lacking)
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        assert "no_such_function" in tape.lacking()
+        assert not tape.recordable(_pack(RECORDED["odd"]))
+    finally:
+        for cached in caches:
+            cached.cache_clear()
+
+
 def test_a_block_ends_with_its_interval_and_its_epoch() -> None:
     pack = _pack(RECORDED["sigmoid"] | {"evaluate_every": 7, "batch_size": 100, "epochs": 3})
     ends = []

@@ -270,6 +270,19 @@ def library() -> ctypes.CDLL:
     return functions
 
 
+@cache
+def lacking() -> str:
+    """Why nothing can be recorded here, or an empty text."""
+    loops, why = kernels.compiled()
+    if loops is kernels.REFERENCE:
+        return why
+    try:
+        library()
+    except (AttributeError, OSError) as error:
+        return str(error)[:200]
+    return ""
+
+
 def _rounds(run: Run) -> bool:
     return precision.products(run, "cpu") == "bf16"
 
@@ -282,7 +295,7 @@ def recordable(pack: Pack) -> bool:
     run, layers = pack.run, pack.network.layers
     return (
         pack.arrays["values"].device.type == "cpu"
-        and kernels.compiled()[0] is not kernels.REFERENCE
+        and not lacking()
         and run.backend == "torch"
         and (not _rounds(run) or hasattr(library(), "op_rounded_product"))
         and pack.online is None
