@@ -1,4 +1,4 @@
-"""Collect: the run store and the plan in, tables out. 10,000 runs of 60 epochs: 4 s, 0.6 GiB on one core."""
+"""Collect: the run store and the plan in, tables out. 10,000 runs of 60 epochs: 7 s, 0.7 GiB on one core."""
 
 from pathlib import Path
 from typing import Any, Literal
