@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import bnbench  # noqa: F401 - before torch: it sets how MKL rounds
 from benchmarks.arithmetic import spread
 from benchmarks.grids import ROOT
-from bnbench import convolutions, cost, gpu, graphs, notation, yamlfile
+from bnbench import convolutions, cost, gpu, graphs, kernels, notation, yamlfile
 from bnbench.data import Part, Prepared
 from bnbench.files import write_bytes, write_json
 from bnbench.schema import Run
@@ -209,7 +209,7 @@ def line(row: Measured, peak: float) -> str:
         return head + f"| | | | {row.note} |"
     ratios = [a / b for a, b in zip(row.pack, row.plain, strict=True)]
     parts = [f"{share(row, statistics.median(each), peak):.1%}" for each in (row.plain, row.pack)]
-    way = "; ".join(["graph" if row.graph else "call by call", *(f"without {what}" for what in gpu.lacking)])
+    way = "; ".join(["graph" if row.graph else "call by call", *(f"without {what}" for what in kernels.lacking)])
     cells = [f"{spread(row.plain, '{:,.0f}')}, {parts[0]}", f"{spread(row.pack, '{:,.0f}')}, {parts[1]}"]
     return head + f"| {' | '.join(cells)} | {spread(ratios, '{:.1f}')} | {way} |"
 
@@ -226,7 +226,7 @@ def write(rows: list[Measured], peak: float, precision: str) -> None:
     text += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |", *(line(row, peak) for row in rows), ""]
     write_bytes(RESULTS / f"{stem}-gpu-{precision}.md", "\n".join(text).encode())
     about: dict[str, Any] = {"gpu": name, "torch": torch.__version__, "precision": precision, "peak": peak}
-    about |= {"forms": convolutions.CHOSEN, "lacking": gpu.lacking}
+    about |= {"forms": convolutions.CHOSEN, "lacking": kernels.lacking}
     write_json(RESULTS / f"{stem}-gpu-{precision}.json", about | {"rows": [asdict(row) for row in rows]})
 
 

@@ -68,7 +68,7 @@ def test_a_replayed_step_is_the_plain_step(settings: dict[str, Any], precision: 
     plain, replayed = _pack(runs), _pack(runs)
     _agree(_moved(replayed, advance), _moved(plain, train_step), precision)
     assert isinstance(replayed.recorded, graphs.Recorded)
-    assert replayed.recorded.graph is not None, gpu.lacking
+    assert replayed.recorded.graph is not None, kernels.lacking
     for name in ("losses", "correct", "epoch_loss"):
         ends = [pack.arrays[name].double().cpu() for pack in (replayed, plain)]
         torch.testing.assert_close(*ends, rtol=LOSSES[precision], atol=2.0 if name == "correct" else 1e-5)
@@ -127,7 +127,7 @@ def test_forms_of_convolution_agree_in_graphs_too(runs: int, kind: torch.dtype) 
 
 def test_norms_are_compiled_and_give_torchs_numbers() -> None:
     gpu.ready(DEVICE)
-    assert type(kernels.on_gpu.__wrapped__()).__name__ == "Fused", gpu.lacking
+    assert type(kernels.on_gpu.__wrapped__()).__name__ == "Fused", kernels.lacking
 
 
 def test_dropouts_numbers_are_the_cpus_bit_for_bit() -> None:

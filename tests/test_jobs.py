@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from bnbench import data, files, gpu, jobs
+from bnbench import data, files, jobs, kernels
 from bnbench import train as training
 from bnbench.pack import Pack as Training
 from bnbench.plan import Pack, run_id
@@ -180,7 +180,7 @@ def test_a_pack_too_large_for_the_devices_memory_is_parted_to_the_same_bytes(
 
 def test_what_a_gpu_lacks_is_said_once(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [run(seed=seed, model="64-20-10", epochs=1) for seed in range(3)]
-    monkeypatch.setitem(gpu.lacking, "graphs of steps", "it knows none")
+    monkeypatch.setitem(kernels.lacking, "graphs of steps on this GPU", "it knows none")
     jobs.train_job(_job(tmp_path, prepared, settings, width=1), _place(tmp_path), 2, tmp_path / "log")
     told = "training goes without graphs of steps on this GPU, slower: it knows none"
     assert (tmp_path / "log").read_text().count(told) == 1

@@ -130,16 +130,18 @@ def test_a_run_goes_on_from_a_checkpoint_between_two_blocks(tmp_path: Path, monk
 
 def test_a_tape_whose_first_step_differs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = _outcomes(trained(_grid(RECORDED["odd"])))
+    monkeypatch.setattr(kernels, "lacking", {})
     monkeypatch.setattr(recorder, "LOOPED", 10**9)  # products by plain loops: sums of another order
     pack = _pack(RECORDED["odd"])
     steps.advance(pack)
     assert pack.stepper is steps.train_step
+    assert kernels.lacking == {"recorded steps of 64-33-5-10": "their numbers are not torch's"}
     assert _outcomes(trained(_grid(RECORDED["odd"]))) == expected
 
 
 def test_without_torchs_own_functions_nothing_is_recorded_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "LIBRARY", ("no_such_function",))
-    caches = (recorder.library, recorder.lacking)
+    caches = (recorder.shared_library, recorder.lacking)
     for cached in caches:
         cached.cache_clear()
     try:
@@ -166,7 +168,7 @@ FAST = {"model": "64-200-130-10", "norm": "batch", "batch_size": 70, "precision"
 
 @pytest.fixture
 def _rounds() -> None:
-    if not (precision.bf16("cpu") and hasattr(recorder.library(), "op_rounded_product")):
+    if not (precision.bf16("cpu") and hasattr(recorder.shared_library(), "op_rounded_product")):
         pytest.skip("this processor multiplies no bf16")
 
 
@@ -184,7 +186,7 @@ def test_a_rounded_product_is_that_of_factors_in_bf16(
     start_of_c, c = torch.randn(2, rows, columns, generator=dice)
     c.copy_(start_of_c)
     notes.product(given[0], given[1], c, turned, add=True)
-    recorder.library().replay((recorder.Call * 1)(*notes.calls), 1, 1)
+    recorder.shared_library().replay((recorder.Call * 1)(*notes.calls), 1, 1)
     expected = start_of_c + a.bfloat16().double() @ b.bfloat16().double()
     assert torch.allclose(c.double(), expected, rtol=0, atol=1e-5 * inner**0.5 + 1e-6)
 

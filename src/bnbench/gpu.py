@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 STREAMS = 8
-lacking: dict[str, str] = {}  # what this process goes without on its GPU -> why
 
 
 class Unrecorded(RuntimeError):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bnbench import gpu, probes, streams, twister
+from bnbench import gpu, kernels, probes, streams, twister
 from bnbench.layers import Dropout, Moment
 from bnbench.pack import Pack
 from bnbench.schema import Run
@@ -20,7 +20,7 @@ AHEAD = 2**26  # of dropout's numbers drawn at once: 256 MiB
 
 # images, target and count of steps -> logits_RNK and loss_R
 Work = Callable[[Pack, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
-GRAPHS = "graphs of steps"
+GRAPHS = "graphs of steps on this GPU"
 
 
 def advance(pack: Pack, work: Work) -> bool:
@@ -29,7 +29,7 @@ def advance(pack: Pack, work: Work) -> bool:
     Raises:
         torch.OutOfMemoryError: the GPU has no memory for it.
     """
-    if pack.arrays["values"].device.type != "cuda" or GRAPHS in gpu.lacking:
+    if pack.arrays["values"].device.type != "cuda" or GRAPHS in kernels.lacking:
         return False
     recorded = prepared(pack, work)
     if recorded is None:
@@ -37,7 +37,7 @@ def advance(pack: Pack, work: Work) -> bool:
     try:
         recorded.advance(pack)
     except gpu.Unrecorded as error:
-        gpu.lacking[GRAPHS], pack.recorded = str(error), None
+        kernels.lacking[GRAPHS], pack.recorded = str(error), None
         return False
     return True
 

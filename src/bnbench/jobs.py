@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, devices, gpu, kernels, precision, provenance, recorder, store
+from bnbench import cost, devices, kernels, precision, provenance, recorder, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
@@ -132,7 +132,7 @@ def _gather(
             progress.say(f"{name}: {summary(statuses)}{told}")
             counts += statuses
             for what in lacking.keys() - said:
-                progress.say(f"training goes without {what} on this GPU, slower: {lacking[what]}")
+                progress.say(f"training goes without {what}, slower: {lacking[what]}")
             said |= lacking.keys()
     if crashed:
         raise PackCrashed("crashed, and so missing in the store:\n" + "\n".join(crashed))
@@ -210,7 +210,7 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
         where = {"cpu": cost.cpu(), "device": _kind(device)}
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **where}
         write_json(place.timings / f"{pack['id']}.json", record)
-    return training.counts, training.parted, gpu.lacking
+    return training.counts, training.parted, kernels.lacking
 
 
 def _kind(device: str) -> str:

@@ -19,7 +19,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnbench import gpu
 from bnbench.cost import cpu
 from bnbench.files import atomic, cache_folder, digest
 
@@ -36,6 +35,7 @@ SIGNATURES = {
     "adam_moments": "lfffffpppp",
     "adam_step": "lffppp",
 }
+lacking: dict[str, str] = {}  # what this process found out that it has to go without -> why
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
 ROUNDING = 1e-5
 PART = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
@@ -194,15 +194,15 @@ def compiled() -> tuple[Loops, str]:
 
 @cache
 def on_gpu() -> Loops:
-    """The loops in Triton, or the reference where they cannot be had, which `gpu.lacking` notes."""
+    """The loops in Triton, or the reference where they cannot be had, which `lacking` notes."""
     try:
         from bnbench.fused import Fused  # Triton is only there with torch for CUDA, and takes half a second
 
         if near(Fused(), "cuda"):
             return Fused()
-        gpu.lacking["compiled norms"] = "their numbers are not torch's"
+        lacking["compiled norms on this GPU"] = "their numbers are not torch's"
     except Exception as error:  # a compiler's, of kinds that only it knows
-        gpu.lacking["compiled norms"] = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+        lacking["compiled norms on this GPU"] = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
     return REFERENCE
 
 

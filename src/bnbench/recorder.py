@@ -64,7 +64,7 @@ class Recorder:
 
     def call(self, op: str, sizes: Sequence[int], arrays: Sequence[Array], constants: Sequence[float] = ()) -> None:
         """Note a call of tape.c's `op_...`."""
-        call = Call(op=ctypes.cast(getattr(library(), f"op_{op}"), ctypes.c_void_p))
+        call = Call(op=ctypes.cast(getattr(shared_library(), f"op_{op}"), ctypes.c_void_p))
         call.n[: len(sizes)], call.f[: len(constants)] = list(sizes), list(constants)
         for i, array in enumerate(arrays):
             if isinstance(array, EachStep):
@@ -130,7 +130,7 @@ UPDATES = {"sgd": _sgd, "adam": _adam}
 
 
 @cache
-def library() -> ctypes.CDLL:
+def shared_library() -> ctypes.CDLL:
     """The compiled calls, with torch's functions given to them.
 
     Raises:
@@ -152,7 +152,7 @@ def lacking() -> str:
     if loops is kernels.REFERENCE:
         return why
     try:
-        library()
+        shared_library()
     except (AttributeError, OSError) as error:
         return str(error)[:200]
     return ""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bnbench import graphs, handnet, optimizers, precision, probes, tape
+from bnbench import graphs, handnet, kernels, optimizers, precision, probes, tape
 from bnbench.evaluation import cross_entropy
 from bnbench.layers import Moment
 from bnbench.network import Network
@@ -39,6 +39,8 @@ def _recorded(pack: Pack) -> Callable[[Pack], None]:
     for name, array in pack.arrays.items():
         array.copy_(before[name])
     pack.bind()
+    if not same:
+        kernels.lacking[f"recorded steps of {pack.run.model}"] = "their numbers are not torch's"
     return made.advance if same else train_step
 
 

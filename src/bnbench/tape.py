@@ -20,7 +20,7 @@ from bnbench.norms import BatchNorm
 from bnbench.optimizers import OPTIMIZERS
 from bnbench.pack import Pack
 from bnbench.probes import PROBES
-from bnbench.recorder import LOOPED, Array, Call, EachStep, Recorder, lacking, library
+from bnbench.recorder import LOOPED, Array, Call, EachStep, Recorder, lacking, shared_library
 from bnbench.schema import Run
 
 LANES = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8  # numbers in a vector of torch's
@@ -153,7 +153,7 @@ def recordable(pack: Pack) -> bool:
         pack.arrays["values"].device.type == "cpu"
         and not lacking()
         and run.backend == "torch"
-        and (not _rounds(run) or hasattr(library(), "op_rounded_product"))
+        and (not _rounds(run) or hasattr(shared_library(), "op_rounded_product"))
         and pack.online is None
         and run.population != "last_epoch"
         and all(PROBES[name].moment != "step" for name in run.probes)
@@ -225,7 +225,7 @@ class Tape:
             torch.index_select(pack.data["fed"].target, 0, images, out=self.target[seed, : len(images)])
         self._set_rates(pack, steps)
         for calls in self.calls:
-            library().replay(calls, len(calls), steps)
+            shared_library().replay(calls, len(calls), steps)
         pack.arrays["losses"][:, column : column + steps] = self.losses[:, :steps]
         pack.arrays["correct"][:, column : column + steps] = self.correct[:, :steps]
         pack.step += steps
