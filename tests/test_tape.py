@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench import kernels, precision, recorder, steps, store, tape
+from bnbench import calls, kernels, precision, products, recorder, steps, store, tape
 from bnbench.pack import Outcome, Pack
+from bnbench.recorded import agree
 from bnbench.schema import Run
 from bnbench.train import start, train
 from tests.little import digits, run, trained
@@ -59,7 +60,7 @@ def _pack(settings: dict[str, Any]) -> Pack:
 
 
 def _same(a: Pack, b: Pack) -> bool:
-    return all(steps.same_bits(a.arrays[name], b.arrays[name]) for name in a.arrays if name != "grads")
+    return all(agree(a.run, a.arrays[name], b.arrays[name]) for name in a.arrays if name != "grads")
 
 
 def _outcomes(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
@@ -131,7 +132,7 @@ def test_a_run_goes_on_from_a_checkpoint_between_two_blocks(tmp_path: Path, monk
 def test_a_tape_whose_first_step_differs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = _outcomes(trained(_grid(RECORDED["odd"])))
     monkeypatch.setattr(kernels, "lacking", {})
-    monkeypatch.setattr(recorder, "LOOPED", 10**9)  # products by plain loops: sums of another order
+    monkeypatch.setattr(products, "LOOPED", 10**9)  # products by plain loops: sums of another order
     pack = _pack(RECORDED["odd"])
     steps.advance(pack)
     assert pack.stepper is steps.train_step
@@ -140,12 +141,12 @@ def test_a_tape_whose_first_step_differs_is_not_used(monkeypatch: pytest.MonkeyP
 
 
 def test_without_torchs_own_functions_nothing_is_recorded_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "LIBRARY", ("no_such_function",))
-    caches = (recorder.shared_library, recorder.lacking)
+    monkeypatch.setattr(calls, "LIBRARY", ("no_such_function",))
+    caches = (calls.shared_library, calls.lacking)
     for cached in caches:
         cached.cache_clear()
     try:
-        assert "no_such_function" in recorder.lacking()
+        assert "no_such_function" in calls.lacking()
         assert not tape.recordable(_pack(RECORDED["odd"]))
     finally:
         for cached in caches:
@@ -168,7 +169,7 @@ FAST = {"model": "64-200-130-10", "norm": "batch", "batch_size": 70, "precision"
 
 @pytest.fixture
 def _rounds() -> None:
-    if not (precision.bf16("cpu") and hasattr(recorder.shared_library(), "op_rounded_product")):
+    if not (precision.bf16("cpu") and calls.has("rounded_product")):
         pytest.skip("this processor multiplies no bf16")
 
 
@@ -181,12 +182,12 @@ def test_a_rounded_product_is_that_of_factors_in_bf16(
     dice = torch.Generator().manual_seed(0)
     a, b = torch.randn(rows, inner, generator=dice), torch.randn(inner, columns, generator=dice)
     given = [x.t().contiguous() if turn else x for x, turn in zip((a, b), turned, strict=True)]
-    notes = recorder.Recorder(_pack(FAST).network, run(), {}, {})
+    notes = recorder.Recorder(_pack(FAST).network, run(), rows, {}, {})
     notes.rounded = True
     start_of_c, c = torch.randn(2, rows, columns, generator=dice)
     c.copy_(start_of_c)
     notes.product(given[0], given[1], c, turned, add=True)
-    recorder.shared_library().replay((recorder.Call * 1)(*notes.calls), 1, 1)
+    calls.replay(notes.calls)
     expected = start_of_c + a.bfloat16().double() @ b.bfloat16().double()
     assert torch.allclose(c.double(), expected, rtol=0, atol=1e-5 * inner**0.5 + 1e-6)
 

@@ -7,6 +7,7 @@ from itertools import pairwise, starmap
 import torch
 from torch import Tensor
 
+from bnbench import passes
 from bnbench.pack import Pack, Row
 
 Watch = Callable[[list[Tensor]], None]
@@ -62,7 +63,7 @@ def evaluate(pack: Pack, part: str, confusion: Tensor | None = None) -> list[Row
     loss, correct = torch.zeros(2, runs, dtype=torch.float64, device=images.x.device)
     for few in together(pack, len(images.x)):
         x, labels = images.x[few], images.labels[few]
-        logits = pack.network.forward(x.expand(runs, *x.shape))
+        logits = passes.forward(pack, x)
         chances = torch.log_softmax(logits, -1)
         loss -= chances.gather(2, labels.expand(runs, -1)[..., None]).double().sum((1, 2))
         predicted = logits.argmax(-1)

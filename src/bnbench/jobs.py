@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, devices, kernels, precision, provenance, recorder, store
+from bnbench import calls, cost, devices, kernels, precision, provenance, store
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
@@ -98,8 +98,8 @@ def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
     loops, lacking = kernels.compiled()
     if loops is kernels.REFERENCE:
         yield f"training goes without compiled loops, slower, to the same numbers: {lacking}"
-    elif recorder.lacking():
-        yield f"dense nets train without recorded steps, slower, to the same numbers: {recorder.lacking()}"
+    elif calls.lacking():
+        yield f"dense nets train without recorded steps, slower, to the same numbers: {calls.lacking()}"
     kinds = {_kind(device) for device in place.devices}
     fast = any(run["precision"] == "fast" for pack in packs for run in pack["runs"].values())
     for kind in sorted(kinds) if fast else ():

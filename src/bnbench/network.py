@@ -52,6 +52,7 @@ class Network:
         self.moving = _slots([layer.moving for layer in self.layers])
         self.widest = widest(run.model, shape)
         self.population: Population = run.population
+        self.bound: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)  # what `bind` was given
         self._decayed: Tensor | None = None
 
     @property
@@ -75,6 +76,7 @@ class Network:
 
     def bind(self, values: Tensor, moving: Tensor, grads: Tensor | None = None) -> None:
         """Use these arrays, (runs, row) each, from here on."""
+        self.bound = values, moving
         for index, layer in enumerate(self.layers):
             layer.values = _views(values, self.weights, index)
             layer.statistics = _views(moving, self.moving, index)

@@ -53,6 +53,7 @@ class Pack:
     moves: Tensor | None = None  # of this epoch: how each seed's images are moved, if epochs differ
     recorded: object = None  # its step as a graph: graphs.Recorded
     stepper: "Callable[[Pack], None] | None" = None  # what trains these arrays
+    forward: "Callable[[Pack, Tensor], Tensor] | None" = None  # what makes logits of images outside training
 
     @property
     def seeds(self) -> list[int]:

@@ -1,91 +1,63 @@
-"""Calls of compiled functions, noted for a run's training step: see `tape`."""
+"""The compiled calls of one run's pass through its network, noted layer by layer: see `tape`."""
 
-import ctypes
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from bnbench import kernels
+from bnbench import calls, products
+from bnbench.calls import Array, Call, EachStep
 from bnbench.network import Network
 from bnbench.optimizers import OPTIMIZERS
 from bnbench.schema import Run
 
-WIDTH, PART = 8, 2**13  # of tape.c: sizes, constants and arrays of a call, weights at a time
-LOOPED = 400  # multiplications below which torch makes a product by loops of its own
-# functions of torch's library that the calls use, in tape.c's order
-LIBRARY = ("sgemm_", "vmsTanh", "vmsExp", "vmsSqrt", "Sleef_expf8_u10", "Sleef_logf8_u10")
-
-
-class Call(ctypes.Structure):
-    """A call as tape.c reads it."""
-
-    _fields_ = (
-        ("op", ctypes.c_void_p),
-        ("n", ctypes.c_long * WIDTH),
-        ("f", ctypes.c_float * WIDTH),
-        ("p", ctypes.c_void_p * WIDTH),
-        ("by", ctypes.c_long * WIDTH),
-    )
-
-
-@dataclass(frozen=True)
-class EachStep:
-    """Arrays of a run of steps, the step in front: a call in step s works on the part `array[s]`."""
-
-    array: Tensor
-
-
-Array = Tensor | EachStep
+PART = 2**13  # of tape.c: weights at a time
 
 
 class Recorder:
-    """The calls of one run's step.
+    """The calls of one run's pass.
 
     Args:
         network: whose layers they are.
         run: its settings.
-        rows: its row of each of a pack's arrays, and `grads`, `rates` and `corrections` of the steps.
+        images: how many at a time.
+        rows: its row of each of a pack's arrays; for training also `grads`, `rates` and `corrections` of the steps.
         pool: arrays for work, by size, which other runs use in their turn.
     """
 
-    def __init__(self, network: Network, run: Run, rows: dict[str, Tensor], pool: dict[int, list[Tensor]]) -> None:
-        self.run, self.rows, self.pool = run, rows, pool
+    def __init__(
+        self, network: Network, run: Run, images: int, rows: dict[str, Tensor], pool: dict[int, list[Tensor]]
+    ) -> None:
+        self.network, self.run, self.images, self.rows, self.pool = network, run, images, rows, pool
         self.slots = {(slot.layer, slot.name): slot for slot in (*network.weights, *network.moving)}
         self.rounded = False  # whether the factors of products are
         self.calls: list[Call] = []
         self.held: list[Array] = []
         self.used: Counter[int] = Counter()
 
+    @property
+    def training(self) -> bool:
+        """Whether the pass is a step of training."""
+        return "grads" in self.rows
+
     def call(self, op: str, sizes: Sequence[int], arrays: Sequence[Array], constants: Sequence[float] = ()) -> None:
         """Note a call of tape.c's `op_...`."""
-        call = Call(op=ctypes.cast(getattr(shared_library(), f"op_{op}"), ctypes.c_void_p))
-        call.n[: len(sizes)], call.f[: len(constants)] = list(sizes), list(constants)
-        for i, array in enumerate(arrays):
-            if isinstance(array, EachStep):
-                call.p[i], call.by[i] = array.array.data_ptr(), array.array.stride(0)
-            else:
-                call.p[i] = array.data_ptr()
-        self.calls.append(call)
+        self.calls.append(calls.call(op, sizes, arrays, constants))
         self.held += arrays
 
     def product(
         self, a: Array, b: Tensor, c: Tensor, turned: tuple[bool, bool] = (False, False), add: bool = False
     ) -> None:
         """C = a b, or c + a b, with a or b transposed where it is `turned`."""
-        rows = a.array if isinstance(a, EachStep) else a
-        inner = rows.shape[-2] if turned[0] else rows.shape[-1]
-        sizes = [*turned, *c.shape, inner, rows.stride(-2), b.stride(0), c.stride(0)]
         if self.rounded:
-            pairs = [self.empty((inner + 1) // 2, -(-columns // 16) * 16) for columns in (*c.shape, c.shape[1])]
-            self.call("rounded_product", sizes, [a, b, c, *pairs], [add])
+            n = products.sizes(a, b, c, turned)
+            pairs = [self.empty((n[4] + 1) // 2, -(-columns // 16) * 16) for columns in (*c.shape, c.shape[1])]
+            self.call("rounded_product", n, [a, b, c, *pairs], [add])
         else:
-            self.call("product", sizes, [a, b, c], [add, inner * c.numel() < LOOPED])
+            self.calls.append(products.product(a, b, c, turned, add))
+            self.held += (a, b, c)
 
     def empty(self, *shape: int) -> Tensor:
         """An array for work."""
@@ -127,32 +99,3 @@ def _adam(tape: Recorder, part: dict[str, Tensor]) -> None:
 
 
 UPDATES = {"sgd": _sgd, "adam": _adam}
-
-
-@cache
-def shared_library() -> ctypes.CDLL:
-    """The compiled calls, with torch's functions given to them.
-
-    Raises:
-        AttributeError: torch's library lacks one.
-        OSError: it is not where it was looked for.
-    """
-    functions = ctypes.CDLL(str(kernels.shared_object()))
-    torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-    addresses = [ctypes.cast(getattr(torchs, name), ctypes.c_void_p) for name in LIBRARY]
-    functions.use((ctypes.c_void_p * len(addresses))(*addresses))
-    functions.replay.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
-    return functions
-
-
-@cache
-def lacking() -> str:
-    """Why nothing can be recorded here, or an empty text."""
-    loops, why = kernels.compiled()
-    if loops is kernels.REFERENCE:
-        return why
-    try:
-        shared_library()
-    except (AttributeError, OSError) as error:
-        return str(error)[:200]
-    return ""

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
-from bnbench import graphs, handnet, kernels, optimizers, precision, probes, tape
+from bnbench import graphs, handnet, kernels, optimizers, probes, recorded, tape
 from bnbench.evaluation import cross_entropy
 from bnbench.layers import Moment
 from bnbench.network import Network
@@ -23,10 +22,7 @@ def advance(pack: Pack) -> None:
 
 
 def _recorded(pack: Pack) -> Callable[[Pack], None]:
-    """A pack's step as recorded, if its first step gives the same numbers as torch's operations; else those.
-
-    Of factors rounded to bf16 it is nearly the same: torch rounds the product too.
-    """
+    """A pack's step as recorded, if its first step gives the same numbers as torch's operations; else those."""
     made = tape.Tape(pack)
     expected = replace(pack, arrays={name: array.clone() for name, array in pack.arrays.items()})
     expected.bind()
@@ -34,19 +30,14 @@ def _recorded(pack: Pack) -> Callable[[Pack], None]:
     before = {name: array.clone() for name, array in pack.arrays.items()}
     made.advance(pack, 1)
     pack.step -= 1
-    agree = same_bits if precision.products(pack.run, "cpu") == "fp32" else _close
-    same = all(agree(array, expected.arrays[name]) for name, array in pack.arrays.items() if name != "grads")
+    pairs = [(array, expected.arrays[name]) for name, array in pack.arrays.items() if name != "grads"]
+    same = all(recorded.agree(pack.run, *pair) for pair in pairs)
     for name, array in pack.arrays.items():
         array.copy_(before[name])
     pack.bind()
     if not same:
         kernels.lacking[f"recorded steps of {pack.run.model}"] = "their numbers are not torch's"
     return made.advance if same else train_step
-
-
-def same_bits(a: Tensor, b: Tensor) -> bool:
-    """Whether two arrays are the same, bit for bit."""
-    return a.numpy().tobytes() == b.numpy().tobytes()
 
 
 def train_step(pack: Pack) -> None:
@@ -77,12 +68,6 @@ def _torch_step(pack: Pack, x: Tensor, target: Tensor, count: Tensor | None = No
     number = pack.step + 1 if count is None else count
     optimizers.OPTIMIZERS[run.optimizer][0](arrays, arrays["grads"], pack.rate, run, number)
     return logits, loss
-
-
-def _close(a: Tensor, b: Tensor) -> bool:
-    """Whether two arrays differ by no more than a tenth of the largest number."""
-    largest = b[b.isfinite()].abs().max() if b.isfinite().any() else b.new_zeros(())
-    return torch.allclose(a.double(), b.double(), rtol=0, atol=0.1 * float(largest), equal_nan=True)
 
 
 @dataclass(frozen=True)

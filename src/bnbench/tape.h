@@ -1,0 +1,18 @@
+/* A call of a recorded step or pass, and what replays it: see tape.py. */
+
+#define INLINE static inline __attribute__((always_inline))
+
+/* n: sizes; f: constants; p: arrays, each moved on by so many floats with each step. */
+#define WIDTH 8
+#define ARGUMENTS const long *n, const float *f, float **p
+typedef struct {
+    void (*op)(ARGUMENTS);
+    long n[WIDTH];
+    float f[WIDTH];
+    float *p[WIDTH];
+    long by[WIDTH];
+} Call;
+
+typedef void Gemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
+                  const int *, const float *, const int *, const float *, float *, const int *);
+extern Gemm *gemm;
