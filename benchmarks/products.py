@@ -35,8 +35,12 @@ def _count(pack: Pack, dataset: Dataset, counts: Counter[Product]) -> None:
         counts[f"{kind} weights", runs, run.batch_size, *shape] += steps  # type: ignore[index]
         if place:
             counts[f"{kind} input", runs, run.batch_size, *shape] += steps  # type: ignore[index]
-    sizes = {"valid": dataset.split.valid, "test": dataset.split.test}
-    images = run.epochs * _images(sizes["valid"]) + sum(_images(sizes[name]) for name in FINAL)
+    sizes = {
+        "train": min(run.train_images or dataset.train_images, dataset.train_images),
+        "valid": _images(dataset.split.valid),
+        "test": _images(dataset.split.test),
+    }
+    images = run.epochs * sizes["valid"] + sum(sizes[name] for name in FINAL)
     chunk = max(1, CHUNK // widest(run.model, dataset.shape))
     for kind, *shape in _layers(run.model, dataset.shape):
         counts[kind, runs, chunk, *shape] += images / chunk  # type: ignore[index, assignment]

@@ -106,7 +106,7 @@ def test_the_limit_counts_the_arithmetic_of_every_run(name: str) -> None:
         dataset = grid.plan.resolved.datasets[run.dataset]
         forward, trained = cost.flops(run.model, dataset.shape), cost.steps(run, dataset) * run.batch_size
         assert isinstance(dataset.split.valid, int)
-        evaluated = (run.epochs + 1) * dataset.split.valid + 10_000
+        evaluated = run.epochs * dataset.split.valid + 10_000 + (run.train_images or dataset.train_images)
         flops += (3 * forward - 2 * FIRST[name]) * trained + forward * evaluated
     counted = 0.0
     for _kind, runs, images, inputs, outputs, size, height, times in products(grid):

@@ -94,7 +94,7 @@ def train(runs: list[task.Run], width: int, out: Path) -> None:
     some = runs[0]
     width = 1 if task.convolves(some) else width  # vmap makes grouped convolutions, which are slower than a loop
     width = -(-len(runs) // -(-len(runs) // width))
-    parts = {name: load(some, name) for name in ("train", *task.FINAL)}
+    parts = {name: load(some, name) for name in ("valid", *task.FINAL)}
     epoch, evaluate = training(some), evaluation(some)
     for group in (runs[i : i + width] for i in range(0, len(runs), width)):
         filled = [*group, *[group[-1]] * (width - len(group))]  # so that no second program is compiled

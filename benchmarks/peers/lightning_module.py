@@ -48,12 +48,12 @@ class Net(lightning.LightningModule):  # type: ignore[misc]
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """Loss and accuracy, which Lightning averages over the batches."""
-        self._measure(batch, "valid")
+        self._measure(batch, "valid_")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Loss and accuracy, which Lightning averages over the batches."""
         del batch_idx
-        self._measure(batch, "test")
+        self._measure(batch, "")
 
     def on_train_epoch_end(self) -> None:
         """A row of history; validation was just before."""
@@ -70,7 +70,7 @@ class Net(lightning.LightningModule):  # type: ignore[misc]
     def _measure(self, batch: Batch, name: str) -> None:
         logits = self.net(batch[0])
         loss, correct = F.cross_entropy(logits, batch[1]), (logits.argmax(1) == batch[1]).float().mean()
-        values = {f"{name}_loss": loss, f"{name}_accuracy": correct}
+        values = {f"{name}loss": loss, f"{name}accuracy": correct}
         self.log_dict(values, on_step=False, on_epoch=True, batch_size=len(batch[1]))
 
 
@@ -86,16 +86,18 @@ def train(run: task.Run) -> dict[str, Any]:
         False,
     )
     trainer = lightning.Trainer(max_epochs=run["epochs"], accelerator="cpu", num_sanity_val_steps=0, **off)
-    fed = loader(run, "train", run["batch_size"])
-    parts = {name: loader(run, name, task.EVALUATED) for name in task.FINAL}
-    trainer.fit(net, fed, parts["valid"])
-    valid = trainer.validate(net, parts["valid"], verbose=False)[0]
-    return {"history": net.history, **valid, **trainer.test(net, parts["test"], verbose=False)[0]}
+    fed = loader(run, "train", run["batch_size"], shuffled=True)
+    trainer.fit(net, fed, loader(run, "valid", task.EVALUATED))
+    result: dict[str, Any] = {"history": net.history}
+    for name in task.FINAL:
+        measured = trainer.test(net, loader(run, name, task.EVALUATED), verbose=False)[0]
+        result |= {f"{name}_{what}": value for what, value in measured.items()}
+    return result
 
 
-def loader(run: task.Run, name: str, size: int) -> DataLoader[Batch]:
+def loader(run: task.Run, name: str, size: int, shuffled: bool = False) -> DataLoader[Batch]:
     """A part in batches; in this process, for a tensor's rows are faster gathered than sent."""
-    return DataLoader(Batches(*plain_torch.tensors(run, name), size, name == "train"), batch_size=None)
+    return DataLoader(Batches(*plain_torch.tensors(run, name), size, shuffled), batch_size=None)
 
 
 if __name__ == "__main__":

@@ -81,8 +81,8 @@ def evaluate(net: nn.Module, x: Tensor, y: Tensor, name: str) -> task.Measured:
 def train(run: task.Run) -> dict[str, Any]:
     """Train one run; its history and results."""
     torch.manual_seed(run["seed"])
-    x, y = tensors(run, "train")
-    parts = {name: tensors(run, name) for name in task.FINAL}
+    parts = {name: tensors(run, name) for name in ("valid", *task.FINAL)}
+    x, y = parts["train"]
     net = build(run)
     optimiser, size, history = optimizer(run, net), run["batch_size"], []
     for epoch in range(run["epochs"]):
@@ -91,8 +91,8 @@ def train(run: task.Run) -> dict[str, Any]:
         measured = {"epoch": epoch + 1, "train_loss": torch.stack(losses).mean().item()}
         history.append(measured | evaluate(net, *parts["valid"], "valid"))
     result: dict[str, Any] = {"history": history}
-    for name, (images, labels) in parts.items():
-        result |= evaluate(net, images, labels, name)
+    for name in task.FINAL:
+        result |= evaluate(net, *parts[name], name)
     return result
 
 

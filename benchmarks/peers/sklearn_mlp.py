@@ -48,16 +48,16 @@ def evaluate(net: Net, x: NDArray[np.float32], y: NDArray[np.int64], name: str) 
 
 def train(run: task.Run) -> dict[str, Any]:
     """Train one run; its history and results. An epoch is a call; each goes on from the one before."""
-    (x, y), net, history = task.part(run, "train"), network(run), []
-    parts = {name: task.part(run, name) for name in task.FINAL}
+    parts = {name: task.part(run, name) for name in ("valid", *task.FINAL)}
+    (x, y), net, history = parts["train"], network(run), []
     classes, whole = np.unique(y), math.floor(len(x) / run["batch_size"]) * run["batch_size"]
     for epoch in range(run["epochs"]):
         net.partial_fit(x[:whole], y[:whole], classes=classes)
         measured = {"epoch": epoch + 1, "train_loss": float(net.loss_)}
         history.append(measured | evaluate(net, *parts["valid"], "valid"))
     result: dict[str, Any] = {"history": history}
-    for name, (images, labels) in parts.items():
-        result |= evaluate(net, images, labels, name)
+    for name in task.FINAL:
+        result |= evaluate(net, *parts[name], name)
     return result
 
 

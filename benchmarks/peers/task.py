@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 Run = dict[str, Any]
 Measured = dict[str, float]
-# what is measured at the end of a run; the validation part also after each epoch
-FINAL = ("valid", "test")
+FINAL = ("train", "test")  # what is measured at the end of a run; the validation part after each epoch
 EVALUATED = 1000  # images evaluated at a time
 
 

@@ -6,6 +6,7 @@ begun at one commit and ended at another is in two records.
 
 import ast
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -79,7 +80,8 @@ def modules(name: str) -> tuple[str, ...]:
     folder, found, todo = Path(__file__).parent, set[str](), {name}
     while todo:
         found.add(module := todo.pop())
-        if module.endswith(".c"):
+        if not module.endswith(".py"):
+            todo |= {*re.findall(r'#include "(.+)"', (folder / module).read_text())} - found
             continue
         if (folder / (compiled := module.replace(".py", ".c"))).is_file():
             todo.add(compiled)

@@ -33,7 +33,7 @@ def _linear(tape: Recorder, index: int, layer: Layer, x: Array) -> tuple[Tensor,
     weight = tape.slot(index, "weight")
     y = tape.empty(tape.images, units)
     work = y.numel() * inputs
-    tape.rounded = rounded = _rounds(tape.run) and work >= precision.WORTH
+    tape.rounded = rounded = tape.fast and work >= precision.WORTH
     if "bias" in layer.weights:
         tape.call("spread", y.shape, [tape.slot(index, "bias"), y])
     tape.product(x, weight, y, add="bias" in layer.weights)
@@ -94,7 +94,7 @@ def _by_output(name: str) -> Callable[[Recorder, int, Layer, Array], tuple[Tenso
     def record(tape: Recorder, _index: int, _layer: Layer, x: Array) -> tuple[Tensor, Back]:
         assert isinstance(x, Tensor)
         y = tape.empty(*x.shape)
-        tape.call(name, [x.numel()], [x, y])
+        tape.call("quick_sigmoid" if name == "sigmoid" and tape.fast else name, [x.numel()], [x, y])
 
         def back(dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG001
             dx = tape.empty(*dy.shape)

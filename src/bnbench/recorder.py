@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnbench import calls, products
+from bnbench import calls, precision, products
 from bnbench.calls import Array, Call, EachStep
 from bnbench.network import Network
 from bnbench.optimizers import OPTIMIZERS
@@ -31,6 +31,7 @@ class Recorder:
         self, network: Network, run: Run, images: int, rows: dict[str, Tensor], pool: dict[int, list[Tensor]]
     ) -> None:
         self.network, self.run, self.images, self.rows, self.pool = network, run, images, rows, pool
+        self.fast = precision.products(run, "cpu") == "bf16"
         self.slots = {(slot.layer, slot.name): slot for slot in (*network.weights, *network.moving)}
         self.rounded = False  # whether the factors of products are
         self.calls: list[Call] = []
@@ -95,7 +96,7 @@ def _adam(tape: Recorder, part: dict[str, Tensor]) -> None:
     arrays: list[Array] = [EachStep(tape.rows[name]) for name in ("rates", "corrections")]
     arrays += [*(part[name] for name in ("values", "grads", "mean", "square")), tape.empty(PART)]
     constants = [run.beta1, 1 - run.beta1, run.beta2, 1 - run.beta2, run.adam_epsilon]
-    tape.call("adam", [len(part["values"])], arrays, constants)
+    tape.call("quick_adam" if tape.fast else "adam", [len(part["values"])], arrays, constants)
 
 
 UPDATES = {"sgd": _sgd, "adam": _adam}

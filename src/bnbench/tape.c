@@ -139,6 +139,21 @@ void op_sigmoid(ARGUMENTS)
         y[i] = y[i] * 0.5f + 0.5f;
 }
 
+/* To some roundings of fp32, in one pass: 1 / (1 + exp(-x)), exp(x) = 2^k exp(r), |r| <= ln(2) / 2, by the first terms
+   of its series. */
+void op_quick_sigmoid(ARGUMENTS)
+{
+    const float *restrict x = p[0];
+    float *restrict y = p[1];
+    for (long i = 0; i < n[0]; i++) {
+        float power = x[i] < -87 ? 87 : x[i] > 87 ? -87 : -x[i];
+        float k = rintf(power * 1.44269504f), r = power - k * 0.693359375f + k * 2.12194440e-4f;
+        float series = 1 + r * (1 + r * (1.f / 2 + r * (1.f / 6 + r * (1.f / 24 + r * (1.f / 120 + r / 720)))));
+        union { int bits; float number; } two = {((int)k + 127) << 23};
+        y[i] = 1 / (1 + series * two.number);
+    }
+}
+
 void op_sigmoid_back(ARGUMENTS)
 {
     sigmoid_back(n[0], p[0], p[1], p[2]);
@@ -238,5 +253,17 @@ void op_adam(ARGUMENTS)
         adam_moments(count, f[0], f[1], f[2], f[3], *p[1], p[3] + first, p[4] + first, p[5] + first, p[6]);
         root_of(count, p[6], p[6], MODE);
         adam_step(count, *p[0], f[4], p[4] + first, p[6], p[2] + first);
+    }
+}
+
+/* As op_adam, to some roundings of fp32, in one pass. */
+void op_quick_adam(ARGUMENTS)
+{
+    float rate = *p[0], share = 1 / *p[1], *restrict w = p[2], *restrict mean = p[4], *restrict square = p[5];
+    for (long i = 0; i < n[0]; i++) {
+        float g = p[3][i];
+        mean[i] = mean[i] * f[0] + g * f[1];
+        square[i] = square[i] * f[2] + g * g * f[3];
+        w[i] -= mean[i] / (sqrtf(square[i] * share) + f[4]) * rate;
     }
 }

@@ -188,7 +188,8 @@ def finish(pack: Pack, done: Callable[[Outcome], None]) -> None:
     pack.network.bind(*pack.kept)
     test, tests = pack.data["test"], [part for part in TESTS if part in pack.data]
     counts = {part: test.labels.new_zeros(len(pack.names), *[test.target.shape[1]] * 2) for part in tests}
-    parts = [evaluate(pack, part, counts.get(part)) for part in (*PARTS, OFFICIAL) if part in pack.data]
+    measured = [part for part in (*PARTS, OFFICIAL) if part in pack.data and part != "valid"]
+    parts = [evaluate(pack, part, counts.get(part)) for part in measured]
     confusion = {part: matrices.tolist() for part, matrices in counts.items()}
     probes.look(pack, "end")
     weights = pack.network.named(*pack.kept) if pack.run.save_weights else [{}] * len(pack.names)
@@ -197,6 +198,8 @@ def finish(pack: Pack, done: Callable[[Outcome], None]) -> None:
         result["confusion"] = {part: matrices[i] for part, matrices in confusion.items()}
         for rows in parts:
             result |= rows[i]
+        validated = next(row for row in pack.history[i] if row["step"] == step)
+        result |= {key: validated[key] for key in ("valid_loss", "valid_accuracy")}
         done(Outcome(pack.names[i], pack.runs[i], result, pack.history[i], pack.probed[i], weights[i]))
 
 
