@@ -4,7 +4,6 @@ A file per trained pack, without time, host or path. It is written before the pa
 begun at one commit and ended at another is in two records.
 """
 
-import ast
 import platform
 import re
 import subprocess
@@ -22,6 +21,7 @@ from bnbench.plan import TRAINER_VERSION
 from bnbench.schema import Run
 
 LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn")
+IMPORTS = re.compile(r"^ *from (bnbench[\w.]*) import (?:\(([^)]*)\)|(.*))", re.MULTILINE)
 DECIDE = ("params.yaml", "src", "workflow")  # what of a clone decides a result
 
 
@@ -85,10 +85,9 @@ def modules(name: str) -> tuple[str, ...]:
             continue
         if (folder / (compiled := module.replace(".py", ".c"))).is_file():
             todo.add(compiled)
-        for node in ast.walk(ast.parse((folder / module).read_bytes())):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "bnbench":
-                parts = node.module.split(".")[1:]
-                places = ["/".join(parts), *("/".join([*parts, alias.name]) for alias in node.names)]
-                named = {f"{place}{end}" for place in places if place for end in (".py", "/__init__.py")}
-                todo |= {path for path in named if (folder / path).is_file()} - found
+        for package, several, line in IMPORTS.findall((folder / module).read_text()):
+            parts = package.split(".")[1:]
+            places = ["/".join(parts), *("/".join([*parts, name]) for name in re.findall(r"\w+", several or line))]
+            named = {f"{place}{end}" for place in places if place for end in (".py", "/__init__.py")}
+            todo |= {path for path in named if (folder / path).is_file()} - found
     return tuple(sorted(found))

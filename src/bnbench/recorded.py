@@ -39,19 +39,21 @@ def _linear(tape: Recorder, index: int, layer: Layer, x: Array) -> tuple[Tensor,
     tape.product(x, weight, y, add="bias" in layer.weights)
 
     def back(dy: Tensor, wanted: bool) -> Tensor:
-        dx, grads = tape.empty(len(dy), inputs) if wanted else dy, tape.slot(index, "weight", "grads")
+        dx = tape.empty(len(dy), inputs) if wanted else dy
         tape.rounded = rounded
         if wanted:
             tape.product(dy, weight, dx, (False, True))
         if "bias" in layer.weights:
-            tape.call("column_sums", dy.shape, [dy, tape.slot(index, "bias", "grads")])
-            tape.update(index, "bias")
+            sums = tape.empty(1, units)
+            tape.call("column_sums", dy.shape, [dy, sums])
+            tape.update(index, "bias", sums)
         rows = inputs if work < products.LOOPED else max(16, ROWS_BYTES // (4 * units) // 16 * 16)
+        grads = tape.empty(min(rows, inputs), units)
         for first in range(0, inputs, rows):
             last = min(first + rows, inputs)
             some = EachStep(x.array[..., first:last]) if isinstance(x, EachStep) else x[:, first:last]
-            tape.product(some, dy, grads[first:last], (True, False))
-            tape.update(index, "weight", first, last)
+            tape.product(some, dy, grads[: last - first], (True, False))
+            tape.update(index, "weight", grads[: last - first], first)
         return dx
 
     return y, back
@@ -71,13 +73,10 @@ def _batch_norm(tape: Recorder, index: int, layer: Layer, x: Array) -> tuple[Ten
 
     def back(dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG001
         dx, sums = tape.empty(*dy.shape), tape.empty(3, channels)
-        slopes = [
-            tape.slot(index, name, "grads") if name in layer.weights else tape.empty(1, channels)
-            for name in ("beta", "gamma")
-        ]
-        tape.call("batch_norm_back", dy.shape, [dy, normal, work, gamma, *slopes, dx, sums])
+        slopes = {name: tape.empty(1, channels) for name in ("beta", "gamma")}
+        tape.call("batch_norm_back", dy.shape, [dy, normal, work, gamma, *slopes.values(), dx, sums])
         for name in layer.weights:
-            tape.update(index, name)
+            tape.update(index, name, slopes[name])
         return dx
 
     return y, back

@@ -23,7 +23,7 @@ class Recorder:
         network: whose layers they are.
         run: its settings.
         images: how many at a time.
-        rows: its row of each of a pack's arrays; for training also `grads`, `rates` and `corrections` of the steps.
+        rows: its row of each of a pack's arrays; for training also `rates` and `corrections` of the steps.
         pool: arrays for work, by size, which other runs use in their turn.
     """
 
@@ -41,7 +41,7 @@ class Recorder:
     @property
     def training(self) -> bool:
         """Whether the pass is a step of training."""
-        return "grads" in self.rows
+        return "rates" in self.rows
 
     def call(self, op: str, sizes: Sequence[int], arrays: Sequence[Array], constants: Sequence[float] = ()) -> None:
         """Note a call of tape.c's `op_...`."""
@@ -70,19 +70,19 @@ class Recorder:
         return ready[self.used[size] - 1].view(shape)
 
     def slot(self, layer: int, name: str, of: str = "values") -> Tensor:
-        """A layer's weights, their gradients, or its moving statistics, (rows, columns)."""
+        """A layer's weights or moving statistics, (rows, columns)."""
         slot = self.slots[layer, name]
         return self.rows[of][slot.start : slot.end].view(slot.shape)
 
-    def update(self, layer: int, name: str, first: int = 0, last: int | None = None) -> None:
-        """The optimiser's step on some rows of a layer's weights, whose gradients are there."""
+    def update(self, layer: int, name: str, grads: Tensor, first: int = 0) -> None:
+        """The optimiser's step on a layer's weights from a row on, by their gradients."""
         slot = self.slots[layer, name]
         start = slot.start + first * slot.shape[1]
-        end = slot.end if last is None else slot.start + last * slot.shape[1]
-        part = {key: self.rows[key][start:end] for key in ("values", "grads", *OPTIMIZERS[self.run.optimizer][1])}
+        end = start + grads.numel()
+        part = {key: self.rows[key][start:end] for key in ("values", *OPTIMIZERS[self.run.optimizer][1])}
         if self.run.weight_decay and name == "weight":
-            self.call("decay", [end - start], [part["values"], part["grads"]], [self.run.weight_decay])
-        UPDATES[self.run.optimizer](self, part)
+            self.call("decay", [end - start], [part["values"], grads], [self.run.weight_decay])
+        UPDATES[self.run.optimizer](self, part | {"grads": grads})
 
 
 def _sgd(tape: Recorder, part: dict[str, Tensor]) -> None:

@@ -29,6 +29,7 @@ typedef eight Eight(eight);
 /* as torch calls them: high accuracy, denormals kept, errors ignored (ATen/cpu/vml.h) */
 #define MODE (0x2 | 0x140000 | 0x100)
 #define PART 2048 /* weights whose arrays stay in a core's first cache */
+#define LINE 16 /* floats of a line of it */
 
 Gemm *gemm;
 static Many *tanh_of, *exp_of, *root_of;
@@ -264,6 +265,9 @@ void op_adam(ARGUMENTS)
     for (long first = 0; first < n[0]; first += PART) {
         long count = n[0] - first < PART ? n[0] - first : PART;
         adam_moments(count, f[0], f[1], f[2], f[3], *p[1], p[3] + first, p[4] + first, p[5] + first, p[6]);
+        for (int k = 2; k < 6; k++)
+            for (long i = first + PART; i < n[0] && i < first + 2 * PART; i += LINE)
+                __builtin_prefetch(p[k] + i, 1);
         roots(count, p[6], p[6] + PART);
         adam_step(count, *p[0], f[4], p[4] + first, p[6] + PART, p[2] + first);
     }

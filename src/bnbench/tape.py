@@ -58,14 +58,14 @@ class Tape:
         )
         self.losses, self.correct, self.rates = torch.empty(3, len(pack.names), self.block)
         self.corrections = torch.empty(self.block)
-        self.grads, self.pool = torch.zeros_like(pack.arrays["values"][0]), dict[int, list[Tensor]]()
+        self.pool = dict[int, list[Tensor]]()
         self.held: list[Recorder] = []
         self.recordings = [self._record(pack, i) for i in range(len(pack.names))]
 
     def _record(self, pack: Pack, i: int) -> ctypes.Array[Call]:
         names = ("values", "moving", *OPTIMIZERS[pack.run.optimizer][1])
         rows = {name: pack.arrays[name][i] for name in names}
-        rows |= {"grads": self.grads, "rates": self.rates[i], "corrections": self.corrections}
+        rows |= {"rates": self.rates[i], "corrections": self.corrections}
         tape = Recorder(pack.network, pack.run, pack.run.batch_size, rows, self.pool)
         seed, layers = self.seeds.index(pack.seeds[i]), pack.network.layers
         x: Any = EachStep(self.x[seed].view(self.block, pack.run.batch_size, -1))
