@@ -122,6 +122,17 @@ void normalise(long G, long M, long C, const float *restrict x, const float *res
             }
 }
 
+/* y = (x - mean) scale gamma + beta. */
+void normalised(long G, long M, long C, const float *restrict x, const float *restrict mean,
+                const float *restrict scale, const float *restrict gamma, const float *restrict beta,
+                float *restrict y)
+{
+    for (long g = 0; g < G; g++, mean += C, scale += C, gamma += C, beta += C)
+        for (long i = 0; i < M; i++, x += C, y += C)
+            for (long c = 0; c < C; c++)
+                y[c] = (x[c] - mean[c]) * scale[c] * gamma[c] + beta[c];
+}
+
 /* means_2C is work; total = sum dy, along = sum dy normal, dx = (dy - total / M - normal along / M) factor. */
 void normalise_back(long G, long M, long C, const float *restrict dy, const float *restrict normal,
                     const float *restrict factor, float *restrict total, float *restrict along, float *restrict dx,
@@ -139,6 +150,85 @@ void normalise_back(long G, long M, long C, const float *restrict dy, const floa
             for (long c = 0; c < C; c++)
                 dx[c] = (dy[c] - means[c] - normal[c] * slopes[c]) * factor[c];
     }
+}
+
+/* Channels of one square of `size` rows, `row` floats apart, each of `size` places of C channels: the maximum and its
+   place, the first of equal ones; as in torch what is not a number wins. */
+#define CHOSEN_whole(mask, a, b) (((a) & (mask)) | ((b) & ~(mask)))
+#define CHOSEN_eight(mask, a, b) ((eight)CHOSEN_whole(mask, (eight_whole)(a), (eight_whole)(b)))
+#define CHOSEN_one(mask, a, b) ((mask) ? (a) : (b))
+#define SQUARES(type, whole)                                                                                         \
+    INLINE type maximum_of_##type(long size, long row, long C, const float *x, whole *place)                         \
+    {                                                                                                                \
+        type best = *(const type *)x;                                                                                \
+        *place = (whole){0};                                                                                         \
+        for (long i = 0; i < size; i++)                                                                              \
+            for (long j = 0; j < size; j++) {                                                                        \
+                type v = *(const type *)(x + i * row + j * C);                                                       \
+                whole larger = ALL((v > best) | (v != v));                                                              \
+                best = CHOSEN_##type(larger, v, best);                                                               \
+                *place = CHOSEN_whole(larger, (whole){0} + (int)(i * size + j), *place);                             \
+            }                                                                                                        \
+        return best;                                                                                                 \
+    }                                                                                                                \
+    INLINE void spread_##type(long size, long row, long C, const float *x, const float *dy, float *dx)               \
+    {                                                                                                                \
+        whole place;                                                                                                 \
+        maximum_of_##type(size, row, C, x, &place);                                                                  \
+        for (long i = 0; i < size; i++)                                                                              \
+            for (long j = 0; j < size; j++) /* torch adds to 0, -0 too */                                            \
+                *(type *)(dx + i * row + j * C) =                                                                    \
+                    CHOSEN_##type(ALL(place == (whole){0} + (int)(i * size + j)), *(const type *)dy, (type){0}) +    \
+                    (type){0};                                                                                       \
+    }
+typedef int eight_whole __attribute__((vector_size(32), aligned(4)));
+typedef int one_whole;
+#define ALL(mask) (mask) /* of a vector: all bits of a number for which it holds */
+SQUARES(eight, eight_whole)
+#undef ALL
+#define ALL(mask) (-(mask))
+SQUARES(one, one_whole)
+
+INLINE void pool_by(long B, long H, long W, long C, long size, const float *restrict x, float *restrict y)
+{
+    for (long b = 0; b < B; b++, x += H * W * C)
+        for (long i = 0; i < H / size; i++)
+            for (long j = 0; j < W / size; j++, y += C) {
+                const float *square = x + (i * W + j) * size * C;
+                long c = 0;
+                for (eight_whole place; c + 8 <= C; c += 8)
+                    *(eight *)(y + c) = maximum_of_eight(size, W * C, C, square + c, &place);
+                for (one_whole place; c < C; c++)
+                    y[c] = maximum_of_one(size, W * C, C, square + c, &place);
+            }
+}
+
+INLINE void pool_back_by(long B, long H, long W, long C, long size, const float *restrict dy, const float *restrict x,
+               float *restrict dx)
+{
+    if (H % size || W % size)
+        memset(dx, 0, B * H * W * C * sizeof(float));
+    for (long b = 0; b < B; b++, x += H * W * C, dx += H * W * C)
+        for (long i = 0; i < H / size; i++)
+            for (long j = 0; j < W / size; j++, dy += C) {
+                long at = (i * W + j) * size * C, c = 0;
+                for (; c + 8 <= C; c += 8)
+                    spread_eight(size, W * C, C, x + at + c, dy + c, dx + at + c);
+                for (; c < C; c++)
+                    spread_one(size, W * C, C, x + at + c, dy + c, dx + at + c);
+            }
+}
+
+/* Maxima over squares of x_BHWC, moved by their size; loops over squares of 2, the usual ones, are unrolled. */
+void pool(long B, long H, long W, long C, long size, const float *x, float *y)
+{
+    size == 2 ? pool_by(B, H, W, C, 2, x, y) : pool_by(B, H, W, C, size, x, y);
+}
+
+/* dx: each output's gradient at the place of its maximum. */
+void pool_back(long B, long H, long W, long C, long size, const float *dy, const float *x, float *dx)
+{
+    size == 2 ? pool_back_by(B, H, W, C, 2, dy, x, dx) : pool_back_by(B, H, W, C, size, dy, x, dx);
 }
 
 void relu_back(long count, const float *restrict dy, const float *restrict y, float *restrict dx)

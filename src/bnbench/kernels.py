@@ -8,6 +8,7 @@ Arrays are named for their axes: G groups that are normalised each by itself, M 
 """
 
 import ctypes
+import math
 import platform
 import shutil
 import subprocess
@@ -27,7 +28,10 @@ C_TYPES = {"l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
 SIGNATURES = {
     "moments": "lllpppp",
     "normalise": "lllppppppp",
+    "normalised": "lllpppppp",
     "normalise_back": "lllppppppp",
+    "pool": "lllllpp",
+    "pool_back": "lllllppp",
     "relu_back": "lppp",
     "sigmoid_back": "lppp",
     "tanh_back": "lppp",
@@ -72,12 +76,28 @@ class Loops:
         normal = (x_GMC - mean) * scale
         return normal, normal * gamma + beta
 
+    def normalised(self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """The second of `normalise` alone, where nothing goes backward."""
+        return self.normalise(x_GMC, mean, scale, gamma, beta)[1]
+
     def normalise_back(self, dy_GMC: Tensor, normal: Tensor, factor_G1C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Sums of dy and of dy times the normalised values, (G, 1, C), and dx less what the moments say of it."""
         total = dy_GMC.sum(1, keepdim=True)
         along = (dy_GMC * normal).sum(1, keepdim=True)
         share = 1 / dy_GMC.shape[1]
         return total, along, (dy_GMC - total * share - normal * (along * share)) * factor_G1C
+
+    def pool(self, x_BHWC: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Maxima over squares, moved by their size, and what `pool_back` needs besides x."""
+        y, places = torch.ops.aten.max_pool2d_with_indices(x_BHWC.movedim(-1, 1), [size] * 2, [size] * 2)
+        return y.movedim(1, -1).contiguous(), places
+
+    def pool_back(self, dy_BHWC: Tensor, x_BHWC: Tensor, places: Tensor, size: int) -> Tensor:
+        """Each output's gradient, at the place of its maximum, the first of equal ones."""
+        dx: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            dy_BHWC.movedim(-1, 1), x_BHWC.movedim(-1, 1), [size] * 2, [size] * 2, [0, 0], [1, 1], False, places
+        )
+        return dx.movedim(1, -1).contiguous()
 
     def relu_back(self, dy: Tensor, y: Tensor) -> Tensor:
         """The gradient where the output is positive."""
@@ -133,12 +153,28 @@ class Compiled(Loops):
         self._call("normalise", *x_GMC.shape, x_GMC, mean, scale, gamma, beta, normal, y)
         return normal, y
 
+    def normalised(self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:  # noqa: D102
+        y = x_GMC.new_empty(x_GMC.shape)
+        self._call("normalised", *x_GMC.shape, x_GMC, mean, scale, gamma, beta, y)
+        return y
+
     def normalise_back(self, dy_GMC: Tensor, normal: Tensor, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
         groups, _, channels = dy_GMC.shape
         total, along = dy_GMC.new_empty(2, groups, 1, channels)
         dx, work = dy_GMC.new_empty(dy_GMC.shape), dy_GMC.new_empty(2, channels)
         self._call("normalise_back", *dy_GMC.shape, dy_GMC, normal, factor, total, along, dx, work)
         return total, along, dx
+
+    def pool(self, x_BHWC: Tensor, size: int) -> tuple[Tensor, Tensor]:  # noqa: D102
+        images, height, width, channels = x_BHWC.shape
+        y = x_BHWC.new_empty(images, height // size, width // size, channels)
+        self._call("pool", *x_BHWC.shape, size, x_BHWC, y)
+        return y, y
+
+    def pool_back(self, dy_BHWC: Tensor, x_BHWC: Tensor, places: Tensor, size: int) -> Tensor:  # noqa: ARG002, D102
+        dx = x_BHWC.new_empty(x_BHWC.shape)
+        self._call("pool_back", *x_BHWC.shape, size, dy_BHWC, x_BHWC, dx)
+        return dx
 
     def relu_back(self, dy: Tensor, y: Tensor) -> Tensor:  # noqa: D102
         return self._pointwise("relu_back", dy, y)
@@ -263,5 +299,16 @@ def _both(made: Loops, shape: tuple[int, int, int], dice: torch.Generator) -> li
         each.adam(values, grads, moved, square, by)
         back = [each.relu_back(dy, y), each.sigmoid_back(dy, y), each.tanh_back(dy, y)]
         normal = [*each.moments(x), *each.normalise(x, *some), *each.normalise_back(dy, y, some[0])]
-        told.append([values, moved, square, *back, *normal])
+        told.append([values, moved, square, *back, *normal, each.normalised(x, *some), *_pooled(each, x, dy)])
     return told
+
+
+def _pooled(each: Loops, x: Tensor, dy: Tensor) -> list[Tensor]:
+    """Maxima of squares and their gradients; of rows that fill no square, of equal numbers and of none."""
+    height = 5 if x.shape[1] % 5 == 0 else 1
+    x, made = (x * 2).round().unflatten(1, (height, -1)), list[Tensor]()
+    x[0, 0, 0] = math.nan
+    for size in (2, 3) if height > 3 else (1,):
+        y, places = each.pool(x, size)
+        made += [y.nan_to_num(7), each.pool_back(dy.flatten()[: y.numel()].view(y.shape), x, places, size)]
+    return made

@@ -15,7 +15,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bnbench import convolutions, precision
+from bnbench import convolutions, kernels, precision
 from bnbench.schema import Run
 from bnbench.streams import generator, uniform
 
@@ -181,18 +181,13 @@ class MaxPool(Plain):
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x_RNHWC -> y_RN(H/size)(W/size)C."""
-        self.shape, self.x = x.shape, convolutions.nchw(x.flatten(0, 1))
-        y: Tensor
-        y, self.places = torch.ops.aten.max_pool2d_with_indices(self.x, [self.size] * 2, [self.size] * 2)
-        return y.movedim(1, -1).contiguous().view(*x.shape[:2], *y.shape[2:], y.shape[1])
+        self.shape, self.x = x.shape, x.flatten(0, 1)
+        y, self.places = kernels.loops(x).pool(self.x, self.size)
+        return y.view(*x.shape[:2], *y.shape[1:])
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
         """Each output's gradient, at the place of its maximum."""
-        squares = [self.size] * 2
-        dx: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            convolutions.nchw(dy.flatten(0, 1)), self.x, squares, squares, [0, 0], [1, 1], False, self.places
-        )
-        return dx.movedim(1, -1).contiguous().view(self.shape)
+        return kernels.loops(dy).pool_back(dy.flatten(0, 1), self.x, self.places, self.size).view(self.shape)
 
 
 class Flatten(Plain):

@@ -118,11 +118,13 @@ class BatchNorm(PerChannel):
         known = None if training else self.known()
         mean, variance = known or kernels.loops(x_GMC).moments(x_GMC)
         self.scale = (variance + self.run.norm_epsilon).sqrt().reciprocal()
-        y = self.corrected(x_GMC, mean, variance) if training else self.normalised(x_GMC, mean)
-        if training:
-            values = x_GMC.shape[1]
-            self.gather("mean", mean)
-            self.gather("variance", variance * (values / (values - 1)))
+        if not training:
+            gamma, beta = self.each("gamma", x_GMC), self.each("beta", x_GMC)
+            return kernels.loops(x_GMC).normalised(x_GMC, mean, self.scale, gamma, beta).view(x.shape)
+        y = self.corrected(x_GMC, mean, variance)
+        values = x_GMC.shape[1]
+        self.gather("mean", mean)
+        self.gather("variance", variance * (values / (values - 1)))
         return y.view(x.shape)
 
     def normalised(self, x_GMC: Tensor, mean_G1C: Tensor) -> Tensor:
