@@ -31,6 +31,21 @@ def _random(seed: int, *shapes: tuple[int, ...]) -> list[Tensor]:
     return [torch.randn(shape, generator=dice) for shape in shapes]
 
 
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize("shape", [(2, 6, 6, 16), (3, 7, 5, 3), (1, 4, 9, 33), (2, 3, 3, 2)])
+def test_maxima_and_their_gradients_are_torchs_also_of_equal_numbers_and_of_none(
+    loops: Compiled, shape: tuple[int, ...], size: int
+) -> None:
+    (x,) = _random(0, shape)
+    x = x.mul(2).round()
+    x[0, 0, 0, 0], x[-1, -1], x[0, 1, 1, 1] = torch.nan, -torch.inf, -0.0
+    (y, places), (expected, theirs) = loops.pool(x, size), REFERENCE.pool(x, size)
+    assert y.numpy().tobytes() == expected.numpy().tobytes()
+    (dy,) = _random(1, tuple(y.shape))
+    made, expected = loops.pool_back(dy, x, places, size), REFERENCE.pool_back(dy, x, theirs, size)
+    assert made.numpy().tobytes() == expected.numpy().tobytes()
+
+
 @pytest.mark.parametrize(("groups", "values", "channels"), SIZES)
 def test_norms_are_torchs_bit_for_bit(loops: Compiled, groups: int, values: int, channels: int) -> None:
     whole, row = (groups, values, channels), (groups, 1, channels)
@@ -38,6 +53,7 @@ def test_norms_are_torchs_bit_for_bit(loops: Compiled, groups: int, values: int,
     for made, expected in (
         (loops.moments(x), REFERENCE.moments(x)),
         (loops.normalise(x, mean, scale, gamma, beta), REFERENCE.normalise(x, mean, scale, gamma, beta)),
+        ([loops.normalised(x, mean, scale, gamma, beta)], [REFERENCE.normalised(x, mean, scale, gamma, beta)]),
         (loops.normalise_back(dy, x, gamma), REFERENCE.normalise_back(dy, x, gamma)),
     ):
         assert all(torch.equal(a, b) for a, b in zip(made, expected, strict=True))

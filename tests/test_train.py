@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from bnbench import augment, streams
+from bnbench.evaluation import evaluate
 from bnbench.pack import Outcome
 from bnbench.schema import Run
 from bnbench.train import start, train
@@ -217,3 +218,13 @@ def test_the_published_test_set_is_measured_beside_the_test_images_taken_out() -
     assert (without.result["official_accuracy"], without.result["official_loss"]) == (None, None)
     assert "official_loss" not in without.history[-1]
     assert with_it.result["test_accuracy"] == without.result["test_accuracy"]
+
+
+@pytest.mark.parametrize("kept", ["last", "best"])
+def test_what_the_kept_weights_gave_on_the_validation_part_is_what_they_give(kept: str) -> None:
+    one = run(model="64-20-10", epochs=4, learning_rate=1.5, keep_weights=kept)
+    pack, outcomes = start(["0" * 16], [one], digits()), list[Outcome]()
+    train(pack, lambda _pack: None, outcomes.append)
+    pack.network.bind(*pack.kept)
+    again = evaluate(pack, "valid")[0]
+    assert {key: outcomes[0].result[key] for key in again} == again
