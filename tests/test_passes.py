@@ -33,7 +33,7 @@ def _pack(settings: dict[str, Any]) -> Pack:
     return pack
 
 
-@pytest.mark.parametrize("images", [1, 7, passes.BLOCK, passes.BLOCK + 1, 3 * passes.BLOCK + 5])
+@pytest.mark.parametrize("images", [2, 7, passes.BLOCK, passes.BLOCK + 1, 3 * passes.BLOCK + 5])
 @pytest.mark.parametrize("settings", RECORDED.values(), ids=RECORDED)
 def test_a_recorded_pass_is_torchs_bit_for_bit(settings: dict[str, Any], images: int) -> None:
     pack = _pack(settings)
@@ -47,6 +47,12 @@ def test_a_run_is_measured_alike_by_recorded_passes_and_by_torch(kept: str, monk
     recorded = [(one.result, one.history) for one in trained(runs)]
     monkeypatch.setattr(passes, "recordable", lambda _pack: False)
     assert [(one.result, one.history) for one in trained(runs)] == recorded
+
+
+def test_one_image_alone_passes_by_torch() -> None:
+    pack = _pack(RECORDED["odd"])
+    x = pack.data["test"].x[:1]
+    assert torch.equal(passes.forward(pack, x), passes.plain(pack, x))
 
 
 def test_what_is_bound_is_what_passes() -> None:

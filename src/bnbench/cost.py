@@ -46,9 +46,6 @@ IMAGE_BYTES = 7  # a value of an image: as stored, in the order of training, as 
 LIVE_TRAINING = 4.5  # values kept for backward, and its own, per output of a layer
 LIVE_EVALUATING = 4
 EVALUATED = 2**21  # values of the largest output in a chunk that is evaluated at once: pack.CHUNK
-RECORDED = (
-    121  # images of a dense net that torch's operations see at once where its passes are recorded: passes.BLOCK + 1
-)
 
 
 def flops(model: str, shape: notation.Shape) -> int:
@@ -177,11 +174,11 @@ def memory(runs: list[Run], dataset: Dataset, times: int = 1) -> float:
     data = IMAGE_BYTES * image * (times * dataset.train_images + valid + test)
     copies = 2 + {"sgd": 1, "adam": 2}[run.optimizer] + (run.keep_weights == "best")
     weights = 4 * copies * parameters(run.model, dataset.shape)
-    chunk = RECORDED if _recorded(run) else max(1, EVALUATED // max(image, *sizes))
-    chunk = min(chunk, dataset.train_images)
-    training = run.batch_size * (image + LIVE_TRAINING * sum(sizes))
-    evaluating = chunk * (image + LIVE_EVALUATING * max(sizes))
-    return PROCESS_MIB + (data + len(runs) * (weights + 4 * max(training, evaluating))) / 2**20
+    chunk = min(max(1, EVALUATED // max(image, *sizes)), dataset.train_images)
+    training = len(runs) * run.batch_size * (image + LIVE_TRAINING * sum(sizes))
+    at_once = 1 if _recorded(run) else len(runs)  # runs that are evaluated
+    evaluating = at_once * chunk * (image + LIVE_EVALUATING * max(sizes))
+    return PROCESS_MIB + (data + len(runs) * weights + 4 * max(training, evaluating)) / 2**20
 
 
 def _recorded(run: Run) -> bool:

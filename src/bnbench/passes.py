@@ -20,18 +20,24 @@ Forward = Callable[[Pack, Tensor], Tensor]
 
 
 def forward(pack: Pack, x_NHWC: Tensor) -> Tensor:
-    """The logits_RNK of these images, by the network as it is bound."""
+    """The logits_RNK of these images, by the network as it is bound. A product of one row may be summed otherwise."""
+    if len(x_NHWC) == 1:
+        return plain(pack, x_NHWC)
     if pack.forward is None:
         pack.forward = _checked(pack, x_NHWC)
     return pack.forward(pack, x_NHWC)
 
 
 def _checked(pack: Pack, x_NHWC: Tensor) -> Forward:
-    """How a pack's images pass: as recorded, if the first ones get the same numbers as from torch's operations."""
+    """How a pack's images pass: as recorded, if these get the same numbers from its first run by torch's operations."""
     if not recordable(pack) or pack.network.population != "moving":
         return plain
-    few = x_NHWC[: BLOCK + 1]
-    if agree(pack.run, recorded(pack, few), plain(pack, few)):
+    network, one = pack.network, pack.part([0])
+    bound = network.bound
+    network.bind(*(array[:1] for array in bound))
+    same = agree(pack.run, recorded(one, x_NHWC), plain(one, x_NHWC))
+    network.bind(*bound)
+    if same:
         return recorded
     kernels.lacking[f"recorded passes of {pack.run.model}"] = "their numbers are not torch's"
     return plain
