@@ -30,7 +30,7 @@ studies:
     title: Little
     question: Does it survive?
     work: A
-    base: {model: 64-100-100-10, batch_size: 8, epochs: 14, keep_weights: best}
+    base: {model: 64-100-100-10, batch_size: 8, epochs: 100, keep_weights: best}
     grid: {product: {norm: [none, batch], seed: [0, 1]}}
     figures: {}
 """
@@ -79,6 +79,12 @@ def _copy(folder: Path) -> Path:
     (folder / "params.yaml").write_text(text[: text.index("\nstudies:\n")] + STUDIES)
     (folder / "workflow" / "profiles" / "site.yaml").write_text(SITE)
     return folder
+
+
+def _slow(project: Path, epochs: int) -> None:
+    """Let its runs take long: by their epochs, and by dropout, which makes a step several times as long."""
+    params = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(params.replace("epochs: 100", f"epochs: {epochs}, dropout: 0.1"))
 
 
 @pytest.fixture
@@ -191,9 +197,7 @@ def test_a_lost_node_loses_no_run(cluster: Cluster, project: Path, expected: dic
 
 
 def test_a_job_at_its_time_limit_saves_and_goes_on(cluster: Cluster, project: Path) -> None:
-    # Slurm looks at time limits every 30 s; with dropout a step takes long
-    params = (project / "params.yaml").read_text()
-    (project / "params.yaml").write_text(params.replace("epochs: 14", "epochs: 800, dropout: 0.1"))
+    _slow(project, epochs=800)  # Slurm looks at time limits every 30 s
     process = _start(cluster, project)
     for job in _training(cluster, project, 2):
         cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
@@ -217,13 +221,14 @@ def test_a_preempted_job_is_submitted_again(cluster: Cluster, project: Path, exp
 
 
 def test_a_controller_away_is_waited_for(cluster: Cluster, project: Path) -> None:
-    (project / "params.yaml").write_text((project / "params.yaml").read_text().replace("epochs: 14", "epochs: 150"))
+    _slow(project, epochs=300)
     process = _start(cluster, project)
     _training(cluster, project, 2)
     saved, since = cluster.run / "state" / "job_state", time.time()
     cluster.wait(lambda: saved.stat().st_mtime > since, "the controller to note that the jobs run", 60)
     cluster.kill("slurmctld")
     store = project / "results" / "runs"
+    assert len(list(store.glob("*/run.json"))) < RUNS
     cluster.wait(lambda: len(list(store.glob("*/run.json"))) == RUNS, "the jobs, which go on", 300)
     assert process.poll() is None
     cluster.start_controller()

@@ -48,6 +48,8 @@ TCPTimeout=2
 UnkillableStepTimeout=180
 KillWait=5
 MinJobAge=3600
+# a job that the controller requeues goes on in the log it had
+JobFileAppend=1
 SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=2,sched_interval=5,batch_sched_delay=1,sched_min_interval=0
 SelectType=select/cons_tres
