@@ -5,9 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench import calls, kernels, products
+from bnbench import calls, products
 from bnbench.products import AFTER, ANEW, APART, FROM, FUSED, WHOLE
-from bnbench.recorder import PART
 
 
 @pytest.fixture(autouse=True)
@@ -90,37 +89,8 @@ def test_a_shape_whose_order_is_not_known_is_the_librarys(monkeypatch: pytest.Mo
         products._order.cache_clear()
 
 
-def test_roots_of_nothing_and_of_the_smallest_numbers_are_torchs() -> None:
-    dice = torch.Generator().manual_seed(0)
-    values, grads, mean, square = torch.randn(4, 5000, generator=dice)
-    square = square.square()
-    for first, small in ((0, 0.0), (1000, 1e-40), (2000, 1e-45), (3000, 1.2e-38)):
-        square[first : first + 500], grads[first : first + 500] = small, 0.0
-    expected = [array.clone()[None] for array in (values, mean, square)]
-    by = kernels.Adam(torch.tensor([[0.01]]), 0.9, 0.99, 1e-8, 3)
-    kernels.REFERENCE.adam(expected[0], grads[None], expected[1], expected[2], by)
-    rate, corrected = (torch.tensor([value]) for value in (0.01 / (1 - 0.9**3), 1 - 0.99**3))
-    arrays = [rate, corrected, values, grads, mean, square, torch.empty(2, PART)]
-    calls.replay([calls.call("adam", [5000], arrays, [0.9, 1 - 0.9, 0.99, 1 - 0.99, 1e-8])])
-    assert all(torch.equal(a, b[0]) for a, b in zip((values, mean, square), expected, strict=True))
-
-
 def test_the_quick_sigmoid_is_right_to_some_roundings() -> None:
     x = torch.cat([torch.linspace(-80, 80, 10_001), torch.tensor([0.0, -1e9, 1e9, torch.inf, -torch.inf, torch.nan])])
     y = torch.empty_like(x)
     calls.replay([calls.call("quick_sigmoid", [len(x)], [x, y])])
     torch.testing.assert_close(y.double(), torch.sigmoid(x.double()), rtol=1e-6, atol=1e-37, equal_nan=True)
-
-
-def test_the_quick_adam_is_right_to_some_roundings() -> None:
-    dice = torch.Generator().manual_seed(0)
-    values, grads, mean, square = torch.randn(4, 3001, generator=dice)
-    square = square.square()
-    wide = [array.double()[None] for array in (values, mean, square)]
-    by = kernels.Adam(torch.tensor([[0.01]], dtype=torch.float64), 0.9, 0.99, 1e-8, 3)
-    kernels.REFERENCE.adam(wide[0], grads.double()[None], wide[1], wide[2], by)
-    rate, corrected = (torch.tensor([value]) for value in (0.01 / (1 - 0.9**3), 1 - 0.99**3))
-    arrays = [rate, corrected, values, grads, mean, square, torch.empty(2, PART)]
-    calls.replay([calls.call("quick_adam", [3001], arrays, [0.9, 1 - 0.9, 0.99, 1 - 0.99, 1e-8])])
-    for made, expected in zip((values, mean, square), wide, strict=True):
-        torch.testing.assert_close(made.double(), expected[0], rtol=1e-5, atol=1e-7)

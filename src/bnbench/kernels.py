@@ -43,7 +43,7 @@ lacking: dict[str, str] = {}  # what this process found out that it has to go wi
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
 ROUNDING = 1e-5
 PART = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
-SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "products.c", "tape.c")]
+SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "optimizers.c", "products.c", "tape.c")]
 HEADER = Path(__file__).with_name("tape.h")
 FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 COMPILERS = ("cc", "gcc", "clang")

@@ -13,8 +13,6 @@ from bnbench.network import Network
 from bnbench.optimizers import OPTIMIZERS
 from bnbench.schema import Run
 
-PART = 2**11  # of tape.c: weights at a time
-
 
 class Recorder:
     """The calls of one run's pass.
@@ -94,7 +92,7 @@ def _sgd(tape: Recorder, part: dict[str, Tensor]) -> None:
 def _adam(tape: Recorder, part: dict[str, Tensor]) -> None:
     run = tape.run
     arrays: list[Array] = [EachStep(tape.rows[name]) for name in ("rates", "corrections")]
-    arrays += [*(part[name] for name in ("values", "grads", "mean", "square")), tape.empty(2, PART)]
+    arrays += [part[name] for name in ("values", "grads", "mean", "square")]
     constants = [run.beta1, 1 - run.beta1, run.beta2, 1 - run.beta2, run.adam_epsilon]
     tape.call("quick_adam" if tape.fast else "adam", [len(part["values"])], arrays, constants)
 

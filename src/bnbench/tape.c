@@ -3,7 +3,6 @@
    Each call gives the numbers of the torch operations that it stands for, bit for bit. N images, C channels,
    K classes. Matrix products and functions of many numbers at once are those of torch's own library. */
 
-#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -18,18 +17,10 @@ float row_sum(long, const float *, const float *);
 void relu_back(long, const float *, const float *, float *);
 void sigmoid_back(long, const float *, const float *, float *);
 void tanh_back(long, const float *, const float *, float *);
-void sgd(long, long, const float *, float, float *, const float *, float *);
-void adam_moments(long, float, float, float, float, float, const float *, float *, float *, float *);
-void adam_step(long, float, float, const float *, const float *, float *);
+void use_roots(Many *);
 
 typedef float eight __attribute__((vector_size(32), aligned(4)));
-typedef void Many(int, const float *, float *, long);
 typedef eight Eight(eight);
-
-/* as torch calls them: high accuracy, denormals kept, errors ignored (ATen/cpu/vml.h) */
-#define MODE (0x2 | 0x140000 | 0x100)
-#define PART 2048 /* weights whose arrays stay in a core's first cache */
-#define LINE 16 /* floats of a line of it */
 
 Gemm *gemm;
 static Many *tanh_of, *exp_of, *root_of;
@@ -43,6 +34,7 @@ void use(void *const *library)
     root_of = (Many *)library[3];
     exp_of_eight = (Eight *)library[4];
     log_of_eight = (Eight *)library[5];
+    use_roots(root_of);
 }
 
 void replay(const Call *calls, long count, long steps)
@@ -233,54 +225,4 @@ void op_cross_entropy(ARGUMENTS)
     *p[3] = loss;
     *p[4] = right;
     *(double *)p[5] += loss;
-}
-
-void op_decay(ARGUMENTS)
-{
-    for (long i = 0; i < n[0]; i++)
-        p[1][i] += p[0][i] * f[0];
-}
-
-/* rate, w, g, velocity if n1 */
-void op_sgd(ARGUMENTS)
-{
-    sgd(1, n[0], p[0], f[0], p[1], p[2], n[1] ? p[3] : NULL);
-}
-
-/* Roots by torch's library, which takes 0 and numbers below the normal ones one by one (4.5 and 22 ns seen, others 0.6);
-   their nearest root is what it finds. Many weights' squares are such: of a pixel that is always black. */
-static void roots(long count, const float *restrict x, float *restrict y)
-{
-    for (long i = 0; i < count; i++)
-        y[i] = x[i] < FLT_MIN ? 1 : x[i];
-    root_of(count, y, y, MODE);
-    for (long i = 0; i < count; i++)
-        y[i] = x[i] < FLT_MIN ? sqrtf(x[i]) : y[i];
-}
-
-/* rate of this step, correction of the square, w, g, mean, square, work: ratio_PART, root_PART; f: beta1, 1 - beta1,
-   beta2, 1 - beta2, epsilon */
-void op_adam(ARGUMENTS)
-{
-    for (long first = 0; first < n[0]; first += PART) {
-        long count = n[0] - first < PART ? n[0] - first : PART;
-        adam_moments(count, f[0], f[1], f[2], f[3], *p[1], p[3] + first, p[4] + first, p[5] + first, p[6]);
-        for (int k = 2; k < 6; k++)
-            for (long i = first + PART; i < n[0] && i < first + 2 * PART; i += LINE)
-                __builtin_prefetch(p[k] + i, 1);
-        roots(count, p[6], p[6] + PART);
-        adam_step(count, *p[0], f[4], p[4] + first, p[6] + PART, p[2] + first);
-    }
-}
-
-/* As op_adam, to some roundings of fp32, in one pass. */
-void op_quick_adam(ARGUMENTS)
-{
-    float rate = *p[0], share = 1 / *p[1], *restrict w = p[2], *restrict mean = p[4], *restrict square = p[5];
-    for (long i = 0; i < n[0]; i++) {
-        float g = p[3][i];
-        mean[i] = mean[i] * f[0] + g * f[1];
-        square[i] = square[i] * f[2] + g * g * f[3];
-        w[i] -= mean[i] / (sqrtf(square[i] * share) + f[4]) * rate;
-    }
 }

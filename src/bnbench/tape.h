@@ -16,3 +16,7 @@ typedef struct {
 typedef void Gemm(const char *, const char *, const int *, const int *, const int *, const float *, const float *,
                   const int *, const float *, const int *, const float *, float *, const int *);
 extern Gemm *gemm;
+
+/* Functions of many numbers, as torch calls them: high accuracy, denormals kept, errors ignored (ATen/cpu/vml.h). */
+typedef void Many(int, const float *, float *, long);
+#define MODE (0x2 | 0x140000 | 0x100)

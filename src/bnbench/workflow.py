@@ -1,8 +1,10 @@
 """The plan as Snakemake asks for it: paths, resources, and the files that jobs read. Needs no Snakemake itself."""
 
 import contextlib
+import gc
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -74,6 +76,7 @@ class Workflow:
             self._fit()
             if main:
                 self._check()
+        gc.freeze()  # modules and plan stay to the end: to look through them there again takes half a second
 
     def _fit(self) -> None:
         """Let the plan make packs for where they are trained: as wide as it likes, as large as its memory."""
@@ -185,7 +188,13 @@ class Workflow:
         os.environ[stages.NOTES] = str(self.notes.absolute())
 
     def end(self) -> None:
-        """Tell how long this start and its stages took, where there was something to do."""
+        """Tell how long this start and its stages took, where there was something to do.
+
+        Snakemake looks for jobs that it may submit a second after the last, and its end would wait for that.
+        """
+        for thread in threading.enumerate():
+            if isinstance(thread, threading.Timer):
+                thread.cancel()
         if stages.NOTES not in os.environ:
             return
         print(stages.told(self.notes, self.begun, time.time()), file=sys.stderr)
