@@ -17,7 +17,7 @@ from benchmarks.arithmetic import Measured, disagreement
 from benchmarks.grids import FOLDER, ROOT, Grid, evenly, key
 from benchmarks.rows import ROWS, Row
 from bnbench import cost
-from bnbench.files import write_bytes, write_json
+from bnbench.files import read_json, write_bytes, write_json
 
 RESULTS = ROOT / "benchmarks" / "results"
 WORKERS = 2
@@ -86,11 +86,12 @@ def problems(rounds: list[dict[str, Measured]]) -> list[str]:
 
 
 def write(results: dict[str, Any]) -> None:
-    """The tables of all grids so far, in files named for the processor."""
-    text = table.markdown(results, cost.cpu(), WORKERS)
-    stem = re.sub(r"\W+", "-", cost.cpu()).strip("-")
-    write_bytes(RESULTS / f"{stem}.md", text.encode())
-    write_json(RESULTS / f"{stem}.json", {"cpu": cost.cpu(), "workers": WORKERS, "grids": table.plain(results)})
+    """The tables in files named for the processor, where those of grids that were measured before stay."""
+    path = RESULTS / (re.sub(r"\W+", "-", cost.cpu()).strip("-") + ".json")
+    known = table.restored(read_json(path)["grids"]) if path.exists() else {}
+    grids = dict(sorted((known | results).items()))
+    write_bytes(path.with_suffix(".md"), table.markdown(grids, cost.cpu(), WORKERS).encode())
+    write_json(path, {"cpu": cost.cpu(), "workers": WORKERS, "grids": table.plain(grids)})
 
 
 if __name__ == "__main__":

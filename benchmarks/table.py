@@ -56,8 +56,16 @@ def plain(results: dict[str, Any]) -> dict[str, Any]:
     return {
         name: {
             "title": grid["title"],
-            "runs": {row: len(keys) for row, keys in grid["keys"].items()},
+            "keys": grid["keys"],
             "rounds": [{row: dataclasses.asdict(m) for row, m in done.items()} for done in grid["rounds"]],
         }
         for name, grid in results.items()
+    }
+
+
+def restored(grids: dict[str, Any]) -> dict[str, Any]:
+    """What `plain` was made of."""
+    return {
+        name: {**grid, "rounds": [{row: Measured(**m) for row, m in done.items()} for done in grid["rounds"]]}
+        for name, grid in grids.items()
     }

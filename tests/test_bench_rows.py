@@ -56,6 +56,7 @@ def test_runs_one_by_one_are_those_of_the_packs_and_the_table_says_so(grid: Grid
     assert len(alone) == 2
     assert alone.items() <= packed.items()
     assert 0 < done["limit, fp32"].wall < done["bnbench train"].wall
+    assert table.restored(table.plain({"tiny": result})) == {"tiny": result}
     text = table.markdown({"tiny": result}, "cpu", 2)
     assert "| one process per run | 2 of 4 |" in text
     assert "| bnbench train | 4 of 4 |" in text
