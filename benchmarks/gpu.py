@@ -20,7 +20,8 @@ from torch import Tensor, nn
 import bnbench  # noqa: F401 - before torch: it sets how MKL rounds
 from benchmarks.arithmetic import spread
 from benchmarks.grids import ROOT
-from bnbench import convolutions, cost, gpu, graphs, kernels, notation, yamlfile
+from bnbench import convolutions, cost, gpu, graphs, notation, yamlfile
+from bnbench.compiled import kernels
 from bnbench.data import Part, Prepared
 from bnbench.files import write_bytes, write_json
 from bnbench.schema import Run

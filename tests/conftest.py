@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench import tape
+from bnbench.compiled import tape
 from bnbench.data import Prepared
 from tests import little, miniature
 

@@ -11,7 +11,8 @@ from tests.little import ROOT
 
 PROGRAM = """
 import torch
-from bnbench import fused, kernels
+from bnbench import fused
+from bnbench.compiled import kernels
 
 made, dice = fused.Fused(), torch.Generator().manual_seed(0)
 assert kernels.near(made, "cpu")

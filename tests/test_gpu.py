@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench import convolutions, files, gpu, graphs, jobs, kernels, twister
+from bnbench import convolutions, files, gpu, graphs, jobs, twister
+from bnbench.compiled import kernels
 from bnbench.convolutions import FORMS
 from bnbench.pack import Outcome, Pack
 from bnbench.schema import Run

@@ -8,7 +8,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from bnbench import convolutions, graphs, kernels, steps, train
+from bnbench import convolutions, graphs, steps, train
+from bnbench.compiled import kernels
 from bnbench.data import Prepared
 from bnbench.pack import Images, Outcome, Pack
 from bnbench.schema import Run

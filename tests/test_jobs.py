@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from bnbench import data, files, jobs, kernels
+from bnbench import data, files, jobs
 from bnbench import train as training
+from bnbench.compiled import kernels
 from bnbench.pack import Pack as Training
 from bnbench.plan import Pack, run_id
 from bnbench.schema import Run

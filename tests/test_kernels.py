@@ -11,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench import kernels
-from bnbench.kernels import REFERENCE, Adam, Compiled, compiled
+from bnbench.compiled import kernels
+from bnbench.compiled.kernels import REFERENCE, Adam, Compiled, compiled
 from tests.little import ROOT, run, trained
 
 SIZES = list(product((1, 3), (2, 5, 16, 60, 63, 64, 257, 5000), (2, 3, 4, 7, 8, 10, 33, 64, 100)))
@@ -119,7 +119,7 @@ def test_loops_that_round_otherwise_are_not_used(monkeypatch: pytest.MonkeyPatch
 
 BROKEN = "#!/bin/sh\necho 'error: no headers' >&2\nexit 1\n"
 PROGRAM = """
-from bnbench import kernels
+from bnbench.compiled import kernels
 from tests.little import run, trained
 made, lacking = kernels.compiled()
 print(type(made).__name__, lacking, sep="|")

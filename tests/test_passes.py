@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench import calls, kernels, passes, steps
+from bnbench import steps
+from bnbench.compiled import calls, kernels, passes
+from bnbench.compiled.recorded import agree
 from bnbench.pack import Pack
-from bnbench.recorded import agree
 from bnbench.schema import Run
 from bnbench.train import start
 from tests.little import digits, run, trained

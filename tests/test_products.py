@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench import calls, products
-from bnbench.products import AFTER, ANEW, APART, FROM, FUSED, WHOLE
+from bnbench.compiled import calls, products
+from bnbench.compiled.products import AFTER, ANEW, APART, FROM, FUSED, WHOLE
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench import calls, kernels, precision, products, recorder, steps, store, tape
+from bnbench import precision, steps, store
+from bnbench.compiled import calls, kernels, products, recorder, tape
+from bnbench.compiled.recorded import agree
 from bnbench.pack import Outcome, Pack
-from bnbench.recorded import agree
 from bnbench.schema import Run
 from bnbench.train import start, train
 from tests.little import digits, run, trained

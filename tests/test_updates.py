@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench import calls, kernels
+from bnbench.compiled import calls, kernels
 
 LIBRARY, NEAREST, TWICE, ONCE = range(4)  # of optimizers.c
 WEIGHTS = 5003  # some parts, and a part of a vector

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnbench import tape
+from bnbench.compiled import tape
 from bnbench.data import Part
 from bnbench.pack import Outcome, Pack, Probed
 from bnbench.schema import Run

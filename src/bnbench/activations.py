@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnbench import kernels
+from bnbench.compiled import kernels
 from bnbench.layers import Layer, Plain
 from bnbench.schema import Run
 

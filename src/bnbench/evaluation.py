@@ -7,7 +7,7 @@ from itertools import pairwise, starmap
 import torch
 from torch import Tensor
 
-from bnbench import passes
+from bnbench.compiled import passes
 from bnbench.pack import Pack, Row
 
 Watch = Callable[[list[Tensor]], None]

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bnbench.kernels import Loops
+from bnbench.compiled.kernels import Loops
 
 BLOCK, MOST_CHANNELS, PARTS = 4096, 128, 64
 OPTIONS = {"enable_fp_fusion": False}  # a product is rounded before it is added to, as torch's is

@@ -10,7 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bnbench import gpu, kernels, probes, streams, twister
+from bnbench import gpu, probes, streams, twister
+from bnbench.compiled import kernels
 from bnbench.layers import Dropout, Moment
 from bnbench.pack import Pack
 from bnbench.schema import Run

@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from bnbench import calls, cost, devices, kernels, precision, provenance, store
+from bnbench import cost, devices, precision, provenance, store
+from bnbench.compiled import calls, kernels
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json

@@ -15,7 +15,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bnbench import convolutions, kernels, precision
+from bnbench import convolutions, precision
+from bnbench.compiled import kernels
 from bnbench.schema import Run
 from bnbench.streams import generator, uniform
 

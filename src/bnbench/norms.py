@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bnbench import kernels
+from bnbench.compiled import kernels
 from bnbench.layers import Layer
 from bnbench.perimage import Group, LayerNorm, LocalResponse, Scaled
 from bnbench.schema import Run

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bnbench import kernels
+from bnbench.compiled import kernels
 from bnbench.schema import Run
 
 Arrays = dict[str, Tensor]

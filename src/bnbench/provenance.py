@@ -22,6 +22,7 @@ from bnbench.schema import Run
 
 LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn")
 IMPORTS = re.compile(r"^ *from (bnbench[\w.]*) import (?:\(([^)]*)\)|(.*))", re.MULTILINE)
+COMPILED = re.compile(r'"(\w+\.[ch])"')  # what is compiled or included
 DECIDE = ("params.yaml", "src", "workflow")  # what of a clone decides a result
 
 
@@ -76,16 +77,13 @@ def trainer_source() -> str:
 
 
 def modules(name: str) -> tuple[str, ...]:
-    """The modules of this package that a module needs, itself among them: its imports, theirs, and so on."""
+    """The files of this package that a module needs, itself among them: its imports, what it compiles, theirs."""
     folder, found, todo = Path(__file__).parent, set[str](), {name}
     while todo:
         found.add(module := todo.pop())
-        if not module.endswith(".py"):
-            todo |= {*re.findall(r'#include "(.+)"', (folder / module).read_text())} - found
-            continue
-        if (folder / (compiled := module.replace(".py", ".c"))).is_file():
-            todo.add(compiled)
-        for package, several, line in IMPORTS.findall((folder / module).read_text()):
+        text = (folder / module).read_text()
+        todo |= {str(Path(module).with_name(name)) for name in COMPILED.findall(text)} - found
+        for package, several, line in IMPORTS.findall(text):
             parts = package.split(".")[1:]
             places = ["/".join(parts), *("/".join([*parts, name]) for name in re.findall(r"\w+", several or line))]
             named = {f"{place}{end}" for place in places if place for end in (".py", "/__init__.py")}

@@ -5,7 +5,8 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from bnbench import graphs, handnet, kernels, optimizers, probes, recorded, tape
+from bnbench import graphs, handnet, optimizers, probes
+from bnbench.compiled import kernels, recorded, tape
 from bnbench.evaluation import cross_entropy
 from bnbench.layers import Moment
 from bnbench.network import Network

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnbench import calls, precision, products
-from bnbench.calls import Array, Call, EachStep
+from bnbench import precision
+from bnbench.compiled import calls, products
+from bnbench.compiled.calls import Array, Call, EachStep
 from bnbench.network import Network
 from bnbench.optimizers import OPTIMIZERS
 from bnbench.schema import Run

@@ -1,4 +1,4 @@
-"""Calls of compiled functions on arrays, noted and replayed: products.c and tape.c."""
+"""Calls of compiled functions on arrays, noted and replayed: optimizers.c, products.c and tape.c."""
 
 import ctypes
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnbench import kernels
+from bnbench.compiled import kernels
 
 WIDTH = 8  # of tape.h: sizes, constants and arrays of a call
 # functions of torch's library that the calls use, in tape.c's order

@@ -9,13 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnbench import calls, precision, products
+from bnbench import precision
 from bnbench.activations import LeakyRelu, Relu, Sigmoid, Tanh
-from bnbench.calls import Array, EachStep
+from bnbench.compiled import calls, products
+from bnbench.compiled.calls import Array, EachStep
+from bnbench.compiled.recorder import Recorder
 from bnbench.layers import Flatten, Layer, Linear
 from bnbench.norms import BatchNorm
 from bnbench.pack import Pack
-from bnbench.recorder import Recorder
 from bnbench.schema import Run
 
 ROWS_BYTES = 2**18  # of a weight's gradient, which its update finds in a core's second cache

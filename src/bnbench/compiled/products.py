@@ -11,8 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from bnbench import calls
-from bnbench.calls import Array, Call, EachStep
+from bnbench.compiled import calls
+from bnbench.compiled.calls import Array, Call, EachStep
 
 LOOPED = 400  # multiplications below which torch makes a product by loops of its own
 FUSED, APART = range(2)  # of products.c: multiplications with additions

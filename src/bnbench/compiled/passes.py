@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from bnbench import calls, kernels
-from bnbench.calls import EachStep
+from bnbench.compiled import calls, kernels
+from bnbench.compiled.calls import EachStep
+from bnbench.compiled.recorded import RECORDED, agree, recordable
+from bnbench.compiled.recorder import Recorder
 from bnbench.pack import Pack
-from bnbench.recorded import RECORDED, agree, recordable
-from bnbench.recorder import Recorder
 
 BLOCK = 120  # images at a time: 784 inputs of them are 376 KB, and the rows fill whole blocks of a product
 

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnbench import calls, recorded
-from bnbench.calls import Call, EachStep
+from bnbench.compiled import calls, recorded
+from bnbench.compiled.calls import Call, EachStep
+from bnbench.compiled.recorded import RECORDED
+from bnbench.compiled.recorder import Recorder
 from bnbench.optimizers import OPTIMIZERS
 from bnbench.pack import Pack
 from bnbench.probes import PROBES
-from bnbench.recorded import RECORDED
-from bnbench.recorder import Recorder
 
 LANES = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8  # numbers in a vector of torch's
 # what a block of steps may take: batches that stay in a shared cache, and seconds until a signal is heard
