@@ -78,7 +78,13 @@ def test_sgd_is_torchs_bit_for_bit(loops: Compiled, momentum: float) -> None:
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
 
 
-def test_adam_is_torchs_bit_for_bit_in_rows_longer_than_a_part(loops: Compiled) -> None:
+@pytest.mark.parametrize("roots", [True, False], ids=["roots by torch's function", "by its operation"])
+def test_adam_is_torchs_bit_for_bit_in_rows_longer_than_a_part(
+    loops: Compiled, roots: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if roots and not loops.roots:
+        pytest.skip("this torch has no such function")
+    monkeypatch.setattr(loops, "roots", roots)
     row = kernels.PART + 192
     first = _random(3, (2, row), (2, row), (2, row), (2, row), (2, 1))
     ends = []

@@ -30,10 +30,12 @@ class LeakyRelu(Plain):
     def __init__(self, channels: int, run: Run) -> None:  # noqa: ARG002
         super().__init__()
         self.slope = run.slope
+        self.factors = torch.tensor([1.0, 0.0]) * (1 - run.slope) + run.slope
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x times its factor, 1 or `slope`."""
-        self.factor = (x > 0).to(x) * (1 - self.slope) + self.slope
+        above, below = self.factors.to(x)
+        self.factor = torch.where(x > 0, above, below)
         return x * self.factor
 
     def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002

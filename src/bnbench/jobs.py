@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import multiprocessing
 import signal
 import time
@@ -75,6 +76,7 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
     """
     packs = sorted(read_record(job), key=lambda pack: -pack["seconds"])
     torch.set_num_threads(1)  # before the fork: threads do not survive one
+    gc.freeze()  # what is imported is garbage never: no worker looks through it, or copies it so
     on_cpu = place.devices == ("cpu",)
     workers = workers if on_cpu else len(place.devices)
     context = multiprocessing.get_context("fork" if on_cpu else "spawn")

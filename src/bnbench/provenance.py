@@ -71,6 +71,7 @@ def git(folder: Path) -> dict[str, Any] | None:
     return {"commit": commit.strip(), "clean": not changed, "changed": changed}
 
 
+@cache
 def trainer_source() -> str:
     """Hash of the source that training consists of."""
     return source_digest(*modules("train.py"))

@@ -4,7 +4,6 @@ import ctypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -65,9 +64,7 @@ def shared_library() -> ctypes.CDLL:
         OSError: it is not where it was looked for.
     """
     functions = ctypes.CDLL(str(kernels.shared_object()))
-    torchs = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
-    addresses = [ctypes.cast(getattr(torchs, name), ctypes.c_void_p) for name in LIBRARY]
-    functions.use((ctypes.c_void_p * len(addresses))(*addresses))
+    functions.use((ctypes.c_void_p * len(LIBRARY))(*(kernels.torchs(name) for name in LIBRARY)))
     functions.replay.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
     return functions
 

@@ -36,6 +36,7 @@ SIGNATURES = {
     "sigmoid_back": "lppp",
     "tanh_back": "lppp",
     "sgd": "llpfppp",
+    "adam": "llpffffffpppp",
     "adam_moments": "lfffffpppp",
     "adam_step": "lffppp",
 }
@@ -139,6 +140,11 @@ class Compiled(Loops):
         self.functions = functions
         for name, signature in SIGNATURES.items():
             getattr(functions, name).argtypes = [C_TYPES[letter] for letter in signature]
+        self.roots = True  # whether Adam's are taken by torch's function
+        try:
+            functions.use_roots(ctypes.c_void_p(torchs("vmsSqrt")))
+        except (AttributeError, OSError):
+            self.roots = False
 
     def moments(self, x_GMC: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
         groups, values, channels = x_GMC.shape
@@ -190,12 +196,17 @@ class Compiled(Loops):
 
     def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Adam) -> None:  # noqa: D102
         step = int(by.step)
-        numbers = by.beta1, 1 - by.beta1, by.beta2, 1 - by.beta2, 1 - by.beta2**step
-        for r, rate in enumerate((by.rate / (1 - by.beta1**step)).flatten().tolist()):
+        numbers = by.beta1, 1 - by.beta1, by.beta2, 1 - by.beta2
+        rates, corrected = by.rate / (1 - by.beta1**step), 1 - by.beta2**step
+        if self.roots:
+            self._call("adam", *values.shape, rates, corrected, *numbers, by.epsilon, values, grads, mean, square)
+            return
+        for r, rate in enumerate(rates.flatten().tolist()):
             for first in range(0, values.shape[1], PART):
                 part = slice(first, first + PART)
                 root = torch.empty_like(grads[r, part])
-                self._call("adam_moments", len(root), *numbers, grads[r, part], mean[r, part], square[r, part], root)
+                some = grads[r, part], mean[r, part], square[r, part]
+                self._call("adam_moments", len(root), *numbers, corrected, *some, root)
                 self._call("adam_step", len(root), rate, by.epsilon, mean[r, part], root.sqrt_(), values[r, part])
 
     def _pointwise(self, name: str, dy: Tensor, y: Tensor) -> Tensor:
@@ -227,6 +238,17 @@ def compiled() -> tuple[Loops, str]:
         return REFERENCE, told.strip()[:200]
     made = Compiled(functions)
     return (made, "") if same(made) else (REFERENCE, "the compiled loops round otherwise than torch's")
+
+
+def torchs(name: str) -> int:
+    """Where a function of torch's own library is.
+
+    Raises:
+        AttributeError: the library has no such function.
+        OSError: it is not where it was looked for.
+    """
+    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
 
 
 @cache

@@ -64,7 +64,7 @@ INLINE __m256 root(int way, __m256 a)
 }
 
 /* As op_adam, for `count` weights from `first` on, in one pass. */
-INLINE void adam(int way, long first, long count, const float *f, float **p)
+INLINE void adam_part(int way, long first, long count, const float *f, float **p)
 {
     const __m256 keep1 = ALIKE(f[0]), new1 = ALIKE(f[1]), keep2 = ALIKE(f[2]), new2 = ALIKE(f[3]), epsilon = ALIKE(f[4]);
     const __m256 rate = ALIKE(*p[0]), corrected = ALIKE(*p[1]);
@@ -86,7 +86,7 @@ INLINE void adam(int way, long first, long count, const float *f, float **p)
         STEP(SOME_LOAD, SOME_STORE)
     }
 }
-#define BY(way) case way: adam(way, first, count, f, p); break;
+#define BY(way) case way: adam_part(way, first, count, f, p); break;
 #else
 #define BY(way)
 #endif
@@ -150,6 +150,16 @@ void op_adam(ARGUMENTS)
             by_library(count, ratio, root);
             adam_step(count, *p[0], f[4], p[4] + first, root, p[2] + first);
         }
+    }
+}
+
+/* Rows of R runs, each with a rate of its own. */
+void adam(long R, long row, float *rate, float corrected, float keep1, float new1, float keep2, float new2, float epsilon,
+          float *w, float *g, float *mean, float *square)
+{
+    for (long r = 0; r < R; r++) {
+        float *p[] = {rate + r, &corrected, w + r * row, g + r * row, mean + r * row, square + r * row};
+        op_adam(&row, (float[]){keep1, new1, keep2, new2, epsilon}, p);
     }
 }
 

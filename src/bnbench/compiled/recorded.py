@@ -109,7 +109,7 @@ def _by_output(name: str) -> Callable[[Recorder, int, Layer, Array], tuple[Tenso
 def _leaky_relu(tape: Recorder, _index: int, layer: Layer, x: Array) -> tuple[Tensor, Back]:
     assert isinstance(layer, LeakyRelu)
     assert isinstance(x, Tensor)
-    y, factors = tape.empty(*x.shape), (torch.tensor([1.0, 0.0]) * (1 - layer.slope) + layer.slope).tolist()
+    y, factors = tape.empty(*x.shape), layer.factors.tolist()
     tape.call("leaky_relu", [x.numel()], [x, y], factors)
 
     def back(dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG001
