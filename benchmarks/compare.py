@@ -90,6 +90,8 @@ def write(results: dict[str, Any]) -> None:
     path = RESULTS / (re.sub(r"\W+", "-", cost.cpu()).strip("-") + ".json")
     known = table.restored(read_json(path)["grids"]) if path.exists() else {}
     grids = dict(sorted((known | results).items()))
+    for grid in grids.values():  # the file's keys are sorted
+        grid["keys"] = {row: grid["keys"][row] for row in ROWS if row in grid["keys"]}
     write_bytes(path.with_suffix(".md"), table.markdown(grids, cost.cpu(), WORKERS).encode())
     write_json(path, {"cpu": cost.cpu(), "workers": WORKERS, "grids": table.plain(grids)})
 
