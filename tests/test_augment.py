@@ -10,7 +10,15 @@ from scipy import ndimage
 
 from bnbench import augment, streams
 from bnbench.augment import copies, draw, move, online
-from bnbench.data import Augmented, Images, Part, Prepared, augmented_fingerprint, read_manifest
+from bnbench.data import (
+    Augmented,
+    AugmentedManifest,
+    Images,
+    Part,
+    Prepared,
+    augmented_fingerprint,
+    read_manifest,
+)
 from bnbench.errors import DataError, UserError
 from bnbench.prepare import prepare
 from bnbench.schema import Augmentation
@@ -118,7 +126,7 @@ def test_the_static_form_is_written_once_and_read_back(prepared: Path, tmp_path:
     out, what = tmp_path / "augmented" / "digits", definition()
     manifest = augment.augment(digits_set(), what, prepared, out)
     times = {path: path.stat().st_mtime_ns for path in out.iterdir()}
-    assert augment.augment(digits_set(), what, prepared, out) == manifest == read_manifest(out)
+    assert augment.augment(digits_set(), what, prepared, out) == manifest == read_manifest(out, AugmentedManifest)
     assert times == {path: path.stat().st_mtime_ns for path in out.iterdir()}
     train = Prepared.read(prepared).train.images
     read = Augmented.read(out)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from bnbench import data
-from bnbench.data import Augmented, Images, Prepared, augmented_fingerprint, read_manifest
+from bnbench.data import Augmented, AugmentedManifest, Images, Prepared, augmented_fingerprint, read_manifest
 from bnbench.errors import UserError
 from bnbench.files import atomic_folder, write_json
 from bnbench.schema import Augmentation, Dataset
@@ -117,7 +117,7 @@ def augment(dataset: Dataset, definition: Augmentation, folder: Path, out: Path)
         for name, array in arrays.items():
             manifest["files"][name] = data.save(temporary / name, array)
         write_json(temporary / data.MANIFEST, data.seal(manifest))
-    return read_manifest(out)
+    return read_manifest(out, AugmentedManifest)
 
 
 def _already(out: Path, identity: str) -> dict[str, Any]:
@@ -128,4 +128,4 @@ def _already(out: Path, identity: str) -> dict[str, Any]:
         raise UserError(
             f"{out} holds an augmentation with fingerprint {seen}, not {identity}; delete it, or name another"
         )
-    return read_manifest(out)
+    return read_manifest(out, AugmentedManifest)

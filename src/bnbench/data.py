@@ -2,12 +2,15 @@
 
 import hashlib
 import io
-from dataclasses import dataclass
+import math
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from bnbench.errors import DataError
 from bnbench.files import checksum, digest, read_json
@@ -21,6 +24,7 @@ TESTS = ("test", OFFICIAL)
 ARRAYS = ("images", "labels")
 MANIFEST = "manifest.json"
 COPIES, SHEET = "copies.npy", "sheet.npy"
+IDENTIFIED = re.compile(r".+-[0-9a-f]{16}")  # a folder whose name says which data it holds
 
 Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
@@ -48,6 +52,58 @@ def augmented_fingerprint(dataset: Dataset, augmentation: Augmentation) -> str:
     return digest("augment", AUGMENT_VERSION, fingerprint(dataset), augmentation.model_dump())
 
 
+class _Said(BaseModel):
+    """A part of a manifest, of which at least this is read; more keys may be there."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _PartSaid(_Said):
+    n: PositiveInt
+    images_sha256: str
+    labels_sha256: str
+
+
+class _PartsSaid(_Said):
+    model_config = ConfigDict(extra="forbid")
+
+    train: _PartSaid
+    valid: _PartSaid
+    test: _PartSaid
+    official: _PartSaid | None = None
+
+
+class PreparedManifest(_Said):
+    """The manifest of prepared data."""
+
+    name: str
+    title: str
+    licence: str
+    format: str
+    sources: dict[str, str]
+    fingerprint: str
+    classes: PositiveInt
+    shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
+    parts: _PartsSaid
+
+
+class _FilesSaid(_Said):
+    model_config = ConfigDict(extra="forbid")
+
+    copies: str | None = Field(None, alias="copies.npy")
+    sheet: str = Field(alias="sheet.npy")
+
+
+class AugmentedManifest(_Said):
+    """The manifest of moved images."""
+
+    name: str
+    data: str
+    fingerprint: str
+    augmentation: Augmentation
+    files: _FilesSaid
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of a split: images, uint8, N x C x H x W; labels, int64, N, from 0 on."""
@@ -70,16 +126,23 @@ class Augmented:
     sheet: Images
 
     @classmethod
-    def read(cls, folder: Path) -> "Augmented":
-        """Load a folder that `augment` wrote.
+    def read(cls, folder: Path, of: "Prepared | None" = None) -> "Augmented":
+        """Load a folder that `augment` wrote, of these data if they are named.
 
         Raises:
-            DataError: a file is missing or altered.
+            DataError: a file is missing, altered or not what the manifest says, or is of other data.
         """
-        manifest = read_manifest(folder)
-        arrays = {name: _read_array(folder / name, recorded) for name, recorded in manifest["files"].items()}
-        definition = Augmentation.model_validate(manifest["augmentation"])
-        return cls(manifest["fingerprint"], definition, arrays.get(COPIES), arrays[SHEET])
+        said = AugmentedManifest.model_validate(read_manifest(folder, AugmentedManifest))
+        definition, files, copies = said.augmentation, said.files, None
+        if (files.copies is None) != (definition.copies == "online"):
+            raise _untrusted(folder / MANIFEST, f"is of copies: {definition.copies}, with {COPIES} in files or without")
+        if files.copies is not None:
+            copies = _read_array(folder / COPIES, files.copies, np.uint8, (definition.times - 1, *[None] * 4))
+        sheet = _read_array(folder / SHEET, files.sheet, np.uint8, (None,) * 5)
+        more = cls(said.fingerprint, definition, copies, sheet)
+        if of:
+            _check_moved(folder, said.data, more, of)
+        return more
 
 
 @dataclass(frozen=True)
@@ -101,17 +164,26 @@ class Prepared:
         """Load a folder that `prepare` wrote, and one that `augment` wrote from it.
 
         Raises:
-            DataError: a file is missing, altered, truncated or one too many.
+            DataError: a file is missing, altered, truncated, not what the manifest says or one too many; a folder
+                holds other data than its name says, or images moved of other data.
         """
-        manifest = read_manifest(folder)
-        expected = {MANIFEST} | {file_name(part, array) for part in manifest["parts"] for array in ARRAYS}
+        said = PreparedManifest.model_validate(read_manifest(folder))
+        parts = {name: part for name in (*PARTS, OFFICIAL) if (part := getattr(said.parts, name))}
+        expected = {MANIFEST} | {file_name(part, array) for part in parts for array in ARRAYS}
         extra = {path.name for path in folder.iterdir() if path.name[0] != "."} - expected
         if extra:
             raise _untrusted(folder / min(extra), "does not belong to the prepared data")
-        parts: dict[str, Any] = {name: _read_part(folder, name, part) for name, part in manifest["parts"].items()}
-        more = Augmented.read(augmented) if augmented else None
-        known = manifest["name"], manifest["fingerprint"], manifest["classes"], tuple(manifest["shape"])
-        return cls(*known, **parts, augmented=more)
+        read: dict[str, Any] = {name: _read_part(folder, name, said) for name in parts}
+        data = cls(said.name, said.fingerprint, said.classes, _shape(said), **read)
+        return replace(data, augmented=Augmented.read(augmented, data)) if augmented else data
+
+
+def _check_moved(folder: Path, data: str, more: Augmented, of: Prepared) -> None:
+    if data != of.fingerprint:
+        raise _untrusted(folder / MANIFEST, f"is of data {data}, not of {of.fingerprint} ({of.name})")
+    if more.copies is not None and more.copies.shape[1:] != of.train.images.shape:
+        what = f"holds copies of images {more.copies.shape[1:]}, not of {of.train.images.shape}"
+        raise _untrusted(folder / COPIES, what)
 
 
 def file_name(part: str, array: str) -> str:
@@ -136,35 +208,77 @@ def seal(manifest: dict[str, Any]) -> dict[str, Any]:
     return {**content, "digest": digest(content)}
 
 
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a prepared folder.
+def read_manifest(folder: Path, kind: type[BaseModel] = PreparedManifest) -> dict[str, Any]:
+    """The manifest of a folder of prepared data or, as `kind` says, of moved images.
 
     Raises:
-        DataError: there is none, or it was altered.
+        DataError: there is none, it was altered, lacks a key, or is of other data than the folder's name says.
     """
     path = folder / MANIFEST
     try:
         manifest = read_json(path)
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file, so no data are here; run `bnbench prepare` or `augment`") from None
+    except OSError as error:
+        raise _untrusted(path, f"cannot be read: {error.strerror}") from None
     except ValueError:
         raise _untrusted(path, "is no JSON") from None
     if not isinstance(manifest, dict) or seal(manifest) != manifest:
         raise _untrusted(path, "was altered: it does not have the digest that it names")
+    try:
+        kind.model_validate(manifest)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        raise _untrusted(path, f"is no manifest of such data: {key}: {first['msg']}") from None
+    _check_name(path, manifest, kind)
     return manifest
 
 
-def _read_part(folder: Path, part: str, recorded: dict[str, Any]) -> Part:
-    return Part(*(_read_array(folder / file_name(part, array), recorded[f"{array}_sha256"]) for array in ARRAYS))
+def _check_name(path: Path, manifest: dict[str, Any], kind: type[BaseModel]) -> None:
+    """A folder whose name says which data it holds must hold those."""
+    seen = path.parent.name
+    name = manifest["name"] if kind is PreparedManifest else seen[:-17]  # that of the augmentation is not told
+    if IDENTIFIED.fullmatch(seen) and seen != f"{name}-{manifest['fingerprint']}":
+        raise _untrusted(path, f"is of {manifest['name']} with fingerprint {manifest['fingerprint']}, not of {seen}")
 
 
-def _read_array(path: Path, recorded: str) -> Any:
+def _shape(said: PreparedManifest) -> Shape:
+    channels, height, width = said.shape
+    return channels, height, width
+
+
+def _read_part(folder: Path, name: str, said: PreparedManifest) -> Part:
+    part: _PartSaid = getattr(said.parts, name)
+    places = [folder / file_name(name, array) for array in ARRAYS]
+    images = _read_array(places[0], part.images_sha256, np.uint8, (part.n, *said.shape))
+    labels = _read_array(places[1], part.labels_sha256, np.int64, (part.n,))
+    if labels.min() < 0 or labels.max() >= said.classes:
+        what = f"has labels from {labels.min()} to {labels.max()}; of {said.classes} classes they are from 0 on"
+        raise _untrusted(places[1], what)
+    return Part(images, labels)
+
+
+def _read_array(path: Path, recorded: str, dtype: DTypeLike, shape: tuple[int | None, ...]) -> Any:
+    """An array of this form; None in its shape: any number. Its header is held against that before it is believed."""
     if not path.is_file():
         raise _untrusted(path, "is missing")
     seen = checksum(path, "sha256")
     if seen != recorded:
         raise _untrusted(path, f"was altered: sha256 {seen}, {path.stat().st_size} bytes; recorded is {recorded}")
-    return np.load(path, allow_pickle=False)
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            told, fortran, kind = np.lib.format.read_array_header_1_0(file)
+        except ValueError as error:
+            raise _untrusted(path, f"is no array: {error}") from None
+        size = file.tell() + math.prod(told) * kind.itemsize
+        form = len(told) == len(shape) and all(want in (None, got) for want, got in zip(shape, told, strict=True))
+        if not form or kind != dtype or fortran or version != (1, 0) or size != path.stat().st_size:
+            order = ", columns first," if fortran else ""
+            what = f"says that it holds {kind} {told}{order} in {path.stat().st_size} bytes"
+            raise _untrusted(path, f"{what}; it should hold {np.dtype(dtype)} {shape}")
+        return np.fromfile(file, dtype).reshape(told)
 
 
 def _untrusted(path: Path, what: str) -> DataError:
