@@ -31,12 +31,13 @@ def prepared(tmp_path: Path) -> Path:
     parts: dict[str, Any] = {}
     for name in data.PARTS:
         part = getattr(digits(), name)
-        parts[name] = {}
+        parts[name] = {"n": len(part.labels)}
         for array in data.ARRAYS:
             path = folder / data.file_name(name, array)
             np.save(path, getattr(part, array))
             parts[name][f"{array}_sha256"] = files.checksum(path, "sha256")
-    about = {"name": "digits", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 8, 8], "parts": parts}
+    said = {"title": "Digits", "licence": "free", "format": "digits", "sources": {}}
+    about = said | {"name": "digits", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 8, 8], "parts": parts}
     files.write_json(folder / data.MANIFEST, data.seal(about))
     return folder
 
@@ -109,7 +110,7 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(tmp_path: Path, prepared: Path,
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     saved = folder / "work" / "checkpoints"
     for _ in _wait(30):
-        if saved.is_dir() and len(list(saved.glob("*.safetensors"))) == len(LONG):
+        if saved.is_dir() and len(list(saved.glob("*.checkpoint"))) == len(LONG):
             break
     workers = _children(process.pid)
     assert workers

@@ -48,7 +48,7 @@ def test_what_another_tier_asks_for_stays(project: Path) -> None:
 
 
 def test_data_records_and_checkpoints_go_with_their_last_run(project: Path) -> None:
-    saved = project / ".bnbench" / "checkpoints" / f"{'0' * 16}.safetensors"
+    saved = project / ".bnbench" / "checkpoints" / f"{'0' * 16}.checkpoint"
     saved.parent.mkdir(parents=True)
     saved.touch()
     PARAMS.write_text(PARAMS.read_text().replace("seed: 0}", "seed: 1}", 1))  # another split: other data, other runs

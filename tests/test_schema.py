@@ -8,7 +8,7 @@ import pytest
 import torch
 from pydantic import BaseModel, TypeAdapter
 
-from bnbench import collect, labels, look, points, schedules, yamlfile
+from bnbench import labels, look, points, runs, schedules, yamlfile
 from bnbench.activations import ACTIVATIONS
 from bnbench.cli import main, parser
 from bnbench.figures import FIGURES
@@ -50,7 +50,7 @@ TABLES: dict[str, tuple[type[BaseModel], str, Iterable[str]]] = {
     "figures": (Figure, "kind", FIGURES),
     "points of figures": (Figure, "kind", points.POINTS),
     "formats": (Dataset, "format", FORMATS),
-    "statuses": (collect.Outcome, "status", ("ok", "diverged", "out_of_memory", "crashed")),
+    "statuses": (runs.Outcome, "status", ("ok", "diverged", "out_of_memory", "crashed")),
 }
 
 

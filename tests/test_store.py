@@ -83,7 +83,7 @@ def test_a_run_goes_on_from_its_checkpoint_as_if_never_stopped(tmp_path: Path, s
 def test_a_damaged_checkpoint_is_not_used(tmp_path: Path, damage: str) -> None:
     pack = _half_trained(3)
     store.save(tmp_path, pack)
-    path = tmp_path / f"{pack.names[0]}.safetensors"
+    path = tmp_path / f"{pack.names[0]}.checkpoint"
     content = bytearray(path.read_bytes())
     if damage == "flip":
         content[-100] ^= 1
@@ -132,5 +132,5 @@ def test_a_checkpoint_holds_all_that_a_pack_knows_but_its_gradients(tmp_path: Pa
     store.save(tmp_path, pack)
     state = store.load(tmp_path, pack.names[1])
     assert state is not None
-    assert state[1].keys() == pack.arrays.keys() - {"grads"}
-    assert all(torch.equal(state[1][name], pack.arrays[name][1]) for name in state[1])
+    assert state.rows.keys() == pack.arrays.keys() - {"grads"}
+    assert all(torch.equal(state.rows[name], pack.arrays[name][1]) for name in state.rows)

@@ -1,27 +1,26 @@
 """Collect: the run store and the plan in, tables out. 10,000 runs of 60 epochs: 7 s, 0.7 GiB on one core."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
+from pydantic import ValidationError
 
 from bnbench import notation
 from bnbench import runs as store_runs
 from bnbench import tables as store_tables
-from bnbench.classes import Counts, confusion_table
+from bnbench.classes import confusion_table
 from bnbench.errors import UserError
 from bnbench.files import explained, write_json
+from bnbench.runs import Counts, History, Outcome
 from bnbench.spans import span
 from bnbench.summary import COUNTS, aggregate, mean_curves
 from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, PROBED, RESULTS, settings
 
 SUMMARISED = ("valid_accuracy", "test_accuracy", "test_loss", "train_accuracy", "official_accuracy")
-
-AT_THE_END = ("test_loss", "test_accuracy", "official_loss", "official_accuracy")  # unless evaluate_test
 
 WHERE_TYPES: dict[str, pa.DataType] = dict.fromkeys(("study", "work", "tier"), pa.string())
 RUNS_TYPES: dict[str, pa.DataType] = {
@@ -64,90 +63,6 @@ CURVES_TYPES: dict[str, pa.DataType] = {
 }
 
 
-class Stored(BaseModel):
-    """What the run store holds; more keys may be there, numbers are finite or null."""
-
-    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
-
-
-class Environment(Stored):
-    """Where a run was made."""
-
-    torch: str
-    cpu: str
-    device: str
-    threads: int
-    products: str
-
-
-class Outcome(Stored):
-    """A run's `run.json`."""
-
-    run_id: str
-    config: dict[str, Any]
-    trainer_version: int
-    status: Literal["ok", "diverged", "out_of_memory", "crashed"]
-    steps: int
-    epochs: float
-    best_epoch: float | None
-    diverged_step: int | None
-    last_finite_loss: float | None
-    parameters: int | None
-    train_loss: float | None
-    train_accuracy: float | None
-    valid_loss: float | None
-    valid_accuracy: float | None
-    test_loss: float | None
-    test_accuracy: float | None
-    official_loss: float | None
-    official_accuracy: float | None
-    confusion: dict[Literal["test", "official"], Counts] | None
-    environment: Environment
-
-    @field_validator("confusion")
-    @classmethod
-    def _square(cls, confusion: dict[str, Counts] | None) -> dict[str, Counts] | None:
-        for part, matrix in (confusion or {}).items():
-            if any(len(row) != len(matrix) for row in matrix):
-                raise ValueError(f"the matrix of the part {part} is not square")
-        return confusion
-
-
-class History(Stored):
-    """A run's `history.json`: columns of equal length.
-
-    The columns of test sets may be missing, where they are measured at the end alone; all columns are, where a run
-    diverged before its first evaluation.
-    """
-
-    step: list[int]
-    epoch: list[float]
-    learning_rate: list[float | None]
-    train_loss: list[float | None]
-    train_accuracy: list[float | None]
-    valid_loss: list[float | None]
-    valid_accuracy: list[float | None]
-    test_loss: list[float | None]
-    test_accuracy: list[float | None]
-    official_loss: list[float | None]
-    official_accuracy: list[float | None]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _not_measured(cls, columns: Any) -> Any:
-        if not isinstance(columns, dict):
-            return columns
-        missing = AT_THE_END if columns else tuple(cls.model_fields)
-        return {name: [None] * len(columns.get("step") or ()) for name in missing} | columns
-
-    @model_validator(mode="after")
-    def _equal_lengths(self) -> "History":
-        lengths = {name: len(getattr(self, name)) for name in History.model_fields}
-        if len(set(lengths.values())) > 1:
-            raise ValueError(f"its columns differ in length: {lengths}")
-        return self
-
-
 OUTCOME_COLUMNS = (
     "status",
     "steps",
@@ -172,16 +87,17 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
         for old in tables.glob("identity-*.json"):
             old.unlink()
     ids = sorted(plan["runs"])
-    outcomes = {run_id: read_outcome(plan, store, run_id) for run_id in ids}
-    history = history_table({run_id: read_history(store, run_id) for run_id in ids})
+    found = {run_id: read_run(plan, store, run_id) for run_id in ids}
+    outcomes = {run_id: run.outcome for run_id, run in found.items()}
+    history = history_table({run_id: run.history for run_id, run in found.items()})
     runs = runs_table(plan, outcomes)
     store_tables.write(runs, tables, "runs", RUNS_TYPES)
     store_tables.write(history, tables, "history", HISTORY_TYPES)
     store_tables.write(summary_table(runs), tables, "summary", SUMMARY_TYPES)
     counted: dict[str, dict[Any, Counts]] = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
     store_tables.write_table(confusion_table(counted), tables, "confusion")
-    probed = [run_id for run_id in ids if outcomes[run_id].config["probes"]]
-    store_tables.write_table(probes_table({run_id: read_probes(store, run_id) for run_id in probed}), tables, "probes")
+    probed = {run_id: run.probes for run_id, run in found.items() if run.probes is not None}
+    store_tables.write_table(probes_table(probed), tables, "probes")
     curves = store_tables.arrow(mean_curves(runs, history), CURVES_TYPES)
     store_tables.write_csv(curves, tables / "curves.csv")
     write_json(tables.parent / "metrics.json", metrics(runs))
@@ -189,62 +105,42 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     write_json(tables / f"identity-{plan['tables_id']}.json", {**identity, "runs": len(ids)})
 
 
-def read_outcome(plan: dict[str, Any], store: Path, run_id: str) -> Outcome:
-    """A run's outcome, checked against the plan.
+class Run(NamedTuple):
+    """What tables need of a stored run."""
+
+    outcome: Outcome
+    history: History
+    probes: pa.Table | None
+
+
+def read_run(plan: dict[str, Any], store: Path, run_id: str) -> Run:
+    """A run of the plan, from files that have shown to be as they were written.
 
     Raises:
         UserError: the run is missing, unreadable, altered, or not what the plan says.
     """
-    path = store / run_id / "run.json"
-    try:
-        outcome = Outcome.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise _damaged(run_id, path, error) from error
-    expected = {
-        "run_id": run_id,
-        "config": plan["runs"][run_id]["config"],
-        "trainer_version": plan["trainer_version"],
-    }
-    for key, value in expected.items():
-        if (found := getattr(outcome, key)) != value:
-            raise _damaged(run_id, path, f"its {key} is {found}, the plan's is {value}")
-    store_runs.read(path.parent)
-    return outcome
-
-
-def read_history(store: Path, run_id: str) -> History:
-    """A run's history.
-
-    Raises:
-        UserError: it is missing or unreadable.
-    """
-    path = store / run_id / "history.json"
-    try:
-        return History.model_validate_json(path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise _damaged(run_id, path, error) from error
-
-
-def read_probes(store: Path, run_id: str) -> pa.Table:
-    """What a run's probes saw.
-
-    Raises:
-        UserError: it is missing or unreadable.
-    """
-    path = store / run_id / "probes.parquet"
-    try:
-        return pq.read_table(path, schema=pa.schema(list(PROBED.items())))
-    except (OSError, pa.ArrowException) as error:
-        raise _damaged(run_id, path, error) from error
-
-
-def _damaged(run_id: str, path: Path, problem: object) -> UserError:
-    if isinstance(problem, FileNotFoundError):
-        return UserError(
-            f"every run of the plan must be in the run store, but run {run_id} is not: there is no {path}.\n"
-            f"Delete the folder {path.parent}, if it exists, and start again: only that run is trained anew."
+    folder = store / run_id
+    if not (folder / "run.json").exists():
+        raise UserError(
+            f"every run of the plan must be in the run store, but run {run_id} is not: there is no {folder}/run.json.\n"
+            f"Delete the folder {folder}, if it exists, and start again: only that run is trained anew."
         )
-    return store_runs.damaged(path.parent, f"{path}: {problem}")
+    found = store_runs.load(folder)
+    outcome = store_runs.outcome(found)
+    expected = {"config": plan["runs"][run_id]["config"], "trainer_version": plan["trainer_version"]}
+    for key, value in expected.items():
+        if (seen := getattr(outcome, key)) != value:
+            raise store_runs.damaged(folder, f"{folder}/run.json: its {key} is {seen}, the plan's is {value}")
+    try:
+        history = History.model_validate_json(found.file("history.json"))
+        return Run(outcome, history, _probes(found.file("probes.parquet")) if outcome.config["probes"] else None)
+    except (ValidationError, pa.ArrowException) as error:
+        what = "history.json" if isinstance(error, ValidationError) else "probes.parquet"
+        raise store_runs.damaged(folder, f"{folder / what}: {error}") from error
+
+
+def _probes(content: bytes) -> pa.Table:
+    return pq.read_table(pa.BufferReader(content), schema=pa.schema(list(PROBED.items())))
 
 
 def runs_table(plan: dict[str, Any], outcomes: dict[str, Outcome]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from typing import Any
 from bnbench import provenance, runs
 from bnbench.data import MANIFEST, read_manifest
 from bnbench.errors import UserError
-from bnbench.files import canonical, read_json, write_json
+from bnbench.files import canonical, write_json
 from bnbench.plan import TRAINER_VERSION, Plan
 from bnbench.schema import NO_AUGMENTATION, Run
 
@@ -70,7 +70,7 @@ def find(params: Path, prefix: str, root: Path = Path()) -> Found:
         which = f"{len(ids)} do: {', '.join(ids[:5])}" if ids else "none does; their ids are in results/tables/runs.csv"
         raise UserError(f"one run must begin with {prefix!r}, in the run store or in {params}, but {which}")
     name = ids[0]
-    record = runs.read(plans[0].store / name) if name in plans[0].stored else None
+    record = _stored(plans[0].store / name) if name in plans[0].stored else None
     asked = [one for plan in plans for one in _asked(plan, name)]
     plan = next((plan for plan in plans if name in plan.runs), plans[0])
     config = record["config"] if record else plan.runs[name].model_dump()
@@ -79,6 +79,13 @@ def find(params: Path, prefix: str, root: Path = Path()) -> Found:
     key = data if plain else plan.keys.get(config["dataset"], "unknown")
     prepared = root / "data" / "prepared" / f"{config['dataset']}-{key}"
     return Found(root, name, config, data, prepared, record, asked)
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    found = runs.load(folder)
+    if found.record["trainer_version"] == TRAINER_VERSION:
+        runs.outcome(found)  # it says what is told of it here
+    return found.record
 
 
 def _asked(plan: Plan, name: str) -> Iterator[Asked]:
@@ -199,15 +206,11 @@ def _train(found: Found, folder: Path) -> Path:
 
 
 def _differences(stored: Path, again: Path) -> list[str]:
-    names = sorted({path.name for folder in (stored, again) for path in folder.iterdir()})
-    other = [name for name in names if _bytes(stored / name) != _bytes(again / name)]
+    one, two = runs.load(stored), runs.load(again)
+    names = sorted(one.files.keys() | two.files.keys())
+    other = [name for name in names if one.files.get(name) != two.files.get(name)]
     if not other:
         return []
-    one, two = read_json(stored / "run.json"), read_json(again / "run.json")
-    keys = [key for key in one if key not in ("digest", "files") and one[key] != two.get(key)]
-    told = [f"{key}: stored {_text(one[key])}, here {_text(two.get(key))}" for key in keys]
+    keys = [key for key in one.record if key not in ("digest", "files") and one.record[key] != two.record.get(key)]
+    told = [f"{key}: stored {_text(one.record[key])}, here {_text(two.record.get(key))}" for key in keys]
     return [f"other bytes in {', '.join(other)}", *told]
-
-
-def _bytes(path: Path) -> bytes | None:
-    return path.read_bytes() if path.is_file() else None

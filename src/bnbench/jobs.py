@@ -243,18 +243,26 @@ class _Training:
                 for some in (left[: len(left) // 2], left[len(left) // 2 :]):
                     self.train({name: runs[name] for name in some})
 
-    def _by_step(self, runs: dict[str, Run]) -> Iterator[Pack]:
-        """The runs as packs of one step each: those never begun, and those that were saved at the same step."""
-        states = {name: store.load(self.place.work / "checkpoints", name) for name in runs}
+    def _by_step(self, runs: dict[str, Run], useless: frozenset[str] = frozenset()) -> Iterator[Pack]:
+        """The runs as packs of one step each: those never begun, and those that were saved at the same step.
+
+        A run begins anew where its checkpoint is useless: what it holds does not fit the run's pack.
+        """
+        checkpoints = self.place.work / "checkpoints"
+        states = {name: None if name in useless else store.load(checkpoints, name) for name in runs}
         groups: dict[int, list[str]] = defaultdict(list)
         for name, state in states.items():
-            groups[state[0]["step"] if state else 0].append(name)
+            groups[state.about.step if state else 0].append(name)
         for names in groups.values():
             # NumPy has the processor alone
             device = "cpu" if runs[names[0]].backend == "numpy" else self.device
             pack = start(names, [runs[name] for name in names], self.data, device)
-            if saved := [state for name in names if (state := states[name])]:
-                store.restore(pack, saved)
+            saved = {name: state for name in names if (state := states[name])}
+            if wrong := {name for name, state in saved.items() if not store.fits(pack, state)}:
+                yield from self._by_step({name: runs[name] for name in names}, useless | wrong)
+                continue
+            if saved:
+                store.restore(pack, list(saved.values()))
             yield pack
 
     def _train_part(self, pack: Pack) -> list[str]:

@@ -30,7 +30,7 @@ def orphans(plans: list[Plan]) -> Orphans:
     gone = stored - asked
     used = {f"{name}-{key}" for plan in plans for name, key in plan.keys.items()}
     data = [folder for folder in (root / "data" / "prepared").glob("[!.]*") if folder.name not in used]
-    saved = (root / ".bnbench" / "checkpoints").glob("*.safetensors")
+    saved = (root / ".bnbench" / "checkpoints").glob("[!.]*")
     return Orphans(
         runs=[root / "results" / "runs" / name for name in sorted(gone)],
         records=[path for path in _records(root) if asked.isdisjoint(read_json(path)["runs"])],

@@ -6,21 +6,25 @@ import hashlib
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import torch
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 from torch import Tensor
 
 from bnbench import cost, precision, runs
 from bnbench.errors import UserError
-from bnbench.files import atomic_folder, explained, read_json, write_bytes
+from bnbench.files import atomic_folder, discard, explained, write_bytes
 from bnbench.network import Network
-from bnbench.pack import Outcome, Pack
+from bnbench.pack import Outcome, Pack, Probed
 from bnbench.plan import TRAINER_VERSION
 from bnbench.schema import Run
+
+WEIGHTS = "weights.safetensors"
 
 
 def finished(store: Path, run_id: str) -> bool:
@@ -33,7 +37,7 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
 
     A run with probes has `probes.parquet` too, one with `save_weights` that did not diverge `weights.safetensors`.
     Nothing that differs between two trainings of the same run on one machine is in it: no time, no host, no path.
-    `run.json` bears the checksums of the other files and of itself, so that `runs.read` notices any change.
+    `run.json` bears the checksums of the other files and of itself, so that `runs.load` notices any change.
     """
     columns = list(dict.fromkeys(name for row in outcome.history for name in row))
     history = {name: [row.get(name) for row in outcome.history] for name in columns}
@@ -43,14 +47,15 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
     record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result | {"environment": environment}
     for left in store.glob(f".{outcome.name}.*"):  # by a process that was killed; the run's lock is ours
         shutil.rmtree(left, ignore_errors=True)
-    if not finished(store, outcome.name):  # a folder without `run.json`: half of a copy, which would be in the way
-        shutil.rmtree(store / outcome.name, ignore_errors=True)
+    with explained(store):
+        if not finished(store, outcome.name):  # without `run.json`: half of a copy, which would be in the way
+            discard(store / outcome.name)
     with atomic_folder(store / outcome.name) as folder:
         (folder / "history.json").write_bytes(orjson.dumps(history))
         if outcome.run.probes:
             _write_probed(outcome, folder / "probes.parquet")
         if outcome.weights:
-            (folder / "weights.safetensors").write_bytes(serialised(outcome.weights))
+            (folder / WEIGHTS).write_bytes(serialised(outcome.weights))
         runs.conclude(folder, record)
 
 
@@ -73,57 +78,102 @@ def read_network(store: Path, run_id: str, shape: tuple[int, int, int]) -> tuple
         shape: channels, height and width of an image.
 
     Raises:
-        UserError: the run is not there, has no weights, or they are damaged or of another network.
+        UserError: the run is not there, has no weights, was altered, or is of another network.
     """
-    folder = store / run_id
-    path = folder / "weights.safetensors"
+    path = store / run_id / WEIGHTS
+    found = runs.load(path.parent) if finished(store, run_id) else None
+    if found is None or WEIGHTS not in found.files:
+        missing = path if found else path.with_name("run.json")
+        raise UserError(f"{missing}: no such file; train the run with `save_weights: true`")
     try:
-        run = Run.model_validate(read_json(folder / "run.json")["config"])
+        run = Run.model_validate(found.record["config"])
         network = Network(run, shape)
-        with safe_open(path, "pt") as file:
-            network.load({key: file.get_tensor(key) for key in file.keys()})  # noqa: SIM118 - not a mapping
-    except FileNotFoundError as error:
-        raise UserError(f"{error.filename or path}: no such file; train the run with `save_weights: true`") from None
+        network.load(deserialised(found.files[WEIGHTS]))
     except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: not the weights of {run_id} ({error}); delete {folder} and train again") from None
+        raise runs.damaged(path.parent, f"{path}: not the weights of {run_id} ({error})") from None
     return run, network
 
 
+class About(BaseModel):
+    """What a checkpoint says of a run besides its arrays."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    run_id: str
+    step: int
+    history: list[dict[str, Any]]
+    probed: list[list[Any]]
+
+
+class State(NamedTuple):
+    """A run as its checkpoint has it: between two steps, with its row of every array."""
+
+    about: About
+    rows: dict[str, Tensor]
+
+
 def save(checkpoints: Path, pack: Pack) -> None:
-    """Save each run of a pack, a file each: its row of every array, its step, its history."""
+    """Save each run of a pack, a file each: run id, step, history, what probes saw, its row of every array.
+
+    The file begins with the digest of all the rest.
+    """
     for i, name in enumerate(pack.names):
         rows = {key: array[i].contiguous().cpu() for key, array in pack.arrays.items() if key != "grads"}
-        about = {"step": pack.step, "history": pack.history[i], "probed": pack.probed[i], "sha256": _digest(rows)}
-        # by way of memory: safetensors' own error of a full disk does not say so
-        content = serialised(rows, metadata={"about": orjson.dumps(about).decode()})
-        write_bytes(checkpoints / f"{name}.safetensors", content)
+        about = {"run_id": name, "step": pack.step, "history": pack.history[i], "probed": pack.probed[i]}
+        content = orjson.dumps(about) + b"\n" + serialised(rows)
+        write_bytes(_checkpoint(checkpoints, name), _digest(content) + b"\n" + content)
 
 
-def load(checkpoints: Path, run_id: str) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-    """A run's saved state, or None if there is none that is whole."""
-    path = checkpoints / f"{run_id}.safetensors"
-    with contextlib.suppress(FileNotFoundError, SafetensorError, KeyError, ValueError):
-        with safe_open(path, "pt") as file:
-            about = orjson.loads(file.metadata()["about"])
-            rows = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        if about["sha256"] == _digest(rows):
-            return about, rows
+def load(checkpoints: Path, run_id: str) -> State | None:
+    """A run's saved state, or None if there is none that is this run's and whole.
+
+    Nothing of the file is used before the digest has shown all of it to be as it was saved.
+
+    Raises:
+        SystemFault: a folder lies in the checkpoint's place, where none could be saved either.
+    """
+    path = _checkpoint(checkpoints, run_id)
+    with explained(path):
+        try:
+            seen, _, content = path.read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+    if seen != _digest(content):
+        return None
+    told, _, arrays = content.partition(b"\n")
+    with contextlib.suppress(SafetensorError, ValueError):  # of another version of this program
+        state = State(About.model_validate(orjson.loads(told)), deserialised(arrays))
+        return state if state.about.run_id == run_id else None
     return None
 
 
-def restore(pack: Pack, states: list[tuple[dict[str, Any], dict[str, Tensor]]]) -> None:
-    """Put saved rows, all of one step, into a pack that was just started."""
-    pack.step = states[0][0]["step"]
-    pack.history = [about["history"] for about, _ in states]
-    pack.probed = [about["probed"] for about, _ in states]
-    for name in states[0][1]:
-        pack.arrays[name].copy_(torch.stack([rows[name] for _, rows in states]))
+def fits(pack: Pack, state: State) -> bool:
+    """Whether a saved state can be of a run of this pack: its step, its rows of history, the form of every array."""
+    step = state.about.step
+    evaluated = [*range(pack.interval, step, pack.interval)]
+    evaluated += [step] if step % pack.interval == 0 or step == pack.steps else []
+    form = {name: (array.dtype, array.shape[1:]) for name, array in pack.arrays.items() if name != "grads"}
+    return (
+        0 < step <= pack.steps
+        and [row.get("step") for row in state.about.history] == evaluated
+        and {name: (row.dtype, row.shape) for name, row in state.rows.items()} == form
+    )
+
+
+def restore(pack: Pack, states: list[State]) -> None:
+    """Put saved states, all of one step and such that fit, into a pack that was just started."""
+    pack.step = states[0].about.step
+    pack.history = [state.about.history for state in states]
+    pack.probed = [list[Probed](state.about.probed) for state in states]
+    for name in states[0].rows:
+        pack.arrays[name].copy_(torch.stack([state.rows[name] for state in states]))
 
 
 def forget(checkpoints: Path, run_id: str) -> None:
-    """Remove a finished run's checkpoint, and what a killed process left of one."""
-    for path in (checkpoints / f"{run_id}.safetensors", *checkpoints.glob(f".{run_id}.*")):
-        path.unlink(missing_ok=True)
+    """Remove a finished run's checkpoint, and what a killed process left of one. What is no file stays."""
+    for path in (*checkpoints.glob(f"{run_id}.*"), *checkpoints.glob(f".{run_id}.*")):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -141,9 +191,9 @@ def locked(locks: Path, run_ids: list[str]) -> Iterator[None]:
             yield
 
 
-def _digest(rows: dict[str, Tensor]) -> str:
-    state = hashlib.sha256()
-    for name in sorted(rows):
-        state.update(name.encode())
-        state.update(rows[name].numpy().tobytes())
-    return state.hexdigest()
+def _checkpoint(checkpoints: Path, run_id: str) -> Path:
+    return checkpoints / f"{run_id}.checkpoint"
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode()

@@ -9,16 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from bnbench import labels
+from bnbench import labels, runs
 from bnbench.data import Images, Labels, Prepared
 from bnbench.errors import DataError, UserError
-from bnbench.files import canonical, read_json
+from bnbench.files import canonical
 from bnbench.network import Network
 from bnbench.norms import PerChannel, Population
 from bnbench.plan import Plan
 from bnbench.preprocess import PREPROCESSING, Prepare
 from bnbench.schema import Run
-from bnbench.store import read_network
+from bnbench.store import WEIGHTS, read_network
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,9 @@ def data_of(plan: Plan, run_ids: Sequence[str]) -> Prepared:
 
 def _dataset(plan: Plan, run_id: str) -> str:
     path = plan.store / run_id / "run.json"
-    try:
-        name = str(read_json(path)["config"]["dataset"])
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file, so there is no run {run_id!r}; {remedy(plan)}") from None
+    if not path.exists():
+        raise UserError(f"{path}: no such file, so there is no run {run_id!r}; {remedy(plan)}")
+    name = str(runs.load(path.parent).record["config"].get("dataset"))
     if name not in plan.keys:
         raise UserError(f"{path}: trained on {name!r}, which is not under datasets in {plan.params}; write it there")
     return name
@@ -119,11 +118,11 @@ def choose(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> list[str]:
     at_hand = {
         name: run
         for name, run in plan.runs.items()
-        if (plan.store / name / "weights.safetensors").is_file() and tuple(datasets[run.dataset].shape) in shapes
+        if (plan.store / name / WEIGHTS).is_file() and tuple(datasets[run.dataset].shape) in shapes
     }
     if not at_hand:
         raise UserError(f"{plan.store} has no run with weights to show; {remedy(plan)}")
-    accuracy = {name: read_json(plan.store / name / "run.json")["test_accuracy"] for name in at_hand}
+    accuracy = {name: runs.outcome(runs.load(plan.store / name)).test_accuracy or 0.0 for name in at_hand}
     alike: dict[bytes, dict[str, str]] = defaultdict(dict)
     for name, run in at_hand.items():
         alike[canonical(run.model_dump(exclude={"norm"}))][run.norm] = name
