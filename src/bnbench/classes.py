@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bnbench.runs import Counts
 from bnbench.schema import CLASSES
+
+Counts = list[list[int]]  # images of each true class (rows) that are taken for each class
 
 CONFUSION_TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(("run_id", "part"), pa.string()),

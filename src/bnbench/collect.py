@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from bnbench import notation
 from bnbench import runs as store_runs
 from bnbench import tables as store_tables
-from bnbench.classes import confusion_table
+from bnbench.classes import Counts, confusion_table
 from bnbench.errors import UserError
 from bnbench.files import explained, write_json
-from bnbench.runs import Counts, History, Outcome
+from bnbench.runs import History, Outcome
 from bnbench.spans import span
 from bnbench.summary import COUNTS, aggregate, mean_curves
 from bnbench.tables import CELL, CONFIG, CONFIG_TYPES, PROBED, RESULTS, settings

@@ -15,7 +15,6 @@ from bnbench.errors import UserError
 from bnbench.files import checksum, write_json
 
 AT_THE_END = ("test_loss", "test_accuracy", "official_loss", "official_accuracy")  # unless evaluate_test
-Counts = list[list[int]]  # images of each true class (rows) that are taken for each class
 
 
 class Stored(BaseModel):
@@ -62,12 +61,12 @@ class Outcome(Identity):
     test_accuracy: float | None
     official_loss: float | None
     official_accuracy: float | None
-    confusion: dict[Literal["test", "official"], Counts] | None
+    confusion: dict[Literal["test", "official"], list[list[int]]] | None  # true class by predicted one
     environment: Environment
 
     @field_validator("confusion")
     @classmethod
-    def _square(cls, confusion: dict[str, Counts] | None) -> dict[str, Counts] | None:
+    def _square(cls, confusion: dict[str, list[list[int]]] | None) -> dict[str, list[list[int]]] | None:
         for part, matrix in (confusion or {}).items():
             if any(len(row) != len(matrix) for row in matrix):
                 raise ValueError(f"the matrix of the part {part} is not square")
@@ -143,7 +142,7 @@ def load(folder: Path) -> Content:
     record = _record(folder, content := _content(folder, path.name))
     if (run_id := record["run_id"]) != folder.name:
         other = folder.with_name(run_id)
-        remedy = f"If there is no {other}, rename the folder to it: the run is whole. Else rm -r {folder}. "
+        remedy = f"Delete the folder (rm -r {folder}) if {other} is there; else rename it to that: the run is whole."
         raise damaged(folder, f"{folder} holds run {run_id}: its run_id is {run_id}", remedy)
     files = {path.name: content}
     for name, recorded in record["files"].items():

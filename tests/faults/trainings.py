@@ -1,0 +1,140 @@
+"""A project of four runs with everything that a run can leave, stopped half-way or with all its results."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from pydantic import BaseModel
+
+from bnbench import jobs, store
+from bnbench.augment import augment
+from bnbench.collect import collect
+from bnbench.compiled import tape
+from bnbench.data import Prepared
+from bnbench.figures import draw
+from bnbench.files import write_json
+from bnbench.pack import Pack
+from bnbench.plan import Plan
+from bnbench.prepare import prepare
+from bnbench.report import write
+from bnbench.train import start, train
+from tests.little import ROOT
+from tests.parameters import toy
+
+MOVED = "{rotate: 10.0, shift: 0.1, flip: false, copies: 2, seed: 0}"
+BASE = (
+    "{epochs: 3, model: 64-8-10, batch_size: 50, optimizer: adam, augmentation: moved, save_weights: true,"
+    " keep_weights: best, probes: [percentiles]}"
+)
+EDITS = (
+    ("studies:\n  S:", f"augmentations:\n  moved: {MOVED}\nstudies:\n  S:"),
+    ("base: {epochs: 4}", f"base: {BASE}"),
+    ("learning_rate: [0.1, 1]", "learning_rate: [0.01]"),
+)
+STEP = 60  # of 141: one epoch is over
+CHECKPOINTS = Path(".bnbench/checkpoints")
+JOB = Path(".bnbench/job.json")
+PLACE = jobs.Place(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
+
+
+def begun(folder: Path) -> Plan:
+    """A project in `folder` with its data, plain and moved, and a job of two packs of two runs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    toy(folder, *EDITS)
+    with contextlib.chdir(folder):
+        plan = Plan(Path("params.yaml"))
+        some, settings = plan.packs[0], plan.resolved
+        prepare("digits", settings.datasets["digits"], None, Path(some.data))
+        moved = settings.augmentations["moved"]
+        augment(settings.datasets["digits"], moved, Path(some.data), Path(str(some.augmented)))
+        write_json(JOB, [pack.record() for pack in plan.packs])
+    return plan
+
+
+def stopped(plan: Plan, step: int = STEP) -> list[Pack]:
+    """Train all packs to a step, and save them; in the project's folder."""
+    packs = []
+    for pack in plan.packs:
+        data = Prepared.read(Path(pack.data), Path(str(pack.augmented)))
+        part = start(list(pack.runs), list(pack.runs.values()), data)
+
+        def stop(pack: Pack) -> None:
+            if pack.step == step:
+                raise KeyboardInterrupt
+
+        with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(tape, "BLOCK_SECONDS", 0.0)  # blocks of one step
+            train(part, stop, lambda _outcome: None)
+        store.save(CHECKPOINTS, part)
+        packs.append(part)
+    return packs
+
+
+def trained(plan: Plan) -> dict[str, bytes]:
+    """Train what the store lacks, from checkpoints where there are any; what it holds then."""
+    torch.set_num_threads(1)  # as a worker has it
+    for pack in plan.packs:
+        jobs.train_pack(pack.record(), PLACE)
+    return stored()
+
+
+def stored() -> dict[str, bytes]:
+    """What each file of the run store holds."""
+    return {str(path): path.read_bytes() for path in sorted(PLACE.store.rglob("*")) if path.is_file()}
+
+
+def finished(folder: Path) -> Plan:
+    """A project with all its results; and checkpoints, as of a start that was stopped."""
+    plan = begun(folder)
+    shutil.copytree(ROOT / "workflow", folder / "workflow")
+    with contextlib.chdir(folder):
+        trained(plan)
+        stopped(plan)
+        record, tables, figures = plan.record(), Path("results/tables"), Path("reports/figures")
+        collect(record, PLACE.store, tables)
+        draw(record, tables, figures, 1)
+        write(record, tables, figures, Path("reports"))
+    return plan
+
+
+def command(name: str, *words: object) -> "subprocess.CompletedProcess[str]":
+    """A program of this environment, as users start it, on one core."""
+    program = Path(sys.executable).with_name(name)
+    environment = {key: value for key, value in os.environ.items() if key != "BNBENCH_MIRROR"}
+    return subprocess.run(
+        [program, *map(str, words)], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def train_command() -> "subprocess.CompletedProcess[str]":
+    """`bnbench train` on the project's job."""
+    places = ("--out", PLACE.store, "--timings", PLACE.timings, "--provenance", "results/provenance")
+    return command("bnbench", "train", JOB, *places, "--workers", 1)
+
+
+def plain(value: Any) -> Any:
+    """`value` as something that is equal to another such if all that they hold is."""
+    if isinstance(value, torch.Tensor):
+        value = value.numpy()
+    if isinstance(value, np.ndarray):
+        return value.dtype.str, value.shape, value.tobytes()
+    if isinstance(value, BaseModel):
+        return value.model_dump()
+    if isinstance(value, pa.Table):
+        return value.to_pydict()
+    if dataclasses.is_dataclass(value):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: plain(one) for key, one in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(one) for one in value]
+    return value
