@@ -23,6 +23,7 @@ from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
 from bnbench.pack import Outcome, Pack
+from bnbench.plan import run_id
 from bnbench.progress import Counts, Progress
 from bnbench.schema import Run
 from bnbench.train import start, train
@@ -203,6 +204,7 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
         begun = time.perf_counter()  # what was waited for is no part of it
         runs = {name: Run.model_validate(config) for name, config in pack["runs"].items()}
         runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}
+        _check_ids(runs, data)
         training = _Training(data, place, device, pack["seconds"] / len(pack["runs"]))
         _advance(training.share * (len(pack["runs"]) - len(runs)), 0)
         if runs and place.provenance:
@@ -214,6 +216,16 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **where}
         write_json(place.timings / f"{pack['id']}.json", record)
     return training.counts, training.parted, kernels.lacking
+
+
+def _check_ids(runs: dict[str, Run], data: Prepared) -> None:
+    """A run's id says which settings and data it has."""
+    for name, run in runs.items():
+        if name != (seen := run_id(run, (data.augmented or data).fingerprint)):
+            raise UserError(
+                f"run {name} of the job must have the settings and data that its id stands for, but these are those of "
+                f"run {seen}: the job was altered, or is of another version; start `snakemake` again, which writes it"
+            )
 
 
 def _kind(device: str) -> str:
@@ -244,18 +256,14 @@ class _Training:
                     self.train({name: runs[name] for name in some})
 
     def _by_step(self, runs: dict[str, Run], useless: frozenset[str] = frozenset()) -> Iterator[Pack]:
-        """The runs as packs of one step each: those never begun, and those that were saved at the same step.
-
-        A run begins anew where its checkpoint is useless: what it holds does not fit the run's pack.
-        """
+        """The runs as packs of one step each, those with useless checkpoints, which fit no pack, from the first on."""
         checkpoints = self.place.work / "checkpoints"
         states = {name: None if name in useless else store.load(checkpoints, name) for name in runs}
         groups: dict[int, list[str]] = defaultdict(list)
         for name, state in states.items():
             groups[state.about.step if state else 0].append(name)
         for names in groups.values():
-            # NumPy has the processor alone
-            device = "cpu" if runs[names[0]].backend == "numpy" else self.device
+            device = "cpu" if runs[names[0]].backend == "numpy" else self.device  # NumPy has the processor alone
             pack = start(names, [runs[name] for name in names], self.data, device)
             saved = {name: state for name in names if (state := states[name])}
             if wrong := {name for name, state in saved.items() if not store.fits(pack, state)}:
