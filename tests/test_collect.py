@@ -166,8 +166,8 @@ def test_a_missing_run_is_named(plan: dict[str, Any], tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"run_id": "other"}, "its run_id is other"),
-        ({"config": {"norm": "batch"}}, "its config is"),
-        ({"trainer_version": 2}, "its trainer_version is 2, the plan's is 1"),
+        ({"config": {"norm": "batch"}}, "are those of run"),
+        ({"trainer_version": 2}, "and trainer version 2 are those of run"),
         ({"status": "fine"}, "status"),
         ({"steps": None}, "steps"),
         ({"confusion": {"test": [[1, 2], [3]]}}, "the matrix of the part test is not square"),

@@ -54,7 +54,9 @@ def trained(plan: Plan) -> Plan:
     data = Prepared.read(folder)
     for name, run in plan.runs.items():
         train(
-            start([name], [run], data), lambda _pack: None, lambda outcome: store.write(plan.store, outcome, "", "cpu")
+            start([name], [run], data),
+            lambda _pack: None,
+            lambda outcome: store.write(plan.store, outcome, data.fingerprint, "cpu"),
         )
     return Plan(plan.params, root=plan.root)
 

@@ -9,6 +9,7 @@ from bnbench import explain
 from bnbench.cli import main
 from bnbench.errors import UserError
 from bnbench.files import read_json
+from bnbench.runs import identity
 from bnbench.schema import Run
 from tests.store import rewrite
 
@@ -99,6 +100,9 @@ def test_an_altered_run_is_not_explained_away(project: Path, capsys: pytest.Capt
 
 def test_a_run_of_another_trainers_version_is_not_compared(project: Path) -> None:
     name = some(project, norm="batch")
-    rewrite(project / "results" / "runs" / name, trainer_version=0)
+    folder = project / "results" / "runs" / name
+    record = read_json(folder / "run.json")
+    old = identity(record["config"], record["data"], 0)
+    rewrite(folder.rename(folder.with_name(old)), trainer_version=0, run_id=old)
     with pytest.raises(UserError, match="was trained by trainer version 0, this is version"):
-        explain.check(explain.find(PARAMS, name))
+        explain.check(explain.find(PARAMS, old))

@@ -10,7 +10,7 @@ import pytest
 from bnbench import collect, store
 from bnbench.errors import UserError
 from bnbench.pack import Outcome, Pack
-from bnbench.plan import TRAINER_VERSION
+from bnbench.plan import TRAINER_VERSION, run_id
 from bnbench.probes import PROBES
 from bnbench.schema import ProbeName, Run
 from bnbench.tables import read, read_csv
@@ -124,7 +124,7 @@ def test_a_run_without_probes_has_no_file_of_them(tmp_path: Path) -> None:
 
 def _collected(folder: Path, runs: list[Run]) -> tuple[dict[str, Any], list[Outcome]]:
     """A store with these runs, each trained alone, and the plan that asks for them."""
-    outcomes = [replace(trained([one])[0], name=f"{i:016x}") for i, one in enumerate(runs)]
+    outcomes = [replace(trained([one])[0], name=run_id(one, "data")) for one in runs]
     for outcome in outcomes:
         store.write(folder / "runs", outcome, "data", "cpu")
     study = {"work": "A", "runs": [outcome.name for outcome in outcomes]}

@@ -1,5 +1,6 @@
 """Weights that a run keeps: saved by layer and name, and a network again that says the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ import torch
 
 from bnbench import store
 from bnbench.errors import UserError
+from bnbench.pack import Outcome
+from bnbench.plan import run_id
 from bnbench.schema import Run
 from tests.little import digits, run, trained
 
@@ -21,9 +24,14 @@ RUNS = [
 ]
 
 
+def _trained(one: Run) -> Outcome:
+    """A run's outcome, under its own id."""
+    return replace(trained([one])[0], name=run_id(one, "data"))
+
+
 @pytest.mark.parametrize("one", RUNS, ids=lambda one: one.model)
 def test_a_network_read_back_has_the_accuracy_that_was_stored(tmp_path: Path, one: Run) -> None:
-    (outcome,) = trained([one])
+    outcome = _trained(one)
     store.write(tmp_path, outcome, "data", "cpu")
     settings, network = store.read_network(tmp_path, outcome.name, SHAPE)
     assert settings == one
@@ -45,7 +53,7 @@ def test_weights_of_a_pack_are_those_of_each_run_alone(tmp_path: Path) -> None:
 
 
 def test_a_run_keeps_no_file_of_weights_unless_told(tmp_path: Path) -> None:
-    (outcome,) = trained([RUNS[0].model_copy(update={"save_weights": False})])
+    outcome = _trained(RUNS[0].model_copy(update={"save_weights": False}))
     store.write(tmp_path, outcome, "data", "cpu")
     assert not (tmp_path / outcome.name / "weights.safetensors").exists()
     with pytest.raises(UserError, match="save_weights: true"):
@@ -59,7 +67,7 @@ def test_a_run_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "another"])
 def test_damaged_weights_are_refused(tmp_path: Path, damage: str) -> None:
-    outcome, other = (trained([one])[0] for one in (RUNS[0], RUNS[2]))
+    outcome, other = (_trained(one) for one in (RUNS[0], RUNS[2]))
     store.write(tmp_path / "a", outcome, "data", "cpu")
     store.write(tmp_path / "b", other, "data", "cpu")
     path = tmp_path / "a" / outcome.name / "weights.safetensors"

@@ -4,7 +4,7 @@ import hashlib
 import io
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -116,21 +116,22 @@ class Part:
 class Augmented:
     """An augmentation of a data set's training images.
 
-    Its fingerprint and definition; `copies`, uint8, k - 1 x N x C x H x W, none for the online form; and `sheet`,
-    uint8, a few images, each with what becomes of it: images x columns x C x H x W.
+    Its fingerprint, the data set's, its definition; `copies`, uint8, k - 1 x N x C x H x W, none for the online form;
+    and `sheet`, uint8, a few images, each with what becomes of it: images x columns x C x H x W.
     """
 
     fingerprint: str
+    data: str
     definition: Augmentation
     copies: Images | None
     sheet: Images
 
     @classmethod
-    def read(cls, folder: Path, of: "Prepared | None" = None) -> "Augmented":
-        """Load a folder that `augment` wrote, of these data if they are named.
+    def read(cls, folder: Path) -> "Augmented":
+        """Load a folder that `augment` wrote.
 
         Raises:
-            DataError: a file is missing, altered or not what the manifest says, or is of other data.
+            DataError: a file is missing, altered or not what the manifest says.
         """
         said = AugmentedManifest.model_validate(read_manifest(folder, AugmentedManifest))
         definition, files, copies = said.augmentation, said.files, None
@@ -139,10 +140,7 @@ class Augmented:
         if files.copies is not None:
             copies = _read_array(folder / COPIES, files.copies, np.uint8, (definition.times - 1, *[None] * 4))
         sheet = _read_array(folder / SHEET, files.sheet, np.uint8, (None,) * 5)
-        more = cls(said.fingerprint, definition, copies, sheet)
-        if of:
-            _check_moved(folder, said.data, more, of)
-        return more
+        return cls(said.fingerprint, said.data, definition, copies, sheet)
 
 
 @dataclass(frozen=True)
@@ -174,16 +172,13 @@ class Prepared:
         if extra:
             raise _untrusted(folder / min(extra), "does not belong to the prepared data")
         read: dict[str, Any] = {name: _read_part(folder, name, said) for name in parts}
-        data = cls(said.name, said.fingerprint, said.classes, _shape(said), **read)
-        return replace(data, augmented=Augmented.read(augmented, data)) if augmented else data
-
-
-def _check_moved(folder: Path, data: str, more: Augmented, of: Prepared) -> None:
-    if data != of.fingerprint:
-        raise _untrusted(folder / MANIFEST, f"is of data {data}, not of {of.fingerprint} ({of.name})")
-    if more.copies is not None and more.copies.shape[1:] != of.train.images.shape:
-        what = f"holds copies of images {more.copies.shape[1:]}, not of {of.train.images.shape}"
-        raise _untrusted(folder / COPIES, what)
+        more = Augmented.read(augmented) if augmented else None
+        if augmented and more and more.data != said.fingerprint:
+            raise _untrusted(augmented, f"augments data with fingerprint {more.data}, not those in {folder}")
+        if augmented and more and more.copies is not None and more.copies.shape[1:] != read["train"].images.shape:
+            what = f"holds copies of images {more.copies.shape[1:]}, not of {read['train'].images.shape}"
+            raise _untrusted(augmented / COPIES, what)
+        return cls(said.name, said.fingerprint, said.classes, _shape(said), **read, augmented=more)
 
 
 def file_name(part: str, array: str) -> str:

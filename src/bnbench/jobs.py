@@ -23,7 +23,6 @@ from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
 from bnbench.files import explained, read_record, write_json
 from bnbench.pack import Outcome, Pack
-from bnbench.plan import run_id
 from bnbench.progress import Counts, Progress
 from bnbench.schema import Run
 from bnbench.train import start, train
@@ -204,7 +203,6 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
         begun = time.perf_counter()  # what was waited for is no part of it
         runs = {name: Run.model_validate(config) for name, config in pack["runs"].items()}
         runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}
-        _check_ids(runs, data)
         training = _Training(data, place, device, pack["seconds"] / len(pack["runs"]))
         _advance(training.share * (len(pack["runs"]) - len(runs)), 0)
         if runs and place.provenance:
@@ -216,16 +214,6 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **where}
         write_json(place.timings / f"{pack['id']}.json", record)
     return training.counts, training.parted, kernels.lacking
-
-
-def _check_ids(runs: dict[str, Run], data: Prepared) -> None:
-    """A run's id says which settings and data it has."""
-    for name, run in runs.items():
-        if name != (seen := run_id(run, (data.augmented or data).fingerprint)):
-            raise UserError(
-                f"run {name} of the job must have the settings and data that its id stands for, but these are those of "
-                f"run {seen}: the job was altered, or is of another version; start `snakemake` again, which writes it"
-            )
 
 
 def _kind(device: str) -> str:

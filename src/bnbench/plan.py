@@ -17,6 +17,7 @@ from bnbench import cost
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.files import canonical, digest, source_digest
 from bnbench.params import Resolved, resolve
+from bnbench.runs import identity
 from bnbench.schema import NO_AUGMENTATION, Run
 
 # Raised by hand when the meaning of training changes: every run is then another run.
@@ -216,7 +217,7 @@ def augmented(run: Run) -> bool:
 
 def run_id(run: Run, data: str) -> str:
     """Hash of all that decides a run's result: its settings, its data's fingerprint, the trainer's version."""
-    return digest(run.model_dump(), data, TRAINER_VERSION)
+    return identity(run.model_dump(), data, TRAINER_VERSION)
 
 
 def parts(runs: dict[str, Run], width: int) -> list[dict[str, Run]]:

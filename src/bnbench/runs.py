@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from bnbench.data import seal
 from bnbench.errors import UserError
-from bnbench.files import checksum, write_json
+from bnbench.files import checksum, digest, write_json
 
 AT_THE_END = ("test_loss", "test_accuracy", "official_loss", "official_accuracy")  # unless evaluate_test
 
@@ -126,6 +126,11 @@ class Content(NamedTuple):
         return self.files[name]
 
 
+def identity(config: dict[str, Any], data: str, trainer_version: int) -> str:
+    """Return a run's id: the hash of all that decides its result, settings, data's fingerprint, trainer's version."""
+    return digest(config, data, trainer_version)
+
+
 def conclude(folder: Path, record: dict[str, Any]) -> None:
     """Write a run's `run.json`: `record`, the checksums of the folder's other files, and its own digest."""
     files = {path.name: checksum(path, "sha256") for path in folder.iterdir() if path.name != "run.json"}
@@ -140,10 +145,7 @@ def load(folder: Path) -> Content:
     """
     path = folder / "run.json"
     record = _record(folder, content := _content(folder, path.name))
-    if (run_id := record["run_id"]) != folder.name:
-        other = folder.with_name(run_id)
-        remedy = f"Delete the folder (rm -r {folder}) if {other} is there; else rename it to that: the run is whole."
-        raise damaged(folder, f"{folder} holds run {run_id}: its run_id is {run_id}", remedy)
+    _check_identity(folder, record)
     files = {path.name: content}
     for name, recorded in record["files"].items():
         files[name] = _content(folder, name)
@@ -174,6 +176,22 @@ def outcome(found: Content) -> Outcome:
         return Outcome.model_validate_json(found.files["run.json"])
     except ValidationError as error:
         raise damaged(found.folder, f"{found.folder}/run.json: {error}") from None
+
+
+def _check_identity(folder: Path, record: dict[str, Any]) -> None:
+    made = identity(record["config"], record["data"], record["trainer_version"])
+    if made == record["run_id"] != folder.name:  # a good run in the wrong place
+        raise UserError(
+            f"{folder} holds run {made}, whole, under another run's name.\n"
+            f"Rename the folder to {folder.with_name(made)}; if that exists, delete {folder}."
+        )
+    if not made == record["run_id"] == folder.name:
+        problem = (
+            f"its run_id is {record['run_id']}; its settings, data (fingerprint {record['data']}) and trainer version "
+            f"{record['trainer_version']} are those of run {made}, so it was trained on other data or by other "
+            "settings than its name says"
+        )
+        raise damaged(folder, problem)
 
 
 def _content(folder: Path, name: str) -> bytes:

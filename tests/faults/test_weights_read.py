@@ -74,7 +74,7 @@ def test_whoever_reads_a_run_notices_that_it_is_another_one(plan: Plan, reader: 
     (plan.store / first).rename("kept")
     (plan.store / second).rename(plan.store / first)
     Path("kept").rename(plan.store / second)
-    with pytest.raises(UserError, match=f"{first} holds run {second}"):
+    with pytest.raises(UserError, match=f"{first} holds run {second}, whole, under another run's name"):
         READERS[reader](plan, first)
 
 
