@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from bnbench.errors import DataError
-from bnbench.files import checksum, digest, read_json
+from bnbench.files import checksum, digest
 from bnbench.schema import Augmentation, Dataset
 
 PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
@@ -211,7 +212,7 @@ def read_manifest(folder: Path, kind: type[BaseModel] = PreparedManifest) -> dic
     """
     path = folder / MANIFEST
     try:
-        manifest = read_json(path)
+        manifest = orjson.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         raise DataError(f"{path}: no such file, so no data are here; run `bnbench prepare` or `augment`") from None
     except OSError as error:
@@ -268,7 +269,7 @@ def _read_array(path: Path, recorded: str, dtype: DTypeLike, shape: tuple[int | 
         except ValueError:
             raise _untrusted(path, "is no array: its header cannot be read") from None
         size = file.tell() + math.prod(told) * kind.itemsize
-        form = len(told) == len(shape) and all(want in (None, got) for want, got in zip(shape, told, strict=True))
+        form = len(told) == len(shape) and all(0 < n == (want or n) for want, n in zip(shape, told, strict=True))
         if not form or kind != dtype or fortran or version != (1, 0) or size != path.stat().st_size:
             order = ", columns first," if fortran else ""
             what = f"says that it holds {kind} {told}{order} in {path.stat().st_size} bytes"

@@ -264,3 +264,10 @@ def test_a_job_does_not_train_on_such_data(folders: tuple[Path, Path], how: str)
     assert f"delete the folder {prepared}, so that it is prepared or augmented anew" in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("results/runs").exists()
+
+
+def test_a_contact_sheet_whose_header_lies_is_told(folders: tuple[Path, Path]) -> None:
+    _, moved = folders
+    lie(moved, "sheet.npy", "files/sheet.npy", retold("(6, 2,", "(-6, -2,"))
+    with pytest.raises(DataError, match=r"sheet\.npy says that it holds uint8 \(-6, -2, "):
+        Augmented.read(moved)
