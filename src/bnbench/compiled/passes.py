@@ -29,7 +29,7 @@ def forward(pack: Pack, x_NHWC: Tensor) -> Tensor:
 
 
 def _chosen(pack: Pack) -> Forward:
-    """How images pass: as recorded, if a made-up run of this shape gets the numbers of torch's operations so."""
+    """How images pass: as recorded, if a made-up run of this shape gets the numbers of torch so."""
     if not recordable(pack) or pack.network.population != "moving":
         return plain
     one, network, x = pack.example(), pack.network, pack.data["valid"].x[: pack.chunk]
