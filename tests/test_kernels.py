@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bnbench.compiled import kernels
+from bnbench.compiled.build import shared_object
 from bnbench.compiled.kernels import REFERENCE, Adam, Compiled, compiled
 from tests.little import ROOT, run, trained
 
@@ -165,8 +166,8 @@ def test_without_a_working_compiler_training_says_so_and_gives_the_same_numbers(
 @pytest.mark.usefixtures("loops")
 def test_the_compiled_file_is_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path = kernels.shared_object()
+    path = shared_object()
     assert path.parent == tmp_path / "bnbench"
     monkeypatch.setenv("PATH", "")
-    assert kernels.shared_object() == path
+    assert shared_object() == path
     assert ctypes.CDLL(str(path)).moments

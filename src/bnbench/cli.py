@@ -8,11 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bnbench import stages
+from bnbench import machine, stages
 from bnbench.errors import UserError
 from bnbench.files import read_record, write_json
 
 Arguments = argparse.Namespace
+DRAWING_MIB = 250.0  # of a process that draws figures
 
 
 def command() -> NoReturn:
@@ -171,7 +172,8 @@ def figures(arguments: Arguments) -> None:
     """Draw the figures from the tables."""
     from bnbench.figures import draw
 
-    draw(read_record(arguments.plan), arguments.tables, arguments.out, arguments.workers)
+    workers = machine.fitting([DRAWING_MIB] * arguments.workers, arguments.workers)
+    draw(read_record(arguments.plan), arguments.tables, arguments.out, workers)
 
 
 def report(arguments: Arguments) -> None:
@@ -243,7 +245,7 @@ def parser() -> argparse.ArgumentParser:
 
     params = ("--params", {"type": Path, "default": Path("params.yaml"), "help": "the parameter file"})
     tier = ("--tier", {"choices": ["quick", "small", "full"], "help": "instead of the parameter file's"})
-    cores = {"type": _positive, "default": os.cpu_count() or 1, "help": "processes of one thread (%(default)s)"}
+    cores = {"type": _positive, "default": machine.cores(), "help": "processes of one thread (%(default)s)"}
     workers = ("--workers", cores)
 
     add(plan, params, tier, workers)

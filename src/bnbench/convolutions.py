@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bnbench import gpu
 from bnbench.files import cache_folder, read_json, write_json
-from bnbench.precision import product
+from bnbench.precision import multiply, product
 
 Kept = Tensor
 
@@ -107,9 +107,9 @@ def _unfolded(x: Tensor, kernels: Tensor) -> tuple[Tensor, Kept]:
 def _unfolded_back(dy: Tensor, columns: Kept, kernels: Tensor, dkernels: Tensor, wanted: bool) -> Tensor:
     dy_RMK = dy.flatten(1, 3)
     if dkernels.dtype == dy.dtype:
-        torch.bmm(dy_RMK.transpose(1, 2), columns, out=dkernels.flatten(2))
+        multiply(dy_RMK.transpose(1, 2), columns, dkernels.flatten(2))
     else:
-        dkernels.copy_(torch.bmm(dy_RMK.transpose(1, 2), columns).view_as(dkernels))
+        dkernels.copy_(product(dy_RMK.transpose(1, 2), columns).view_as(dkernels))
     if not wanted:
         return dy
     return _fold(product(dy_RMK, kernels.flatten(2)), (*dy.shape[:4], kernels.shape[-1]), kernels.shape[2])
@@ -154,7 +154,7 @@ def fastest(x: Tensor, kernels: Tensor) -> str:
     if key not in CHOSEN:
         path = cache_folder() / "convolutions.json"
         found = _read(path).get(key)
-        if found not in FORMS:
+        if not (isinstance(found, str) and found in FORMS):
             times = {name: milliseconds(FORMS[name], x, kernels) for name in _able(x, kernels)}
             found = min(times, key=lambda name: times[name])  # the first where none can be measured
             write_json(path, _read(path) | {key: found})

@@ -5,7 +5,6 @@ error is then corrected by what packs trained on this machine, or on a cluster's
 """
 
 import math
-import os
 import platform
 import statistics
 import time
@@ -186,11 +185,6 @@ def _recorded(run: Run) -> bool:
     dense = all(isinstance(layer, notation.Dense) for layer in notation.parse(run.model).layers)
     alike = run.norm in ("none", "batch") and run.population == "moving" and run.activation != "prelu"
     return dense and alike and not run.dropout and run.backend == "torch"
-
-
-def memory_here() -> float:
-    """This machine's memory in MiB."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**20
 
 
 def makespan(seconds: list[float], workers: int) -> float:

@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from bnbench.errors import UserError
-from bnbench.files import explained
+from bnbench.files import explained, private_folder
 
 RETRY_SECONDS = 0.2
 MEMORY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
@@ -82,7 +81,7 @@ def leased(devices: Sequence[str], locks: Path | None = None) -> Iterator[str]:
     if list(devices) == ["cpu"]:
         yield "cpu"
         return
-    folder = locks or Path(tempfile.gettempdir()) / f"bnbench-{os.getuid()}"
+    folder = locks or private_folder()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     while not (found := _first_free(devices, folder)):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -102,8 +103,32 @@ def discard(path: Path) -> None:
 
 
 def cache_folder() -> Path:
-    """Where a user's programs keep what can be made again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnbench"
+    """Where a user's programs keep what can be made again: below the home folder, if there is one to write to.
+
+    Else a folder of the user's own among the temporary ones, as for a user without a name in a container.
+    """
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    with contextlib.suppress(RuntimeError):  # no home folder is known
+        given = given if given.is_absolute() else Path.home() / ".cache"
+    folder = given / "bnbench"
+    if given.is_absolute() and os.access(next(path for path in (folder, *folder.parents) if path.exists()), os.W_OK):
+        return folder
+    return private_folder()
+
+
+def private_folder() -> Path:
+    """A folder among the temporary ones that this user alone can write to, the same in each process.
+
+    Raises:
+        SystemFault: it cannot be made, or belongs to somebody else.
+    """
+    folder = Path(tempfile.gettempdir()) / f"bnbench-{os.getuid()}"
+    with explained(folder):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    about = folder.lstat()
+    if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.getuid() or about.st_mode & 0o022:
+        raise SystemFault(f"{folder} can be written by others; remove it, or set XDG_CACHE_HOME to a folder of yours")
+    return folder
 
 
 def write_bytes(path: Path, content: bytes) -> None:

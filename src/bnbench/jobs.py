@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, devices, precision, provenance, store
+from bnbench import cost, devices, machine, precision, provenance, store
 from bnbench.compiled import calls, kernels
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
@@ -78,16 +78,17 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
     torch.set_num_threads(1)  # before the fork: threads do not survive one
     gc.freeze()  # what is imported is garbage never: no worker looks through it, or copies it so
     on_cpu = place.devices == ("cpu",)
-    workers = workers if on_cpu else len(place.devices)
+    needs = [float(pack["memory"]) for pack in packs]
+    able = machine.fitting(needs, workers) if on_cpu else len(place.devices)
     context = multiprocessing.get_context("fork" if on_cpu else "spawn")
     shared: Counts = context.Array("d", 2)
     title = f"training {sum(len(pack['runs']) for pack in packs)} runs"
-    pools = ProcessPoolExecutor(workers, context, _begin, (shared,))
+    pools = ProcessPoolExecutor(able, context, _begin, (shared,))
     with explained(log or place.store), pools as pool, _signals_passed_on():
         waiting = {pool.submit(train_pack, pack, place): pack for pack in packs}
         with Progress(title, sum(pack["seconds"] for pack in packs), shared, log) as progress:
-            for told in _fallbacks(packs, place):
-                progress.say(told)
+            for told in (*machine.lowered(needs, workers if on_cpu else 1), *_fallbacks(packs, place)):
+                progress.tell(told)
             try:
                 return _gather(waiting, progress)
             except BaseException:
@@ -126,7 +127,7 @@ def _gather(
         except UserError:
             raise
         except BrokenProcessPool:
-            raise Interrupted("a worker was killed (no memory left?); start again to go on from where it was") from None
+            raise Interrupted(f"a worker was killed, {machine.short_of_memory()}") from None
         except Exception as error:
             progress.say(f"{name}: crashed\n{''.join(traceback.format_exception(error))}")
             crashed.append(f"{name}, {len(pack['runs'])} runs: {type(error).__name__}: {error}")

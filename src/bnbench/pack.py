@@ -159,6 +159,15 @@ class Pack:
             stepper=None,
         )
 
+    def example(self) -> "Pack":
+        """A made-up run of this shape before its first step, the same whichever runs the pack has: to try things on."""
+        made = self.part([0])
+        values, moving = self.network.start([0])
+        known = {"values": values, "moving": moving, "rate": torch.full((1,), 0.1).double(), "factor": torch.ones(1)}
+        made.arrays = {name: known.get(name, torch.zeros_like(a)).to(a) for name, a in made.arrays.items()}
+        made.runs, made.step = [self.run.model_copy(update={"seed": 0})], 0
+        return made
+
     def keep(self, rows: list[int]) -> None:
         """Go on with these runs alone."""
         rest = self.part(rows)

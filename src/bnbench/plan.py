@@ -5,7 +5,6 @@ trainer's version; tables, figures and report carry the hash of what they were m
 modification times or on a tool's memory.
 """
 
-import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bnbench import cost
+from bnbench import cost, machine
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.files import canonical, digest, source_digest
 from bnbench.params import Resolved, resolve
@@ -76,7 +75,7 @@ class Plan:
 
     def __init__(self, params: Path, tier: str | None = None, root: Path = Path()) -> None:
         self.resolved: Resolved = resolve(params, tier)
-        self.memory = cost.memory_here() / (os.cpu_count() or 1)  # MiB of a worker
+        self.memory = machine.share(machine.cores())  # MiB of a worker
         self.device = "cpu"  # the kind that packs are made for
         self.params = params
         self.root = root
@@ -131,6 +130,12 @@ class Plan:
             shapes[canonical(run.model_dump(exclude=OF_A_RUN))][name] = run
         cut = [part for runs in shapes.values() for part in parts(runs, self._width(runs))]
         return sorted((pack for part in cut for pack in self._fitting(part)), key=lambda pack: -pack.seconds)
+
+    @property
+    def least(self) -> float:
+        """MiB of the largest pack, were each run a pack of its own."""
+        shapes = {canonical(run.model_dump(exclude=OF_A_RUN)): (name, run) for name, run in self.missing.items()}
+        return max((self._pack({name: run}).memory for name, run in shapes.values()), default=0.0)
 
     def _fitting(self, runs: dict[str, Run]) -> list[Pack]:
         """The runs as a pack; as halves, and theirs, where it would not fit a worker's memory."""

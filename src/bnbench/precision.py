@@ -45,6 +45,19 @@ def product(a_RNI: Tensor, b_RIO: Tensor, bias: Tensor | None = None) -> Tensor:
     size = shape[1] * shape[2]
     rows = a_RNI.new_empty(shape[0], -(-size // ALIGNED) * ALIGNED)
     out = rows[:, :size].view(shape)
-    if bias is None:
-        return torch.bmm(a_RNI, b_RIO, out=out).contiguous()
-    return torch.baddbmm(bias, a_RNI, b_RIO, out=out).contiguous()
+    multiply(a_RNI, b_RIO, out, bias)
+    return out.contiguous()
+
+
+def multiply(a_RNI: Tensor, b_RIO: Tensor, out_RNO: Tensor, bias: Tensor | None = None) -> None:
+    """A b + bias for each run, into `out_RNO`; on a CPU one product after the other, each as if its run were alone.
+
+    PyTorch picks the routine for a batch of products by how many there are, and the routines sum in other orders.
+    """
+    arrays = [a_RNI, b_RIO, out_RNO] if bias is None else [a_RNI, b_RIO, out_RNO, bias]
+    each = [arrays] if a_RNI.is_cuda else [[array[r].unsqueeze(0) for array in arrays] for r in range(len(a_RNI))]
+    for a, b, out, *start in each:
+        if start:
+            torch.baddbmm(*start, a, b, out=out)
+        else:
+            torch.bmm(a, b, out=out)

@@ -48,6 +48,11 @@ class Progress:
         if self.log:
             self.log.write(line + "\n")
 
+    def tell(self, line: str) -> None:
+        """Show a line, and write it to the log."""
+        self.console.print(line, soft_wrap=True)
+        self.say(line)
+
     def _rate(self) -> str:
         return f"{self.counts[1] / (time.monotonic() - self.begun):,.0f} images/s"
 

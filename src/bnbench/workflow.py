@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bnbench import cost, devices, stages
+from bnbench import cost, devices, machine, stages
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
 from bnbench.files import check_folder, digest, read_json, write_json
@@ -63,7 +63,7 @@ class Workflow:
     ) -> None:
         self.root = root
         self.work = root / ".bnbench"
-        self.cores = cores or os.cpu_count() or 1
+        self.cores = min(cores or machine.cores(), machine.quota())
         self.device = str(config.get("device", "cpu"))
         self._jobs: dict[str, list[dict[str, Any]]] = {}
         self.begun = time.time()
@@ -80,7 +80,8 @@ class Workflow:
 
     def _fit(self) -> None:
         """Let the plan make packs for where they are trained: as wide as it likes, as large as its memory."""
-        self.plan.memory = self.cluster.memory if self.cluster else cost.memory_here() / self.cores
+        workers = machine.fitting([self.plan.least] * self.cores, self.cores)
+        self.plan.memory = self.cluster.memory if self.cluster else machine.share(workers)
         if self.device.startswith("cuda") and not self.device.endswith("+cpu"):
             self.plan.device = "cuda"
             self.plan.memory = self.cluster.memory if self.cluster else devices.gpu_memory()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bnbench.compiled import kernels
+from bnbench.compiled.build import shared_object
 
 WIDTH = 8  # of tape.h: sizes, constants and arrays of a call
 # functions of torch's library that the calls use, in tape.c's order
@@ -63,7 +64,7 @@ def shared_library() -> ctypes.CDLL:
         AttributeError: torch's library lacks one.
         OSError: it is not where it was looked for.
     """
-    functions = ctypes.CDLL(str(kernels.shared_object()))
+    functions = ctypes.CDLL(str(shared_object()))
     functions.use((ctypes.c_void_p * len(LIBRARY))(*(kernels.torchs(name) for name in LIBRARY)))
     functions.replay.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
     return functions

@@ -9,8 +9,6 @@ Arrays are named for their axes: G groups that are normalised each by itself, M 
 
 import ctypes
 import math
-import platform
-import shutil
 import subprocess
 from dataclasses import dataclass
 from functools import cache
@@ -20,8 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnbench.cost import cpu
-from bnbench.files import atomic, cache_folder, digest
+from bnbench.compiled.build import shared_object
 
 # long, float, pointer
 C_TYPES = {"l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
@@ -44,10 +41,6 @@ lacking: dict[str, str] = {}  # what this process found out that it has to go wi
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
 ROUNDING = 1e-5
 PART = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
-SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "optimizers.c", "products.c", "tape.c")]
-HEADER = Path(__file__).with_name("tape.h")
-FLAGS = ("-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
-COMPILERS = ("cc", "gcc", "clang")
 
 
 @dataclass(frozen=True)
@@ -278,26 +271,6 @@ def near(made: Loops, device: str) -> bool:
         if not all(float((a - b).norm() / b.norm()) < ROUNDING for a, b in zip(one, other, strict=True)):
             return False
     return True
-
-
-def shared_object() -> Path:
-    """The shared library of this source for this machine, made if it is not there.
-
-    Raises:
-        OSError: no compiler, or a folder that cannot be written.
-        subprocess.CalledProcessError: the compiler fails.
-    """
-    name = digest([source.read_text() for source in (HEADER, *SOURCES)], FLAGS, cpu(), platform.machine())
-    path = cache_folder() / f"kernels-{name}.so"
-    if path.exists():
-        return path
-    compiler = next((found for known in COMPILERS if (found := shutil.which(known))), None)
-    if compiler is None:
-        raise FileNotFoundError(f"no C compiler is installed ({', '.join(COMPILERS)})")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic(path) as new:
-        subprocess.run([compiler, *FLAGS, *map(str, SOURCES), "-o", str(new), "-lm"], capture_output=True, check=True)
-    return path
 
 
 def same(made: Loops) -> bool:

@@ -110,6 +110,7 @@ class Tape:
         run, rates = pack.run, self.rates[:, :steps]
         rates.copy_(pack.rate.expand(-1, steps))
         if run.optimizer == "adam":
-            taken = torch.arange(pack.step + 1, pack.step + steps + 1, dtype=torch.float64)
-            rates.div_((1 - run.beta1**taken).float())
-            self.corrections[:steps] = 1 - run.beta2**taken
+            # by Python: torch's powers may differ between a vector's numbers and the rest of a block
+            taken = range(pack.step + 1, pack.step + steps + 1)
+            rates.div_(torch.tensor([1 - run.beta1**step for step in taken]))
+            self.corrections[:steps] = torch.tensor([1 - run.beta2**step for step in taken])
