@@ -12,7 +12,7 @@ from scipy import stats
 from bnbench import tables as store_tables
 from bnbench.collect import RUNS_TYPES, collect, metrics
 from bnbench.errors import UserError
-from bnbench.files import read_json, write_json
+from bnbench.files import checksum, read_json, write_json
 from bnbench.schema import Run
 from bnbench.tables import CONFIG
 from tests.store import fill_store, make_plan, rewrite
@@ -128,7 +128,10 @@ def test_identity_is_replaced(plan: dict[str, Any], tmp_path: Path) -> None:
     collected(plan | {"tables_id": "dd44"}, tmp_path)
     identity = read_json(tables / "identity-dd44.json")
     assert [path.name for path in tables.glob("identity-*")] == ["identity-dd44.json"]
-    assert identity == {"tier": "quick", "tables_id": "dd44", "trainer_version": 1, "runs": 18}
+    about = {"tier": "quick", "tables_id": "dd44", "trainer_version": 1, "runs": 18}
+    assert {key: identity[key] for key in about} == about
+    files = {path.name: checksum(path, "sha256") for path in tables.iterdir() if path.name != "identity-dd44.json"}
+    assert identity["files"] == files | {"../metrics.json": checksum(tmp_path / "metrics.json", "sha256")}
 
 
 def test_no_identity_after_a_failure(plan: dict[str, Any], tmp_path: Path) -> None:

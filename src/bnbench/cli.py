@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from bnbench import stages
 from bnbench.errors import UserError
-from bnbench.files import read_record, write_json
+from bnbench.files import read_sealed, write_json
 
 Arguments = argparse.Namespace
 
@@ -164,21 +164,25 @@ def collect(arguments: Arguments) -> None:
     """Make the tables from the run store."""
     from bnbench.collect import collect as gather
 
-    gather(read_record(arguments.plan), arguments.store, arguments.out)
+    gather(_plan(arguments.plan), arguments.store, arguments.out)
 
 
 def figures(arguments: Arguments) -> None:
     """Draw the figures from the tables."""
     from bnbench.figures import draw
 
-    draw(read_record(arguments.plan), arguments.tables, arguments.out, arguments.workers)
+    draw(_plan(arguments.plan), arguments.tables, arguments.out, arguments.workers)
 
 
 def report(arguments: Arguments) -> None:
     """Write the report, HTML and PDF."""
     from bnbench.report import write
 
-    write(read_record(arguments.plan), arguments.tables, arguments.figures, arguments.out)
+    write(_plan(arguments.plan), arguments.tables, arguments.figures, arguments.out)
+
+
+def _plan(path: Path) -> dict[str, Any]:
+    return read_sealed(path, "name a plan's file under .bnbench/plans, which each start of snakemake writes anew")
 
 
 def demo(arguments: Arguments) -> None:

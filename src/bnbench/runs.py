@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from bnbench.data import seal
 from bnbench.errors import UserError
-from bnbench.files import checksum, write_json
+from bnbench.files import Unreadable, checksum, read_json, write_json
 
 
 def conclude(folder: Path, record: dict[str, Any]) -> None:
@@ -24,11 +22,11 @@ def read(folder: Path) -> dict[str, Any]:
     """
     path = folder / "run.json"
     try:
-        record = orjson.loads(path.read_bytes())
+        record = read_json(path)
     except FileNotFoundError:
         raise damaged(folder, f"there is no {path}") from None
-    except ValueError as error:
-        raise damaged(folder, f"{path} is no JSON: {error}") from None
+    except Unreadable as error:
+        raise damaged(folder, f"{path}: {error.reason}") from None
     if not isinstance(record, dict) or seal(record) != record:
         raise damaged(folder, f"{path} was altered: it does not have the digest that it names")
     found = {file.name for file in folder.iterdir()} - {"run.json"}
