@@ -16,7 +16,18 @@ from uuid import uuid4
 from bnbench import cost, devices, stages
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
-from bnbench.files import check_file, check_folder, digest, explained, is_sealed, write_json, write_sealed
+from bnbench.files import (
+    Missing,
+    Unreadable,
+    check_file,
+    check_folder,
+    digest,
+    explained,
+    is_sealed,
+    read_whole,
+    write_json,
+    write_sealed,
+)
 from bnbench.identities import TABLES, forget_altered
 from bnbench.packs import left, read_packs
 from bnbench.plan import Plan
@@ -139,9 +150,11 @@ class Workflow:
         own = f'\n  "report_id": "{self.plan.report_id}"'.encode()  # a hash of all that the file says
         with _told_alone():
             check_file(path)
-            content = path.read_bytes() if path.exists() else b""
-            if own not in content or not is_sealed(content):
-                write_sealed(path, self.plan.record())
+            with contextlib.suppress(Missing, Unreadable):
+                content = read_whole(path)
+                if own in content and is_sealed(content):
+                    return str(path)
+            write_sealed(path, self.plan.record())
         return str(path)
 
     def trained(self, _wildcards: Any) -> list[str]:
