@@ -148,7 +148,7 @@ def write_json(path: Path, value: object) -> None:
     write_bytes(path, orjson.dumps(value, option=INDENTED))
 
 
-def read_whole(path: Path, remedy: str = RESTORE) -> bytes:
+def read_whole(path: Path, remedy: str = RESTORE, largest: int = LARGEST) -> bytes:
     """All of a file that the program itself wrote.
 
     Raises:
@@ -160,8 +160,8 @@ def read_whole(path: Path, remedy: str = RESTORE) -> bytes:
         if not stat.S_ISREG(about.st_mode):
             kind = "a folder" if stat.S_ISDIR(about.st_mode) else "no regular file"
             raise Unreadable(path, f"{kind} lies where a file is needed", "move it away, and start again")
-        if about.st_size > LARGEST:
-            raise Unreadable(path, f"no such file has {about.st_size} bytes", remedy)
+        if about.st_size > largest:
+            raise Unreadable(path, f"it has {about.st_size} bytes, more than it was written with", remedy)
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise Missing(f"{path}: no such file; {remedy}") from None

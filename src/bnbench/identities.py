@@ -38,13 +38,21 @@ STAGES = {
 }
 
 
+Seen = dict[str, Any]  # a file's `bytes`, how many, and `sha256`
+
+
+def seen(path: Path) -> Seen:
+    """What an identity says of a file."""
+    return {"bytes": path.stat().st_size, "sha256": checksum(path, "sha256")}
+
+
 @dataclass(frozen=True)
 class Identity:
-    """What a stage wrote: each file's digest by its path from the identity; and of what it made that: likewise."""
+    """What a stage wrote: each file's size and digest by its path from the identity; of what it made that: likewise."""
 
     path: Path
-    files: dict[str, str]
-    made_from: dict[str, str]
+    files: dict[str, Seen]
+    made_from: dict[str, Seen]
     about: dict[str, Any]
 
     @classmethod
@@ -61,9 +69,9 @@ class Identity:
         return cls(path, files, made_from, record)
 
     @property
-    def here(self) -> dict[str, str]:
+    def here(self) -> dict[str, Seen]:
         """Itself, as what something else is made from."""
-        return {str(self.path): checksum(self.path, "sha256")}
+        return {str(self.path): seen(self.path)}
 
     def content(self, path: Path) -> bytes:
         """What the stage wrote to the file at `path`.
@@ -71,19 +79,20 @@ class Identity:
         Raises:
             UserError: that is not what is there.
         """
-        content = read_whole(path, REMEDY)
-        if hashlib.sha256(content).hexdigest() != self.files.get(_from(self.path, path)):
+        expected = self.files.get(_from(self.path, path), {"bytes": 0})
+        content = read_whole(path, f"{ALTERED}; {REMEDY}", expected["bytes"])
+        if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
             raise UserError(f"{path}: {ALTERED}; {REMEDY}")
         return content
 
     def altered(self) -> Iterator[str]:
         """What is not as the stage wrote it, or was made from something else than is there now; a line each."""
-        for name, digest in (self.files | self.made_from).items():
+        for name, expected in (self.files | self.made_from).items():
             path = Path(os.path.normpath(self.path.parent / name))
             if not path.exists():
                 if name in self.files:
                     yield f"{path} is missing, which {self.path} names"
-            elif not path.is_file() or checksum(path, "sha256") != digest:
+            elif not path.is_file() or path.stat().st_size != expected["bytes"] or seen(path) != expected:
                 what = "was altered" if name in self.files else "is another"
                 yield f"{path} {what}: it does not have the digest that {self.path} names"
 
@@ -92,17 +101,19 @@ def _from(identity: Path, path: Path | str) -> str:
     return Path(os.path.relpath(path, identity.parent)).as_posix()
 
 
-def conclude(path: Path, about: dict[str, Any], files: Iterable[Path], made_from: dict[str, str] | None = None) -> None:
-    """Write a stage's identity to `path`: `about`, and the digests of the `files` that it wrote.
+def conclude(
+    path: Path, about: dict[str, Any], files: Iterable[Path], made_from: dict[str, Seen] | None = None
+) -> None:
+    """Write a stage's identity to `path`: `about`, and sizes and digests of the `files` that it wrote.
 
     Args:
         path: its name says what the files were made from.
         about: what else it says.
         files: all that the stage wrote.
-        made_from: digests of other stages' identities, as `Identity.here` gives them.
+        made_from: those of other stages' identities, as `Identity.here` gives them.
     """
-    named = {_from(path, file): checksum(file, "sha256") for file in files}
-    others = {_from(path, other): digest for other, digest in (made_from or {}).items()}
+    named = {_from(path, file): seen(file) for file in files}
+    others = {_from(path, other): what for other, what in (made_from or {}).items()}
     write_sealed(path, {**about, "files": named, "made_from": others})
 
 
@@ -131,6 +142,8 @@ def altered(path: Path) -> list[str]:
         return list(Identity.read(path).altered())
     except UserError as error:
         return [str(error).removesuffix(f"; {REMEDY}")]
+    except OSError as error:  # another start is just removing one
+        return [f"{error.filename}: {error.strerror}, which {path} names"]
 
 
 def forget_altered(paths: dict[str, Path]) -> Iterator[str]:
