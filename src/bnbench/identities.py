@@ -60,12 +60,13 @@ class Identity:
         """The identity at `path`.
 
         Raises:
-            UserError: there is none, or it was altered.
+            UserError: there is none, it was altered, or it is that of something else.
         """
         record = read_sealed(path, REMEDY)
         files, made_from = record.get("files"), record.get("made_from")
-        if not isinstance(files, dict) or not isinstance(made_from, dict):
-            raise UserError(f"{path}: it names no files; {REMEDY}")
+        own = path.stem.partition("-")[2] in record.values()
+        if not own or not isinstance(files, dict) or not isinstance(made_from, dict):
+            raise UserError(f"{path}: it is not the identity that its name says; {REMEDY}")
         return cls(path, files, made_from, record)
 
     @property

@@ -55,6 +55,17 @@ def test_an_identity_that_is_harmed_asks_for_its_stage(harm: str) -> None:
 
 
 @pytest.mark.usefixtures("project")
+@pytest.mark.parametrize("name", IDENTITIES)
+def test_an_identity_under_another_name_is_none(name: str) -> None:
+    Path("params.yaml").write_text(Path("params.yaml").read_text().replace("seed: [0, 1]", "seed: [0]"))
+    old, wanted = next(Path().glob(IDENTITIES[name])), start().plan.identities[name]
+    assert old != wanted
+    old.rename(wanted)
+    assert any(str(wanted) in finding.what for finding in examine())
+    assert name in asked()
+
+
+@pytest.mark.usefixtures("project")
 def test_tables_in_the_place_of_others_of_the_same_identity_are_drawn_anew() -> None:
     plan = plan_file()
     rewrite(sorted(Path("results/runs").iterdir())[0], test_accuracy=0.5)
