@@ -84,7 +84,7 @@ def test_a_gpu_takes_packs_one_after_the_other_as_fast_as_the_site_says(site: Pa
 
 def test_what_packs_took_there_counts_more_than_the_sites_guess(site: Path) -> None:
     for name, ratio in (("a", 0.5), ("b", 0.25), ("c", 0.3)):
-        record = {"seconds": ratio * 10, "estimated": 10, "cpu": "another", "device": "cuda"}
+        record = {"runs": [], "seconds": ratio * 10, "estimated": 10, "cpu": "another", "device": "cuda"}
         files.write_json(site.parent / "timings" / f"{name}.json", record)
     assert _cluster(site, "cuda").factor == pytest.approx(0.3)
     assert _cluster(site, "cpu").factor == 1

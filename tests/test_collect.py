@@ -13,6 +13,7 @@ from bnbench import tables as store_tables
 from bnbench.collect import RUNS_TYPES, collect, metrics
 from bnbench.errors import UserError
 from bnbench.files import read_json, write_json
+from bnbench.identities import seen
 from bnbench.schema import Run
 from bnbench.tables import CONFIG
 from tests.store import fill_store, make_plan, rewrite
@@ -128,7 +129,10 @@ def test_identity_is_replaced(plan: dict[str, Any], tmp_path: Path) -> None:
     collected(plan | {"tables_id": "dd44"}, tmp_path)
     identity = read_json(tables / "identity-dd44.json")
     assert [path.name for path in tables.glob("identity-*")] == ["identity-dd44.json"]
-    assert identity == {"tier": "quick", "tables_id": "dd44", "trainer_version": 1, "runs": 18}
+    about = {"tier": "quick", "tables_id": "dd44", "trainer_version": 1, "runs": 18}
+    assert {key: identity[key] for key in about} == about
+    files = {path.name: seen(path) for path in tables.iterdir() if path.name != "identity-dd44.json"}
+    assert identity["files"] == files | {"../metrics.json": seen(tmp_path / "metrics.json")}
 
 
 def test_no_identity_after_a_failure(plan: dict[str, Any], tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ INJURIES: dict[str, tuple[Injury, str, str]] = {
     "a bit of a history": (lambda _, run: flip(run / "history.json"), "history.json was altered", "Delete the folder"),
     "a history gone": (lambda _, run: (run / "history.json").unlink(), "there is no", "Delete the folder"),
     "a result gone": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),
-    "a result emptied": (lambda _, run: (run / "run.json").write_bytes(b""), "is no JSON", "Delete the folder"),
+    "a result emptied": (lambda _, run: (run / "run.json").write_bytes(b""), "no JSON", "Delete the folder"),
     "a file too many": (lambda _, run: write(run / "copy.json"), "is no part of the run", "Move it away"),
     "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds run", "Rename the folder to"),
     "a run half-written": (

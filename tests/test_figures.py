@@ -17,6 +17,7 @@ from bnbench.collect import collect
 from bnbench.errors import UserError
 from bnbench.figures import FIGURES, draw
 from bnbench.files import read_json
+from bnbench.identities import seen
 from bnbench.look import SMALL, STYLE
 from bnbench.points import POINTS, Source
 from bnbench.schema import Figure, Run
@@ -198,7 +199,12 @@ def test_identity_comes_last_and_old_figures_go(folder: Path) -> None:
     assert {path.stem for path in out.iterdir()} == {"A1_accuracy", "mine"}
     identity = list((out.parent / "identity").iterdir())
     assert [path.name for path in identity] == ["figures-ee55.json"]
-    assert read_json(identity[0]) == {"tier": "quick", "figures_id": "ee55", "figures": ["A1_accuracy"]}
+    about = read_json(identity[0])
+    assert [about[key] for key in ("tier", "figures_id", "figures")] == ["quick", "ee55", ["A1_accuracy"]]
+    drawn = [path for path in out.iterdir() if path.stem != "mine"]
+    assert about["files"] == {f"../figures/{path.name}": seen(path) for path in drawn}
+    collected = folder / "tables" / "identity-aa11.json"
+    assert about["made_from"] == {"../../tables/identity-aa11.json": seen(collected)}
 
 
 @pytest.mark.parametrize(

@@ -142,8 +142,18 @@ def test_two_jobs_at_once_train_each_run_once(tmp_path: Path, prepared: Path) ->
     assert sum(counts) == len(RUNS)
 
 
-def test_a_pack_that_crashes_is_named_and_the_others_are_stored(tmp_path: Path, prepared: Path) -> None:
-    job = _job(tmp_path, prepared, [*RUNS[:4], *(run.model_copy(update={"model": "64-24x-10"}) for run in RUNS[4:])])
+def test_a_pack_that_crashes_is_named_and_the_others_are_stored(
+    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _job(tmp_path, prepared, RUNS)
+    first = next(iter(files.read_json(job)[0]["runs"]))
+
+    def broken(names: list[str], *rest: Any) -> Training:
+        if first in names:
+            raise RuntimeError("broken")
+        return training.start(names, *rest)
+
+    monkeypatch.setattr(jobs, "start", broken)
     with pytest.raises(jobs.PackCrashed, match="crashed, and so missing in the store"):
         jobs.train_job(job, _place(tmp_path), workers=2, log=tmp_path / "log")
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 4

@@ -365,6 +365,6 @@ def test_packs_trained_on_a_gpu_correct_the_hours_there(tmp_path: Path) -> None:
             cost.seconds(list(pack.runs.values()), plan.resolved.datasets["digits"], 1, cost.GPU_RATE) / 3600
         )
     (tmp_path / "results" / "timings").mkdir(parents=True)
-    record = {"cpu": "another", "device": "cuda", "seconds": 3.0, "estimated": 10.0}
+    record = {"runs": [], "cpu": "another", "device": "cuda", "seconds": 3.0, "estimated": 10.0}
     (tmp_path / "results" / "timings" / "pack.json").write_text(json.dumps(record))
     assert gpu_hours(plan) == {pack.id: pytest.approx(0.3 * pack.seconds / 3600) for pack in plan.packs}

@@ -7,9 +7,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bnbench import provenance
+from bnbench import identities, provenance, records
 from bnbench.errors import UserError
-from bnbench.files import explained, read_json
+from bnbench.files import explained
 from bnbench.plan import Plan
 
 if TYPE_CHECKING:
@@ -70,15 +70,14 @@ def check(plan: Plan) -> None:
     Raises:
         UserError: they are not.
     """
-    identities = [f"results/tables/identity-{plan.tables_id}.json"]
-    identities += [f"reports/identity/{kind}-{getattr(plan, f'{kind}_id')}.json" for kind in ("figures", "report")]
-    for place in (*identities, *RESULTS):
-        if not (plan.root / place).is_file():
-            tier = plan.resolved.tier
-            raise UserError(
-                f"only finished results are archived, and these are not, or not those of the parameters now: "
-                f"{plan.root / place} is missing; run snakemake --config tier={tier}"
-            )
+    paths = plan.identities.values()
+    wrong = [f"{path} is missing" for path in (*paths, *(plan.root / place for place in RESULTS)) if not path.is_file()]
+    wrong += [] if wrong else [line for path in paths for line in identities.altered(path)]
+    if wrong:
+        raise UserError(
+            f"only finished results are archived, and these are not whole, or not those of the parameters now: "
+            f"{wrong[0]}; run snakemake --config tier={plan.resolved.tier}"
+        )
 
 
 def describe(crate: "ROCrate", plan: Plan) -> None:
@@ -111,8 +110,8 @@ def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
         if path.name != "Snakefile":
             crate.add_file(path, str(path.relative_to(plan.root)))
     crate.add_workflow(plan.root / "workflow" / "Snakefile", "workflow/Snakefile", main=True, lang="snakemake")
-    for path in sorted((plan.root / "results" / "provenance").glob("*.json")):
-        if not plan.runs.keys().isdisjoint(read_json(path)["runs"]):
+    for path, record in records.whole(plan.root / "results" / "provenance"):
+        if not plan.runs.keys().isdisjoint(record["runs"]):
             _add(crate, path, f"provenance/{path.name}", "Commit, data, libraries and processor of runs")
 
 

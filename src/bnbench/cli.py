@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from bnbench import machine, stages
 from bnbench.errors import UserError
-from bnbench.files import read_record, write_json
+from bnbench.files import read_sealed, write_json
 
 Arguments = argparse.Namespace
 DRAWING_MIB = 250.0  # of a process that draws figures
@@ -165,7 +165,7 @@ def collect(arguments: Arguments) -> None:
     """Make the tables from the run store."""
     from bnbench.collect import collect as gather
 
-    gather(read_record(arguments.plan), arguments.store, arguments.out)
+    gather(_plan(arguments.plan), arguments.store, arguments.out)
 
 
 def figures(arguments: Arguments) -> None:
@@ -173,14 +173,18 @@ def figures(arguments: Arguments) -> None:
     from bnbench.figures import draw
 
     workers = machine.fitting([DRAWING_MIB] * arguments.workers, arguments.workers)
-    draw(read_record(arguments.plan), arguments.tables, arguments.out, workers)
+    draw(_plan(arguments.plan), arguments.tables, arguments.out, workers)
 
 
 def report(arguments: Arguments) -> None:
     """Write the report, HTML and PDF."""
     from bnbench.report import write
 
-    write(read_record(arguments.plan), arguments.tables, arguments.figures, arguments.out)
+    write(_plan(arguments.plan), arguments.tables, arguments.figures, arguments.out)
+
+
+def _plan(path: Path) -> dict[str, Any]:
+    return read_sealed(path, "name a plan's file under .bnbench/plans, which each start of snakemake writes anew")
 
 
 def demo(arguments: Arguments) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
-from bnbench import notation
+from bnbench import identities, notation
 from bnbench import runs as store_runs
 from bnbench import tables as store_tables
 from bnbench.classes import Counts, confusion_table
@@ -77,16 +77,16 @@ OUTCOME_COLUMNS = (
 def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     """Write the tables `runs`, `history`, `summary`, `confusion`, `probes`, `curves` of a plan, `metrics.json` above.
 
-    The identity comes last.
+    The identity comes last; it names the digest of each of them, and of the runs.
 
     Raises:
         UserError: a run of the plan is missing, cannot be read, or is another than the plan's.
     """
     with explained(tables):
         tables.mkdir(parents=True, exist_ok=True)
-        for old in tables.glob("identity-*.json"):
-            old.unlink()
+    identities.forget(tables, "identity-*.json")
     ids = sorted(plan["runs"])
+    trained = identities.trained(store, ids)
     found = {run_id: read_run(plan, store, run_id) for run_id in ids}
     outcomes = {run_id: run.outcome for run_id, run in found.items()}
     history = history_table({run_id: run.history for run_id, run in found.items()})
@@ -101,8 +101,11 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     curves = store_tables.arrow(mean_curves(runs, history), CURVES_TYPES)
     store_tables.write_csv(curves, tables / "curves.csv")
     write_json(tables.parent / "metrics.json", metrics(runs))
-    identity = {key: plan[key] for key in ("tier", "tables_id", "trainer_version")}
-    write_json(tables / f"identity-{plan['tables_id']}.json", {**identity, "runs": len(ids)})
+    about = {key: plan[key] for key in ("tier", "tables_id", "trainer_version")}
+    written = [tables.parent / "metrics.json", *(tables / name for name in identities.TABLES)]
+    identities.conclude(
+        tables / f"identity-{plan['tables_id']}.json", {**about, "runs": len(ids), "trained": trained}, written
+    )
 
 
 class Run(NamedTuple):

@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from bnbench import notation
-from bnbench.files import read_json
+from bnbench import notation, records
 from bnbench.schema import Dataset, Run
 
 # seconds for the calls of one hidden layer (forward, norm, activation, backward) in one step; seen on one core at
@@ -202,8 +201,8 @@ def correction(timings: Path, device: str | None = None) -> float | None:
         timings: the folder of wall times.
         device: packs trained on this kind of device, wherever; None: on this machine's processor.
     """
-    records = [read_json(path) for path in timings.glob("*.json")] if timings.is_dir() else []
-    mine = [r for r in records if (r["cpu"] == cpu() if device is None else r["device"] == device)]
+    told = [record for _, record in records.whole(timings)]
+    mine = [r for r in told if (r["cpu"] == cpu() if device is None else r["device"] == device)]
     return statistics.median(r["seconds"] / r["estimated"] for r in mine) if mine else None
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.util
 import re
 import shutil
@@ -16,11 +15,11 @@ from typing import Any
 import psutil
 
 import bnbench
-from bnbench import provenance, runs, yamlfile
+from bnbench import derived, provenance, records, runs, yamlfile
 from bnbench.data import Prepared
 from bnbench.errors import UserError
 from bnbench.files import checksum, read_json
-from bnbench.plan import TRAINER_VERSION
+from bnbench.plan import RUN_ID, TRAINER_VERSION
 
 HIDDEN = re.compile(r"\.([0-9a-f]{16})\.")  # a run's folder while it is written
 
@@ -102,6 +101,9 @@ def run_store(root: Path) -> Iterator[Finding]:
             if not _being_trained(root, hidden[1]):
                 yield Finding(f"{folder} was left half-written by a process that was killed", f"rm -r {folder}")
             continue
+        if not RUN_ID.fullmatch(folder.name) or not folder.is_dir():
+            yield Finding(f"{folder} is no run, and so no part of the run store", f"move {folder} away", note=True)
+            continue
         try:
             record = runs.read(folder)
         except UserError as error:
@@ -125,11 +127,15 @@ def run_store(root: Path) -> Iterator[Finding]:
 def provenance_sources(root: Path) -> dict[str, set[str]]:
     """For each run the source that trained it, as far as it is known."""
     found: dict[str, set[str]] = {}
-    for path in (root / "results" / "provenance").glob("*.json"):
-        record = read_json(path)
+    for _, record in records.whole(root / "results" / "provenance"):
         for name in record["runs"]:
             found.setdefault(name, set()).add(record["source"])
     return found
+
+
+def own_files(root: Path) -> Iterator[Finding]:
+    """Tables, figures, report, plans and records are as they were written."""
+    yield from (Finding(what, remedy) for what, remedy in derived.problems(root))
 
 
 def _being_trained(root: Path, run_id: str) -> bool:
@@ -160,8 +166,12 @@ def dvc_files(root: Path) -> Iterator[Finding]:
     lock = root / "dvc.lock"
     if not lock.is_file():
         return
-    stages = yamlfile.read(lock).values["stages"]
-    outs = [out for stage in stages.values() for out in stage.get("outs", []) if "md5" in out]
+    try:
+        stages = yamlfile.read(lock).values["stages"]
+        outs = [out for stage in stages.values() for out in stage.get("outs", []) if "md5" in out and "path" in out]
+    except (UserError, KeyError, TypeError, AttributeError) as error:
+        yield Finding(f"{lock} is damaged: {error}", f"git checkout {lock}; without git: rm {lock}, then dvc commit")
+        return
     for out in outs:
         for path, md5 in _parts(root, out):
             if not path.exists():
@@ -217,9 +227,9 @@ def dvc_cache(root: Path) -> Iterator[Finding]:
         yield Finding(what, "change its permissions, or name another: dvc cache dir --local FOLDER")
     for path in sorted((folder / "files" / "md5").glob("??/*")):
         expected = path.parent.name + path.name.removesuffix(".dir")
-        if len(expected) == 32 and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != expected:
+        if len(expected) == 32 and (not path.is_file() or checksum(path, "md5") != expected):
             what = f"{path} in DVC's cache is damaged; dvc checkout and dvc pull would deliver it"
-            yield Finding(what, f"rm -f {path}; then dvc commit if the file is whole here, dvc fetch if it is not")
+            yield Finding(what, f"rm -rf {path}; then dvc commit if the file is whole here, dvc fetch if it is not")
 
 
 def remote(root: Path) -> Iterator[Finding]:
@@ -240,11 +250,19 @@ def slurm(_root: Path) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
-    *(code, git, snakemake_lock, dvc_lock, run_store, prepared_data, dvc_files, dvc_cache, remote, slurm),
+    *(code, git, snakemake_lock, dvc_lock, run_store, prepared_data, own_files, dvc_files, dvc_cache),
+    *(remote, slurm),
 )
 
 
 def examine(root: Path = Path()) -> Iterator[Finding]:
-    """All findings."""
+    """All findings. A check that fails is one too, and hides no other."""
     for check in CHECKS:
-        yield from check(root)
+        try:
+            yield from check(root)
+        except UserError as error:
+            what, _, remedy = str(error).partition("; ")
+            yield Finding(what, remedy or "see above")
+        except Exception as error:
+            what = f"{check.__name__} could not be examined to its end: {type(error).__name__}: {error}"
+            yield Finding(what, "restore, or move away, what it names; then start bnbench doctor again")

@@ -12,7 +12,7 @@ from bnbench import provenance, runs
 from bnbench.data import MANIFEST, read_manifest
 from bnbench.errors import UserError
 from bnbench.files import canonical, write_json
-from bnbench.plan import TRAINER_VERSION, Plan
+from bnbench.plan import TRAINER_VERSION, Pack, Plan
 from bnbench.schema import NO_AUGMENTATION, Run
 
 
@@ -153,7 +153,8 @@ def _training(found: Found) -> Iterator[str]:
 def _commit(git: dict[str, Any] | None) -> str:
     if git is None:
         return "outside any git repository"
-    return f"at commit {git['commit'][:12]}, {'clean' if git['clean'] else 'changed: ' + ', '.join(git['changed'])}"
+    changed = [str(path) for path in git.get("changed") or ()]
+    return f"at commit {str(git.get('commit'))[:12]}, {'changed: ' + ', '.join(changed) if changed else 'clean'}"
 
 
 def _again(found: Found) -> Iterator[str]:
@@ -193,9 +194,9 @@ def check(found: Found) -> list[str]:
 
 def _train(found: Found, folder: Path) -> Path:
     assert found.record
-    data = {"data": str(found.prepared), "augmented": str(found.augmented) if found.augmented else None}
-    pack = {"id": found.id, **data, "seconds": 1.0, "runs": {found.id: found.config}}
-    write_json(folder / "job.json", [pack])
+    augmented = str(found.augmented) if found.augmented else None
+    pack = Pack({found.id: Run.model_validate(found.config)}, str(found.prepared), 1.0, augmented)
+    write_json(folder / "job.json", [pack.record()])
     places = [f"--{name}={folder / place}" for name, place in (("out", "runs"), ("timings", "t"), ("work", "w"))]
     device = f"--device={found.record['environment']['device']}"
     command = [sys.executable, "-m", "bnbench.cli", "train", str(folder / "job.json"), *places, device, "--workers=1"]

@@ -1,5 +1,6 @@
 """Figures: a function for each kind, from the table that it draws to the figure; data and caption beside."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from bnbench import labels
+from bnbench import identities, labels
 from bnbench import tables as store_tables
 from bnbench.captions import caption
 from bnbench.confusion import draw_confusion
@@ -19,7 +20,7 @@ from bnbench.contact import contact_caption, draw_contact
 from bnbench.curves import draw_curves
 from bnbench.data import Augmented
 from bnbench.errors import UserError
-from bnbench.files import atomic, explained, read_json, write_bytes, write_json
+from bnbench.files import atomic, read_sealed, write_bytes
 from bnbench.heatmap import draw_heatmap
 from bnbench.hyperplanes import draw_hyperplanes
 from bnbench.look import STYLE
@@ -41,6 +42,7 @@ FIGURES: dict[str, Callable[[pd.DataFrame, Figure], Drawing]] = {
     "confusion": draw_confusion,
 }
 SUFFIXES = ("svg", "png", "csv", "md")
+OF_SHEETS = ("svg", "png", "md")
 WORTH = 4  # figures that take as long to draw as a process to start: a second
 
 
@@ -59,10 +61,12 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     """Draw all figures of a plan into `out`, on `workers` processes; the identity, beside `out`, comes last.
 
     Raises:
-        UserError: a figure's options do not fit the study's runs.
+        UserError: the tables are not those of the plan as they were written, or a figure's options do not fit the
+            study's runs.
     """
     identity = out.parent / "identity"
     before = _forget(identity)
+    made_from = identities.only(tables, f"identity-{plan['tables_id']}.json").here
     jobs = list_jobs(plan, tables, out)
     workers = min(workers, len(jobs) // WORTH)
     if workers > 1:
@@ -72,21 +76,24 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     else:
         for job in jobs:
             save(job)
-    names = sorted([*(job.name for job in jobs), *(save_contact(plan, entry, out) for entry in plan["augmentations"])])
+    sheets = [save_contact(plan, entry, out) for entry in plan["augmentations"]]
+    names = sorted([*(job.name for job in jobs), *sheets])
     for name in set(before) - set(names):
         for suffix in SUFFIXES:
             (out / f"{name}.{suffix}").unlink(missing_ok=True)
-    content = {"tier": plan["tier"], "figures_id": plan["figures_id"], "figures": names}
-    write_json(identity / f"figures-{plan['figures_id']}.json", content)
+    about = {"tier": plan["tier"], "figures_id": plan["figures_id"], "figures": names}
+    drawn = [(name, SUFFIXES) for name in names if name not in sheets] + [(name, OF_SHEETS) for name in sheets]
+    written = [out / f"{name}.{suffix}" for name, suffixes in drawn for suffix in suffixes]
+    identities.conclude(identity / f"figures-{plan['figures_id']}.json", about, written, made_from)
 
 
 def _forget(identity: Path) -> list[str]:
-    """Remove the identity of earlier figures; return their names."""
+    """Remove the identity of earlier figures; return their names, as far as they are known."""
     names: list[str] = []
-    with explained(identity):
-        for old in sorted(identity.glob("figures-*.json")):
-            names += read_json(old)["figures"]
-            old.unlink()
+    for old in sorted(identity.glob("figures-*.json")):
+        with contextlib.suppress(UserError, KeyError):
+            names += read_sealed(old)["figures"]
+    identities.forget(identity, "figures-*.json")
     return names
 
 

@@ -21,8 +21,9 @@ from bnbench import cost, devices, machine, precision, provenance, store
 from bnbench.compiled import calls, kernels
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
-from bnbench.files import explained, read_record, write_json
+from bnbench.files import explained, write_sealed
 from bnbench.pack import Outcome, Pack
+from bnbench.packs import read_packs, read_runs
 from bnbench.progress import Counts, Progress
 from bnbench.schema import Run
 from bnbench.train import start, train
@@ -74,7 +75,7 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
         SystemFault: the store, a checkpoint or the log cannot be written.
         Interrupted: a signal came, or a worker was killed; what was trained so far is saved.
     """
-    packs = sorted(read_record(job), key=lambda pack: -pack["seconds"])
+    packs = sorted(read_packs(job), key=lambda pack: -pack["seconds"])
     torch.set_num_threads(1)  # before the fork: threads do not survive one
     gc.freeze()  # what is imported is garbage never: no worker looks through it, or copies it so
     on_cpu = place.devices == ("cpu",)
@@ -202,7 +203,8 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
     data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
     with devices.leased(place.devices) as device, store.locked(place.work / "locks", list(pack["runs"])):
         begun = time.perf_counter()  # what was waited for is no part of it
-        runs = {name: Run.model_validate(config) for name, config in pack["runs"].items()}
+        where = pack["augmented"] or pack["data"]
+        runs = read_runs(pack["runs"], (data.augmented or data).fingerprint, where)
         runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}
         training = _Training(data, place, device, pack["seconds"] / len(pack["runs"]))
         _advance(training.share * (len(pack["runs"]) - len(runs)), 0)
@@ -211,9 +213,9 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
         training.train(runs)
     if training.whole and len(runs) == len(pack["runs"]):  # else it says nothing about how long packs take
         seconds = time.perf_counter() - begun
-        where = {"cpu": cost.cpu(), "device": _kind(device)}
-        record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **where}
-        write_json(place.timings / f"{pack['id']}.json", record)
+        on = {"cpu": cost.cpu(), "device": _kind(device)}
+        record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **on}
+        write_sealed(place.timings / f"{pack['id']}.json", record)
     return training.counts, training.parted, kernels.lacking
 
 

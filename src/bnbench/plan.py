@@ -5,6 +5,7 @@ trainer's version; tables, figures and report carry the hash of what they were m
 modification times or on a tool's memory.
 """
 
+import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bnbench import cost, machine
+from bnbench import cost, identities, machine
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.files import canonical, digest, source_digest
 from bnbench.params import Resolved, resolve
@@ -21,6 +22,8 @@ from bnbench.schema import NO_AUGMENTATION, Run
 
 # Raised by hand when the meaning of training changes: every run is then another run.
 TRAINER_VERSION = 3
+
+RUN_ID = re.compile(r"[0-9a-f]{16}")  # what `run_id` gives
 
 # What may differ between the runs of a pack; all else is their shape.
 OF_A_RUN = {"seed", "learning_rate"}
@@ -110,7 +113,8 @@ class Plan:
     def stored(self) -> set[str]:
         """Ids of all finished runs in the store, of this plan or not."""
         folders = self.store.iterdir() if self.store.is_dir() else ()
-        return {folder.name for folder in folders if (folder / "run.json").is_file()}
+        named = (folder for folder in folders if RUN_ID.fullmatch(folder.name))  # others are hidden, or foreign
+        return {folder.name for folder in named if (folder / "run.json").is_file()}
 
     @property
     def missing(self) -> dict[str, Run]:
@@ -203,6 +207,15 @@ class Plan:
             "studies": studies,
             "datasets": datasets,
             "augmentations": augmentations,
+        }
+
+    @property
+    def identities(self) -> dict[str, Path]:
+        """Where the identities of tables, figures and report lie."""
+        places = {name: identities.STAGES[name] for name in ("tables", "figures", "report")}
+        return {
+            name: self.root / place.folder / place.pattern.replace("*", getattr(self, f"{name}_id"))
+            for name, place in places.items()
         }
 
     def record(self) -> dict[str, Any]:

@@ -43,15 +43,14 @@ class Source:
     @classmethod
     def read(cls, tables: Path, plan: dict[str, Any], study: str) -> "Source":
         """A study's part of the tables."""
-        runs = store_tables.read(tables, "runs")
+        tables_id = plan["tables_id"]
+        runs = store_tables.read(tables, "runs", tables_id)
         runs = runs[runs["study"] == study]
         wanted = ("run_id", "in", list(runs["run_id"]))
-        history, probes = (
-            pd.read_parquet(tables / f"{name}.parquet", filters=[wanted]) for name in ("history", "probes")
-        )
+        history, probes = (store_tables.read(tables, name, tables_id, wanted) for name in ("history", "probes"))
         asked = [*plan["studies"][study]["figures"].values(), *plan["studies"][study]["published"]]
         if any(measure.get("probe") == CLASSES for measure in asked):
-            confusion = pd.read_parquet(tables / "confusion.parquet", filters=[wanted])
+            confusion = store_tables.read(tables, "confusion", tables_id, wanted)
             probes = pd.concat([probes, class_rows(confusion)], ignore_index=True)
         configs = {run_id: plan["runs"][run_id]["config"] for run_id in runs["run_id"]}
         shapes = {name: tuple(dataset["shape"]) for name, dataset in plan["datasets"].items()}

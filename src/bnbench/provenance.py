@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
-from bnbench import cost
+from bnbench import cost, records
 from bnbench.data import ARRAYS, PARTS, file_name, read_manifest
-from bnbench.files import digest, read_json, source_digest, write_json
+from bnbench.files import digest, source_digest, write_sealed
 from bnbench.plan import TRAINER_VERSION
 from bnbench.schema import Run
 
@@ -44,13 +44,12 @@ def write(folder: Path, runs: dict[str, Run], data: Path, device: str) -> None:
         "threads": torch.get_num_threads(),
         "precision": next(iter(runs.values())).precision,
     }
-    write_json(folder / f"{digest(names)}.json", record)
+    write_sealed(folder / f"{digest(names)}.json", record)
 
 
 def read(folder: Path, run_id: str) -> list[dict[str, Any]]:
-    """The records that name a run, in the order of their files' names."""
-    records = (read_json(path) for path in sorted(folder.glob("*.json")))
-    return [record for record in records if run_id in record["runs"]]
+    """The records that name a run, in the order of their files' names, without those that cannot be used."""
+    return [record for _, record in records.whole(folder) if run_id in record["runs"]]
 
 
 @cache

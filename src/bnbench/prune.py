@@ -1,10 +1,14 @@
 """Prune: what no study of any tier asks for any more, and what only that needed. Nothing is removed unasked."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
-from bnbench.files import explained, read_json
+from bnbench import records
+from bnbench.files import explained
 from bnbench.plan import Plan
 
 
@@ -33,15 +37,15 @@ def orphans(plans: list[Plan]) -> Orphans:
     saved = (root / ".bnbench" / "checkpoints").glob("[!.]*")
     return Orphans(
         runs=[root / "results" / "runs" / name for name in sorted(gone)],
-        records=[path for path in _records(root) if asked.isdisjoint(read_json(path)["runs"])],
+        records=[path for path, record in _records(root) if asked.isdisjoint(record["runs"])],
         data=sorted(data),
         checkpoints=sorted(path for path in saved if path.stem not in asked),
     )
 
 
-def _records(root: Path) -> list[Path]:
-    """Files that tell of packs: wall times, where runs come from."""
-    return [path for place in ("timings", "provenance") for path in sorted((root / "results" / place).glob("*.json"))]
+def _records(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Files that tell of packs: wall times, where runs come from. What cannot be used says of no run that it goes."""
+    return chain.from_iterable(records.whole(root / "results" / place) for place in records.KINDS)
 
 
 def size(path: Path) -> int:

@@ -9,11 +9,11 @@ from typing import Any
 import pypandoc
 import typst
 
-from bnbench import labels
+from bnbench import identities, labels
 from bnbench import tables as store_tables
 from bnbench.document import TITLE, Inputs, markdown
-from bnbench.errors import UserError
-from bnbench.files import explained, write_bytes, write_json
+from bnbench.files import explained, write_bytes
+from bnbench.identities import Identity
 from bnbench.markdown import READER
 
 ASSETS = package_files("bnbench") / "assets"
@@ -23,41 +23,43 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
     """Write `report.md`, `report.html` and `report.pdf` into `out`; the identity comes last.
 
     Raises:
-        UserError: a figure of the plan has not been drawn.
+        UserError: tables or figures are not those of the plan as they were written.
         SystemFault: `out`, or the folder of temporary files, cannot be written.
     """
     identity = out / "identity"
-    with explained(identity):
-        for old in identity.glob("report-*.json"):
-            old.unlink()
-    _check(plan, figures)
-    inputs = Inputs(
-        plan=plan,
-        runs=store_tables.read(tables, "runs"),
-        summary=store_tables.read(tables, "summary"),
-        tables=tables,
-        figures=figures,
-        folder="figures",
-    )
-    text = markdown(inputs)
+    identities.forget(identity, "report-*.json")
+    tables_id = plan["tables_id"]
+    collected = identities.only(tables, f"identity-{tables_id}.json")
+    drawn = identities.only(figures.parent / "identity", f"figures-{plan['figures_id']}.json")
+    made_from = collected.here | drawn.here
     temporary = tempfile.TemporaryDirectory(prefix="bnbench-report-")
     with explained(Path(tempfile.gettempdir())), temporary as name:
         folder = Path(name)
-        (folder / "figures").symlink_to(figures.resolve())
-        html, pdf = to_html(text, folder), to_pdf(text, folder)
-    write_bytes(out / "report.md", text.encode())
-    write_bytes(out / "report.html", html)
-    write_bytes(out / "report.pdf", pdf)
-    content = {"tier": plan["tier"], "report_id": plan["report_id"]}
-    write_json(identity / f"report-{plan['report_id']}.json", content)
+        _take(drawn, plan, figures, folder / "figures")
+        inputs = Inputs(
+            plan=plan,
+            runs=store_tables.read(tables, "runs", tables_id),
+            summary=store_tables.read(tables, "summary", tables_id),
+            tables=tables,
+            figures=folder / "figures",
+            folder="figures",
+        )
+        text = markdown(inputs)
+        made = {"md": text.encode(), "html": to_html(text, folder), "pdf": to_pdf(text, folder)}
+    written = [out / f"report.{kind}" for kind in made]
+    for path, content in zip(written, made.values(), strict=True):
+        write_bytes(path, content)
+    about = {"tier": plan["tier"], "report_id": plan["report_id"]}
+    identities.conclude(identity / f"report-{plan['report_id']}.json", about, written, made_from)
 
 
-def _check(plan: dict[str, Any], figures: Path) -> None:
+def _take(drawn: Identity, plan: dict[str, Any], figures: Path, folder: Path) -> None:
+    """Copy what the report shows of the figures into `folder`, as it was drawn."""
+    folder.mkdir()
     names = [f"{study}_{figure}" for study, content in plan["studies"].items() for figure in content["figures"]]
     names += [labels.contact_sheet(entry["dataset"], entry["augmentation"]) for entry in plan["augmentations"]]
-    for path in (figures / f"{name}.{suffix}" for name in names for suffix in ("svg", "md")):
-        if not path.exists():
-            raise UserError(f"the report shows every figure, but {path} is missing: draw the figures first")
+    for file in (f"{name}.{suffix}" for name in names for suffix in ("svg", "md")):
+        (folder / file).write_bytes(drawn.content(figures / file))
 
 
 def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:

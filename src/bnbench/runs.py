@@ -7,12 +7,11 @@ import hashlib
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, model_validator
 
 from bnbench.data import seal
 from bnbench.errors import UserError
-from bnbench.files import checksum, digest, write_json
+from bnbench.files import Unreadable, checksum, digest, parse_json, write_json
 
 AT_THE_END = ("test_loss", "test_accuracy", "official_loss", "official_accuracy")  # unless evaluate_test
 
@@ -206,9 +205,9 @@ def _content(folder: Path, name: str) -> bytes:
 def _record(folder: Path, content: bytes) -> dict[str, Any]:
     path = folder / "run.json"
     try:
-        record = orjson.loads(content)
-    except ValueError as error:
-        raise damaged(folder, f"{path} is no JSON: {error}") from None
+        record = parse_json(path, content)
+    except Unreadable as error:
+        raise damaged(folder, f"{path}: {error.reason}") from None
     if not isinstance(record, dict) or seal(record) != record:
         raise damaged(folder, f"{path} was altered: it does not have the digest that it names")
     try:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from bnbench.errors import UserError
 from bnbench.files import read_json, write_json
 
 Job = tuple[str, str]  # state, reason
@@ -82,8 +83,7 @@ def _states(folder: Path, run: str) -> int:
         print(done.stderr.strip(), file=sys.stderr)
         return 1
     queue, path = parse(done.stdout), folder / f"{run}.json"
-    known = {name: (job[0], job[1]) for name, job in (read_json(path) if path.exists() else {}).items()}
-    told = judge(queue, known)
+    told = judge(queue, _known(path))
     write_json(path, told)
     if stuck := [
         name for name, (state, _) in told.items() if state == "FAILED" and queue.get(name, ("", ""))[0] == "PENDING"
@@ -94,9 +94,17 @@ def _states(folder: Path, run: str) -> int:
     return 0
 
 
+def _known(path: Path) -> dict[str, Job]:
+    """The jobs that were remembered; none where the file is not there or damaged."""
+    try:
+        return {name: (str(job[0]), str(job[1])) for name, job in read_json(path).items()}
+    except (UserError, AttributeError, LookupError, TypeError):
+        return {}
+
+
 def _reason(folder: Path, name: str) -> str:
     """Why a job failed: as Slurm says; a job that left no log here could not write to this folder."""
-    told = next((str(jobs[name][1]) for path in folder.glob("*.json") if name in (jobs := read_json(path))), "")
+    told = next((jobs[name][1] for path in folder.glob("*.json") if name in (jobs := _known(path))), "")
     if told in ENDED_BY_ITSELF and not any((folder / "logs").rglob(f"{name}.log")):
         return f"it left no log, so its node does not see {folder.parents[1]}; move the project to a shared folder"
     return told

@@ -37,7 +37,10 @@ def told(notes: Path, begun: float, ended: float) -> str:
         ended: and ended.
     """
     lines = notes.read_bytes().splitlines() if notes.exists() else []
-    spans: list[tuple[str, float, float]] = [orjson.loads(line) for line in lines]
+    spans: list[tuple[str, float, float]] = []
+    for line in lines:
+        with contextlib.suppress(ValueError):  # half a line, of a full disk
+            spans.append(orjson.loads(line))
     seconds: dict[str, float] = defaultdict(float)
     for stage, first, last in spans:
         seconds[stage] += last - first

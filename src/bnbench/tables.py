@@ -4,6 +4,7 @@ In CSV a missing value is an empty field and text is quoted. pandas alone would 
 "NA" for missing values and "100" for a number; `read_csv` here reads back what was written.
 """
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from bnbench import identities
 from bnbench.files import atomic
 from bnbench.schema import Run
+
+Rows = tuple[str, str, object]
 
 RENAMED = {"epochs": "max_epochs", "steps": "max_steps"}  # a result's `epochs` and `steps` are how many were trained
 CONFIG = tuple(RENAMED.get(name, name) for name in Run.model_fields)
@@ -105,9 +109,21 @@ def _no_formulas(table: pa.Table) -> pa.Table:
     return table
 
 
-def read(folder: Path, name: str) -> pd.DataFrame:
-    """The table `name` of `folder`, with its types."""
-    return pd.read_parquet(folder / f"{name}.parquet")
+def read(folder: Path, name: str, tables_id: str = "*", rows: Rows | None = None) -> pd.DataFrame:
+    """The table `name` of `folder`, with its types, as `collect` wrote it.
+
+    Args:
+        folder: of the tables.
+        name: of the table.
+        tables_id: the identity that the tables must have.
+        rows: which rows: a column, an operator and a value, as pyarrow's filters have them.
+
+    Raises:
+        UserError: there are no such tables, or this one was altered.
+    """
+    identity = identities.only(folder, f"identity-{tables_id}.json")
+    content = io.BytesIO(identity.content(folder / f"{name}.parquet"))
+    return pd.read_parquet(content, filters=[rows] if rows else None)
 
 
 def read_csv(path: Path) -> pd.DataFrame:

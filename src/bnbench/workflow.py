@@ -16,7 +16,20 @@ from uuid import uuid4
 from bnbench import cost, devices, machine, stages
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
-from bnbench.files import check_folder, digest, read_json, write_json
+from bnbench.files import (
+    Missing,
+    Unreadable,
+    check_file,
+    check_folder,
+    digest,
+    explained,
+    is_sealed,
+    read_whole,
+    write_json,
+    write_sealed,
+)
+from bnbench.identities import TABLES, forget_altered
+from bnbench.packs import left, read_packs
 from bnbench.plan import Plan
 
 # Folders that the workflow writes to. Snakemake's own error where one cannot be written has no remedy.
@@ -24,8 +37,9 @@ PLACES = (
     *("data", "data/raw", "data/prepared", "results", "results/runs", "results/timings", "results/provenance"),
     "results/tables",
     *("reports", "reports/figures", "reports/identity", ".bnbench", ".bnbench/jobs", ".bnbench/plans"),
-    *(".bnbench/collected", "logs"),
+    *(".bnbench/collected", ".bnbench/stages", "logs"),
 )
+REPORTS = ("reports/report.html", "reports/report.pdf", "reports/report.md")
 
 
 @contextlib.contextmanager
@@ -74,8 +88,12 @@ class Workflow:
                 check_folder(root / place)
             self.cluster = Cluster.read(config, root / "results" / "timings")
             self._fit()
+            for place in (*self.tables, *REPORTS):
+                check_file(root / place)
             if main:
                 self._check()
+                for told in forget_altered(self.plan.identities):
+                    print(f"snakemake: {told}", file=sys.stderr)
         gc.freeze()  # modules and plan stay to the end: to look through them there again takes half a second
 
     def _fit(self) -> None:
@@ -128,10 +146,16 @@ class Workflow:
         return f"data/prepared/{wildcards.dataset}-{self.plan.keys[wildcards.dataset]}"
 
     def record(self, _wildcards: Any) -> str:
-        """The plan's file, written now: what collect, figures and report read."""
+        """The plan's file, what collect, figures and report read: written now, unless it is what was written."""
         path = self.work / "plans" / f"{self.plan.report_id}.json"
-        if not path.exists():
-            write_json(path, self.plan.record())
+        own = f'\n  "report_id": "{self.plan.report_id}"'.encode()  # a hash of all that the file says
+        with _told_alone():
+            check_file(path)
+            with contextlib.suppress(Missing, Unreadable):
+                content = read_whole(path)
+                if own in content and is_sealed(content):
+                    return str(path)
+            write_sealed(path, self.plan.record())
         return str(path)
 
     def trained(self, _wildcards: Any) -> list[str]:
@@ -159,13 +183,15 @@ class Workflow:
         takes the mark of a job that is cancelled away, whoever else waits for it.
         """
         folder = self.work / "jobs"
-        marks = set() if self.cluster else {str(path) for path in folder.glob("*.done")}
         packs, own = self.plan.packs, [uuid4().hex] if self.cluster else []
+        marks = set() if self.cluster else left(folder, self.plan)
         for job in self.cluster.jobs(packs) if self.cluster else [packs] if packs else []:
             name = digest(sorted(pack.id for pack in job), *own)
-            write_json(folder / f"{name}.json", [pack.record() for pack in job])
-            (folder / f"{name}.done").unlink(missing_ok=True)
-            marks.add(str(folder / f"{name}.done"))
+            mark = folder / f"{name}.done"
+            with _told_alone(), explained(mark):
+                write_json(folder / f"{name}.json", [pack.record() for pack in job])
+                mark.unlink(missing_ok=True)
+            marks.add(str(mark))
         return sorted(marks)
 
     def begin(self) -> None:
@@ -238,16 +264,15 @@ class Workflow:
     def _packs(self, job: str) -> list[dict[str, Any]]:
         """A job's packs, without their runs, of which a large job has thousands."""
         if job not in self._jobs:
-            packs = read_json(self.work / "jobs" / f"{job}.json")
+            with _told_alone():
+                packs = read_packs(self.work / "jobs" / f"{job}.json")
             self._jobs[job] = [{key: pack[key] for key in ("data", "augmented", "seconds", "memory")} for pack in packs]
         return self._jobs[job]
 
     @property
     def tables(self) -> list[str]:
         """All that collect writes; the last one's name is the tables' identity."""
-        names = ("runs", "history", "summary", "confusion", "probes")
-        files = [f"{name}.{kind}" for name in names for kind in ("parquet", "csv")]
-        own = [*files, "curves.csv", f"identity-{self.plan.tables_id}.json"]
+        own = [*TABLES, f"identity-{self.plan.tables_id}.json"]
         return ["results/metrics.json", *(f"results/tables/{name}" for name in own)]
 
     @property
