@@ -141,11 +141,16 @@ def _training(found: Found) -> Iterator[str]:
     for record in records:
         libraries = ", ".join(f"{name} {number}" for name, number in record["libraries"].items())
         yield f"  {_commit(record['git'])}; source {record['source']}; {libraries}"
+        if at := record.get("arithmetic"):  # records of earlier versions have none
+            told = [f"{name}={value}" for name, value in at["variables"].items() if value is not None]
+            yield f"  by {at['instructions']}, {'compiled' if at['compiled'] else 'not compiled'}; {', '.join(told)}"
 
 
 def _commit(git: dict[str, Any] | None) -> str:
     if git is None:
         return "outside any git repository"
+    if "refused" in git:
+        return f"at an unknown commit, for git refused to tell: {git['refused']}"
     return f"at commit {git['commit'][:12]}, {'clean' if git['clean'] else 'changed: ' + ', '.join(git['changed'])}"
 
 
@@ -187,7 +192,7 @@ def check(found: Found) -> list[str]:
 def _train(found: Found, folder: Path) -> Path:
     assert found.record
     data = {"data": str(found.prepared), "augmented": str(found.augmented) if found.augmented else None}
-    pack = {"id": found.id, **data, "seconds": 1.0, "runs": {found.id: found.config}}
+    pack = {"id": found.id, **data, "seconds": 1.0, "memory": 0.0, "runs": {found.id: found.config}}
     write_json(folder / "job.json", [pack])
     places = [f"--{name}={folder / place}" for name, place in (("out", "runs"), ("timings", "t"), ("work", "w"))]
     device = f"--device={found.record['environment']['device']}"
