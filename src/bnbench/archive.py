@@ -87,7 +87,7 @@ def describe(crate: "ROCrate", plan: Plan) -> None:
     crate.description = f"{len(plan.runs)} trainings in {len(plan.studies)} studies. {plan.resolved.about}"
     crate.license = "https://spdx.org/licenses/MIT"
     crate.datePublished = datetime.now(UTC)
-    crate.root_dataset["version"] = git["commit"] if git else "not under version control"
+    crate.root_dataset["version"] = git["commit"] if git and "commit" in git else "not under version control"
     crate.root_dataset["keywords"] = "batch normalization, reproducibility, benchmark"
     used = {run.dataset for run in plan.runs.values()}
     for name in sorted(used):

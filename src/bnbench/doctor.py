@@ -45,7 +45,11 @@ def code(root: Path) -> Iterator[Finding]:
 
 def git(root: Path) -> Iterator[Finding]:
     """There is a repository, without which DVC refuses to work."""
-    if provenance.git(root) is None and (root / ".dvc").is_dir():
+    told = provenance.git(root)
+    if told and "refused" in told:
+        what = f"git says nothing of {root.resolve()}: {told['refused']}; so no commit is recorded with new runs"
+        yield Finding(what, f"git -C {root.resolve()} status, which names the remedy")
+    if told is None and (root / ".dvc").is_dir():
         remedy = "`snakemake` needs none; for DVC: git init, or dvc config --local core.no_scm true"
         yield Finding(f"no git repository in {root.resolve()}", remedy, note=True)
 

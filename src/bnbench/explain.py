@@ -148,11 +148,16 @@ def _training(found: Found) -> Iterator[str]:
     for record in records:
         libraries = ", ".join(f"{name} {number}" for name, number in record["libraries"].items())
         yield f"  {_commit(record['git'])}; source {record['source']}; {libraries}"
+        if at := record.get("arithmetic"):  # records of earlier versions have none
+            told = [f"{name}={value}" for name, value in at["variables"].items() if value is not None]
+            yield f"  by {at['instructions']}, {'compiled' if at['compiled'] else 'not compiled'}; {', '.join(told)}"
 
 
 def _commit(git: dict[str, Any] | None) -> str:
     if git is None:
         return "outside any git repository"
+    if "refused" in git:
+        return f"at an unknown commit, for git refused to tell: {git['refused']}"
     changed = [str(path) for path in git.get("changed") or ()]
     return f"at commit {str(git.get('commit'))[:12]}, {'changed: ' + ', '.join(changed) if changed else 'clean'}"
 

@@ -3,6 +3,7 @@
 Weights, sums, norms, losses and updates are fp32 in either case; so are all products of a run that is `exact`.
 """
 
+import ctypes
 from functools import cache
 from pathlib import Path
 
@@ -17,7 +18,19 @@ FLAGS = {"avx512_bf16", "amx_bf16"}
 # AVX512-BF16, forward and backward of a dense layer, us a run: 0.3 M 26 against 25, 1.3 M 109 against 87, 4.7 M 300
 # against 150.
 WORTH = 500_000
+STRICT = 2**16  # mkl_types.h: MKL_CBWR_STRICT
 ALIGNED = 8  # numbers, 16 bytes of bf16
+
+
+def library_mode() -> int | None:
+    """How MKL rounds, as it says itself; None where it is not used or does not say.
+
+    `STRICT` is a part of it where MKL_CBWR asked for that before the first product of this process.
+    """
+    try:
+        return int(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).mkl_serv_cbwr_get(-1))
+    except (AttributeError, OSError):
+        return None
 
 
 @cache

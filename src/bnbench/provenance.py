@@ -4,6 +4,7 @@ A file per trained pack, without time, host or path. It is written before the pa
 begun at one commit and ended at another is in two records.
 """
 
+import os
 import platform
 import re
 import subprocess
@@ -14,7 +15,8 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, records
+from bnbench import cost, precision, records
+from bnbench.compiled import calls, kernels
 from bnbench.data import ARRAYS, PARTS, file_name, read_manifest
 from bnbench.files import digest, source_digest, write_sealed
 from bnbench.plan import TRAINER_VERSION
@@ -23,6 +25,10 @@ from bnbench.schema import Run
 LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn")
 IMPORTS = re.compile(r"^ *from (bnbench[\w.]*) import (?:\(([^)]*)\)|(.*))", re.MULTILINE)
 COMPILED = re.compile(r'"(\w+\.[ch])"')  # what is compiled or included
+# variables of git's that say how it works, not on which repository
+PASSED_ON = ("GIT_CONFIG_", "GIT_CEILING_", "GIT_DISCOVERY_", "GIT_EXEC_PATH")
+# variables that choose between routines whose sums round differently
+VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA")
 DECIDE = ("params.yaml", "src", "workflow")  # what of a clone decides a result
 
 
@@ -42,6 +48,7 @@ def write(folder: Path, runs: dict[str, Run], data: Path, device: str) -> None:
         "cpu": cost.cpu(),
         "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
         "threads": torch.get_num_threads(),
+        "arithmetic": arithmetic(),
         "precision": next(iter(runs.values())).precision,
     }
     write_sealed(folder / f"{digest(names)}.json", record)
@@ -54,20 +61,57 @@ def read(folder: Path, run_id: str) -> list[dict[str, Any]]:
 
 @cache
 def git(folder: Path) -> dict[str, Any] | None:
-    """The commit of a folder's repository and what was changed since, or None where there is no repository."""
+    """The commit of the repository that tracks a folder's project, and what was changed since.
 
-    def ask(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-        except FileNotFoundError:  # git is not installed
+    None where there is no such repository; one that merely lies above (of a home folder's settings, say) is none.
+    Where git itself refuses to say, `refused` has its reason in place of a commit.
+    """
+    try:
+        _ask(folder, "rev-parse", "--git-dir")
+        if not _ask(folder, "ls-files", "--", *DECIDE):
             return None
-        return done.stdout if done.returncode == 0 else None
+        commit = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+        changes = _ask(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--", *DECIDE)
+    except _Refused as error:
+        above = any((place / ".git").exists() for place in (folder.absolute(), *folder.absolute().parents))
+        reason = str(error).removeprefix("fatal: ").partition("\n")[0].partition(" at '")[0]
+        known = not reason or reason.startswith("not a git repository")  # no reason: there is no commit yet
+        return None if known or not above else {"refused": reason}
+    changed = sorted(line[3:] for line in changes.split("\0") if line)
+    return {"commit": commit, "clean": not changed, "changed": changed}
 
-    commit, changes = ask("rev-parse", "HEAD"), ask("status", "--porcelain", "--", *DECIDE)
-    if commit is None or changes is None:
-        return None
-    changed = sorted(line[3:] for line in changes.splitlines())
-    return {"commit": commit.strip(), "clean": not changed, "changed": changed}
+
+class _Refused(Exception):
+    """What git said."""
+
+
+def _ask(folder: Path, *arguments: str) -> str:
+    """Git's answer about the folder itself: variables that name another repository are not passed on."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key.startswith(PASSED_ON)}
+    environment = kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, env=environment, capture_output=True, timeout=60, check=False
+        )
+    except FileNotFoundError:
+        raise _Refused("git is not installed") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _Refused(f"git does not answer ({type(error).__name__})") from None
+    if done.returncode:
+        raise _Refused(os.fsdecode(done.stderr).strip())
+    return os.fsdecode(done.stdout)
+
+
+def arithmetic() -> dict[str, Any]:
+    """What else of this machine and its environment the last bits of a result depend on."""
+    lacking = kernels.compiled()[1] or calls.lacking()
+    return {
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "variables": {name: os.environ.get(name) for name in VARIABLES},
+        "library_mode": precision.library_mode(),
+        "compiled": not lacking,
+        "lacking": lacking,
+    }
 
 
 @cache

@@ -164,4 +164,4 @@ def put_status_first(work: Path) -> None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(script)
             path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
-    os.environ["PATH"] = f"{path.parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ["PATH"] = f"{path.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
