@@ -3,7 +3,7 @@
 import hashlib
 import io
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from bnbench.errors import DataError
 from bnbench.files import checksum, digest, read_json
+from bnbench.listing import LISTING
 from bnbench.schema import Augmentation, Dataset
 
 PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
+ARCHIVE_VERSION = 2  # raise it when of the same archive of images other files are read
 AUGMENT_VERSION = 1  # raise it when the same images and augmentation give other copies
 PARTS = ("train", "valid", "test")
 OFFICIAL = "official"  # a fourth part: the published test set, where `test` was taken out of the training images
@@ -39,8 +41,10 @@ class Arrays(NamedTuple):
 
 def fingerprint(dataset: Dataset) -> str:
     """Hash of what decides the prepared arrays, and of nothing else; mirrors, title and licence may vary."""
-    size = [dataset.shape] if dataset.format == "folders" else []  # elsewhere the files say it
-    return digest("prepare", PREPARE_VERSION, dataset.format, dataset.files, dataset.split.model_dump(), *size)
+    more: list[Any] = [dataset.shape] if dataset.format == "folders" else []  # elsewhere the files say it
+    if more and not any(PurePosixPath(name).name == LISTING for name in dataset.files):
+        more.append(ARCHIVE_VERSION)
+    return digest("prepare", PREPARE_VERSION, dataset.format, dataset.files, dataset.split.model_dump(), *more)
 
 
 def augmented_fingerprint(dataset: Dataset, augmentation: Augmentation) -> str:
