@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bnbench.errors import DataError
 from bnbench.files import checksum, digest, read_json
-from bnbench.listing import LISTING
+from bnbench.listing import LISTING, litter
 from bnbench.schema import Augmentation, Dataset
 
 PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
@@ -109,7 +109,8 @@ class Prepared:
         """
         manifest = read_manifest(folder)
         expected = {MANIFEST} | {file_name(part, array) for part in manifest["parts"] for array in ARRAYS}
-        extra = {path.name for path in folder.iterdir() if path.name[0] != "."} - expected
+        found = {path.name for path in folder.iterdir() if path.name[0] != "." and not litter(path.name)}
+        extra = found - expected
         if extra:
             raise _untrusted(folder / min(extra), "does not belong to the prepared data")
         parts: dict[str, Any] = {name: _read_part(folder, name, part) for name, part in manifest["parts"].items()}

@@ -29,7 +29,7 @@ class Unreadable(Exception):
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image, C x H x W, or why there is none; and what had to be done to it (`SIGNS` of the docs)."""
+    """An image, C x H x W, or why there is none; and what had to be done to it."""
 
     pixels: Images | None
     fault: str = ""

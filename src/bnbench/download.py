@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote, urlsplit
 from bnbench.containers import unpack
 from bnbench.errors import DataError, UserError
 from bnbench.files import atomic, checksum, explained
-from bnbench.listing import LISTING, expanded, is_hidden, unfit
+from bnbench.listing import LISTING, expanded, is_hidden, litter, unfit
 from bnbench.schema import Dataset
 from bnbench.transfer import MirrorError, Patience, fetch
 
@@ -165,7 +165,8 @@ def _tidy(name: str, out: Path, files: list[Wanted]) -> None:
                 left.unlink()
     ours = {path for wanted in files for path in (wanted.path, wanted.part) if not path.is_dir()}
     ours |= {parent for wanted in files for parent in wanted.path.parents}
-    foreign = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path not in ours and path.name[0] != ".")
+    others = [path for path in out.rglob("*") if path not in ours and path.name[0] != "." and not litter(path.name)]
+    foreign = sorted(str(path.relative_to(out)) for path in others)
     if foreign:
         raise UserError(
             f"{out} must hold the files of datasets.{name} alone, but there is also: {', '.join(foreign[:20])}; "

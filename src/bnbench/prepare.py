@@ -19,6 +19,18 @@ from bnbench.schema import Dataset, Split
 
 Indices = NDArray[np.intp]
 
+# keys of a manifest that hold names (or counts) of files -> what was done to them
+NOTED = {
+    "left_out": "left out",
+    "litter": "kinds of litter passed over",
+    "turned": "turned as their EXIF says",
+    "reduced": "reduced from 16 bits to the upper 8",
+    "blended": "blended with white where transparent",
+    "first_frame": "animations of which the first frame was taken",
+    "converted": "converted to grey or RGB",
+    "flat": "of one colour",
+}
+
 
 def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int = 1) -> dict[str, Any]:
     """Write the arrays of each part and their manifest into folder `out`; returns the manifest.
@@ -41,6 +53,11 @@ def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: i
         manifest = arrays.about | _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": recorded}
         write_json(folder / data.MANIFEST, data.seal(manifest))
     return read_manifest(out)
+
+
+def noted(manifest: Mapping[str, Any]) -> str:
+    """Return what was done to raw files besides splitting, counted: "3 left out, 16 reduced from 16 bits"."""
+    return ", ".join(f"{len(manifest[key])} {words}" for key, words in NOTED.items() if manifest.get(key))
 
 
 def _already(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:
