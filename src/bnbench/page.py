@@ -2,20 +2,25 @@
 
 import base64
 import io
+import logging
 from collections.abc import Sequence
 from html import escape
 from importlib.resources import files
+from pathlib import Path
 
 import gradio as gr
 import numpy as np
 from PIL import Image
+from starlette.middleware import Middleware
 
 from bnbench.data import Images, Prepared
-from bnbench.drawing import FORMS, Ink, drawn
+from bnbench.drawing import FORMS, Ink, drawn, strokes_of
+from bnbench.guard import Guard
 from bnbench.trained import View
 
 ALONE = 100  # test images that a card's last line is about
 SHELF = 16  # test images to pick from at a time
+QUEUE = 100  # events that wait at a time
 EXAMPLE_SIDE = 112  # pixels of a picked image on the shelf
 
 INTRODUCTION = """# What does batch norm really do?
@@ -28,12 +33,18 @@ def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
     cards = [(view, view.alone(data.test.images[:ALONE], data.test.labels[:ALONE])) for view in shown]
 
     def draw(event: gr.EventData) -> str:
-        strokes = event._data["strokes"]
+        try:
+            strokes = strokes_of(event._data)
+        except ValueError as reason:
+            return answers(cards, None, f"This drawing cannot be read: {reason}")
         caption = f"Your drawing of {len(strokes)} stroke{'s' * (len(strokes) != 1)}, as the networks get it"
         return answers(cards, form(drawn(strokes))[None], caption) if strokes else blank
 
-    def pick(offset: int, event: gr.SelectData) -> str:
-        place = offset + event.index
+    def pick(offset: int, event: gr.EventData) -> str:
+        index = event._data.get("index") if isinstance(event._data, dict) else None
+        if type(index) is not int or not 0 <= index < min(SHELF, len(data.test.images) - offset):
+            return answers(cards, None, "There is no such test image on the shelf")
+        place = offset + index
         return answers(cards, data.test.images[place], f"Test image {place}, a {data.test.labels[place]}")
 
     def turn(offset: int) -> tuple[int, list[Ink]]:
@@ -61,27 +72,33 @@ def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
         wipe = "offset => { document.querySelector('#pad canvas').dispatchEvent(new Event('wipe')); return offset; }"
         images.select(pick, offset, answer, js=wipe, **one_by_one)
         other.click(turn, offset, [offset, images])
-    return page
+    return page.queue(max_size=QUEUE)
 
 
-def launch(page: gr.Blocks, host: str, ports: Sequence[int], browser: bool) -> gr.Blocks:
+def launch(page: gr.Blocks, host: str, ports: Sequence[int], browser: bool, folder: Path) -> gr.Blocks:
     """Serve a page in the background on the first of these ports that is free; nothing is fetched from elsewhere.
+
+    Of the disk nothing is served but Gradio's own assets and the files of `folder`. What a request does is not told
+    on the console.
 
     Raises:
         OSError: all are taken.
     """
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"], primary_hue="blue")
+    inputs = [len(event.inputs) for event in page.fns.values()]
+    guarded = {"middleware": [Middleware(Guard, files=folder, inputs=inputs)]}
     for port in ports:
         try:
             page.launch(
                 server_name=host, server_port=port, inbrowser=browser, share=False, quiet=True, footer_links=[],
-                prevent_thread_lock=True, ssr_mode=False, theme=theme, css=_asset("demo.css"),
+                prevent_thread_lock=True, ssr_mode=False, theme=theme, css=_asset("demo.css"), app_kwargs=guarded,
             )  # fmt: skip
         except OSError:
             if port == ports[-1]:
                 raise
         else:
+            logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
             return page
     raise OSError("no port was named")
 
