@@ -96,7 +96,7 @@ def xrays(folder: Path) -> Path:
 
 def test_the_command_says_what_was_left_out_and_done_to_the_images(tmp_path: Path) -> None:
     xrays(tmp_path)
-    command = [Path(sys.executable).with_name("bnbench"), "prepare", "digits", "--raw", "raw", "--out", "out"]
+    command = [str(Path(sys.executable).with_name("bnbench")), "prepare", "digits", "--raw", "raw", "--out", "out"]
     environment = {key: value for key, value in os.environ.items() if key != "BNBENCH_MIRROR"}
     done = subprocess.run(
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60

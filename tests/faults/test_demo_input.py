@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -33,6 +34,7 @@ class Page:
     url: str
     console: Path
     process: subprocess.Popen[str]
+    written: int = 0  # bytes on the console when a test began
 
     def post(self, path: str, body: bytes, **headers: str) -> requests.Response:
         return requests.post(self.url + path, body, headers={"Content-Type": "application/json", **headers}, timeout=30)
@@ -56,7 +58,7 @@ class Page:
         raise AssertionError("the page never answered")
 
     def is_quiet(self) -> bool:
-        return self.process.poll() is None and self.console.read_text().count("\n") == 1
+        return self.process.poll() is None and self.console.stat().st_size == self.written
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     folder = tmp_path_factory.mktemp("demo")
     trained(Plan(params(folder), root=folder))
     (folder / "tmp").mkdir()
-    command = [Path(sys.executable).with_name("bnbench"), "demo", "--no-browser"]
+    command = [str(Path(sys.executable).with_name("bnbench")), "demo", "--no-browser"]
     console = folder / "console"
     environment = {**os.environ, "TMPDIR": str(folder / "tmp"), "NO_PROXY": "127.0.0.1"}
     with console.open("w") as out:
@@ -85,6 +87,11 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+
+
+@pytest.fixture(autouse=True)
+def _from_here(page: Page) -> None:
+    page.written = page.console.stat().st_size
 
 
 STROKES: dict[str, Any] = {
@@ -192,7 +199,7 @@ FILES = [
 def test_nothing_of_the_disk_is_served_but_the_pages_own_files(page: Page, route: str, name: str) -> None:
     folder = page.console.parent
     own = next((folder / "tmp").glob("bnbench-demo-*"))
-    path = requests.utils.quote(name.format(tmp=folder / "tmp", own=own, folder=folder), safe="")
+    path = quote(name.format(tmp=folder / "tmp", own=own, folder=folder), safe="")
     assert page.get(route + path).status_code in (403, 404)
     assert page.is_quiet()
 
