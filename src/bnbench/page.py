@@ -3,7 +3,7 @@
 import base64
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -18,40 +18,33 @@ from bnbench.drawing import FORMS, Ink, drawn, strokes_of
 from bnbench.guard import Guard
 from bnbench.trained import View
 
+Card = tuple[View, str]  # and its last line
+
 ALONE = 100  # test images that a card's last line is about
 SHELF = 16  # test images to pick from at a time
 QUEUE = 100  # events that wait at a time
 EXAMPLE_SIDE = 112  # pixels of a picked image on the shelf
 
+BLANK = "Nothing drawn yet"
 INTRODUCTION = """# What does batch norm really do?
 Draw a digit, or pick a test image below, and see how probable each network finds each class."""
 
 
 def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
     """The page for these views."""
-    form = FORMS[data.shape]
     cards = [(view, view.alone(data.test.images[:ALONE], data.test.labels[:ALONE])) for view in shown]
 
     def draw(event: gr.EventData) -> str:
-        try:
-            strokes = strokes_of(event._data)
-        except ValueError as reason:
-            return answers(cards, None, f"This drawing cannot be read: {reason}")
-        caption = f"Your drawing of {len(strokes)} stroke{'s' * (len(strokes) != 1)}, as the networks get it"
-        return answers(cards, form(drawn(strokes))[None], caption) if strokes else blank
+        return drawing_answers(cards, FORMS[data.shape], event._data)
 
     def pick(offset: int, event: gr.EventData) -> str:
-        index = event._data.get("index") if isinstance(event._data, dict) else None
-        if type(index) is not int or not 0 <= index < min(SHELF, len(data.test.images) - offset):
-            return answers(cards, None, "There is no such test image on the shelf")
-        place = offset + index
-        return answers(cards, data.test.images[place], f"Test image {place}, a {data.test.labels[place]}")
+        return image_answers(cards, data, offset, event._data)
 
     def turn(offset: int) -> tuple[int, list[Ink]]:
         offset = offset + SHELF if offset + 2 * SHELF <= len(data.test.images) else 0
         return offset, shelf(data, offset)
 
-    blank = answers(cards, None, "Nothing drawn yet")
+    blank = answers(cards, None, BLANK)
     # networks are not for two threads; always_last: a stroke may end while the one before is being answered
     one_by_one = {"concurrency_id": "networks", "concurrency_limit": 1, "trigger_mode": "always_last"}
     one_by_one |= {"show_progress": "hidden"}
@@ -109,7 +102,28 @@ def shelf(data: Prepared, offset: int) -> list[Ink]:
     return [np.kron(_paper(image), np.ones((factor,) * 2, np.uint8)) for image in data.test.images[offset:][:SHELF]]
 
 
-def answers(cards: Sequence[tuple[View, str]], image: Images | None, caption: str) -> str:
+def drawing_answers(cards: Sequence[Card], form: Callable[[Ink], Ink], sent: object) -> str:
+    """What all views say of what was drawn, or why it cannot be read, as HTML."""
+    try:
+        strokes = strokes_of(sent)
+    except ValueError as reason:
+        return answers(cards, None, f"This drawing cannot be read: {reason}")
+    if not strokes:
+        return answers(cards, None, BLANK)
+    caption = f"Your drawing of {len(strokes)} stroke{'s' * (len(strokes) != 1)}, as the networks get it"
+    return answers(cards, form(drawn(strokes))[None], caption)
+
+
+def image_answers(cards: Sequence[Card], data: Prepared, offset: int, sent: object) -> str:
+    """What all views say of the test image picked from the shelf that begins at `offset`, as HTML."""
+    index = sent.get("index") if isinstance(sent, dict) else None
+    if type(index) is not int or not 0 <= index < min(SHELF, len(data.test.images) - offset):
+        return answers(cards, None, "There is no such test image on the shelf")
+    place = offset + index
+    return answers(cards, data.test.images[place], f"Test image {place}, a {data.test.labels[place]}")
+
+
+def answers(cards: Sequence[Card], image: Images | None, caption: str) -> str:
     """What all views say of an image (C, H, W), as HTML."""
     seen = f'<img src="{_png(_paper(image))}" alt="">' if image is not None else '<span class="empty"></span>'
     made = "".join(_card(view, alone, image) for view, alone in cards)

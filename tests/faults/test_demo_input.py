@@ -256,4 +256,6 @@ def test_after_all_of_this_a_drawing_is_answered(page: Page) -> None:
     assert "Your drawing of 1 stroke," in page.answer({"strokes": DOT})
     assert "Nothing drawn yet" in page.answer({"strokes": []})
     assert "Test image 3," in page.answer({"index": 3}, 1)
+    page.answer(None, 2, "turned")
+    assert "Test image 19," in page.answer({"index": 3}, 1, "turned")
     assert page.is_quiet()
