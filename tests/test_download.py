@@ -357,7 +357,7 @@ def test_a_listed_file_that_is_another_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "raw/pets/PetImages/Dog/0.jpg").exists()
 
 
-@pytest.mark.parametrize("name", ["../../evil.jpg", "PetImages/../../../evil.jpg", "/etc/evil.jpg", "a/.b.jpg"])
+@pytest.mark.parametrize("name", ["../../evil.jpg", "PetImages/../../../evil.jpg", "/etc/evil.jpg"])
 def test_a_listing_that_reaches_outside_is_refused(tmp_path: Path, name: str) -> None:
     if name.startswith("/"):
         data = listed(tmp_path / "own", ("..",))

@@ -13,8 +13,8 @@ from PIL import Image
 
 from bnbench import folders
 from bnbench.data import Shape
+from bnbench.decoding import KINDS, decode
 from bnbench.errors import DataError, UserError
-from bnbench.folders import decode
 
 SHAPE: Shape = (3, 8, 6)
 
@@ -52,10 +52,14 @@ def zipped(folder: Path, contents: dict[str, bytes], *more: str) -> dict[str, Pa
 @pytest.mark.parametrize("put", [laid, zipped])
 @pytest.mark.parametrize("workers", [1, 4])
 def test_images_come_scaled_sorted_and_labelled_by_folder(tmp_path: Path, put: Any, workers: int) -> None:
-    files = put(tmp_path, GOOD | {"PetImages/Cat/Thumbs.db": b"no image", "readme.txt": b"words"})
+    files = put(tmp_path, GOOD | {"PetImages/Dog/Thumbs.db": b"no image", "readme.txt": b"words"})
     made = folders.folders(files, SHAPE, workers)
     names = sorted(GOOD)
-    assert made.about == {"class_names": ["Catty", "Dog"], "left_out": {}}
+    assert made.about == {
+        "class_names": ["Catty", "Dog"],
+        "left_out": {"readme.txt": f"cannot be decoded: none of {', '.join(KINDS)}"},
+        "litter": {"Thumbs.db": 1},
+    }
     assert made.labels.tolist() == [0] * 4 + [1] * 4
     for image, name in zip(made.images, names, strict=True):
         known = Image.open(io.BytesIO(GOOD[name])).resize((6, 8), Image.Resampling.BILINEAR)
@@ -127,7 +131,7 @@ def large() -> bytes:
 
 BAD = {
     "empty": (b"", "an empty file"),
-    "text": (b"I am no image", "cannot be decoded: none of JPEG, PNG, GIF, BMP"),
+    "text": (b"I am no image", "cannot be decoded: none of JPEG, PNG, GIF, BMP, WEBP"),
     "page": (b"<html>log in</html>", "cannot be decoded"),
     "truncated": (picture(4)[:300], "cannot be decoded"),
     "header alone": (picture(4)[:20], "cannot be decoded"),
@@ -158,13 +162,13 @@ def test_a_single_pixel_and_a_flat_image_are_kept_and_named(tmp_path: Path) -> N
 
 def test_a_class_without_a_good_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"no image in Bird can be decoded; seen: PetImages/Bird/1.jpg \(an empty file\)"
+        DataError, match=r"class folder PetImages/Bird has no image .* left out: PetImages/Bird/1.jpg \(an empty file\)"
     ):
         folders.folders(laid(tmp_path, {**GOOD, "PetImages/Bird/1.jpg": b""}), SHAPE, 1)
 
 
 def test_an_empty_class_folder_of_a_zip_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="the class folder PetImages/Bird/ has no image"):
+    with pytest.raises(DataError, match="the class folder PetImages/Bird has no image"):
         folders.folders(zipped(tmp_path, GOOD, "PetImages/", "PetImages/Dog/", "PetImages/Bird/"), SHAPE, 1)
 
 
@@ -178,7 +182,7 @@ def test_one_class_folder_or_none_is_refused(tmp_path: Path, kept: str) -> None:
 ATTACKS = {
     "parent": ("../evil.jpg", "leaves the folder"),
     "within": ("PetImages/../../evil.jpg", "leaves the folder"),
-    "absolute": ("/etc/evil.jpg", "leaves the folder"),
+    "absolute": ("/etc/evil.jpg", "is absolute, so it leaves the folder"),
     "backslash": ("PetImages\\..\\evil.jpg", "leaves the folder"),
     "no image": ("../evil.txt", "leaves the folder"),
     "twice": ("PetImages/Dog/0.jpg", "stands twice"),
@@ -212,15 +216,18 @@ def test_a_bomb_that_announces_less_than_it_unfolds_to_is_left_out(tmp_path: Pat
     assert list(made.about["left_out"]) == ["PetImages/Dog/b.jpg"]
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"PK\x03\x04 and no more"])
-def test_no_zip_is_named(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "no zip, and not a whole tar"), (b"<html>", "no zip, and"), (b"PK\x03\x04 and no more", "not a whole zip")],
+)
+def test_no_zip_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "c.zip").write_bytes(content)
-    with pytest.raises(DataError, match=r"c\.zip: not a whole zip"):
+    with pytest.raises(DataError, match=rf"c\.zip: {message}"):
         folders.folders({"c.zip": tmp_path / "c.zip"}, SHAPE, 1)
 
 
 def test_images_need_a_listing(tmp_path: Path) -> None:
     files = laid(tmp_path, GOOD)
     del files["SHA256SUMS"]
-    with pytest.raises(UserError, match="one zip, or a SHA256SUMS and what it lists"):
+    with pytest.raises(UserError, match="one zip or tar, or a SHA256SUMS and what it lists"):
         folders.folders(files, SHAPE, 1)

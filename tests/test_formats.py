@@ -99,10 +99,10 @@ IMAGE_FAULTS = {
     "empty": (b"", "0 bytes; an IDX header has 16"),
     "no images": (pack(2051, (0, 2, 3), b""), "not between 1 and"),
     "too large": (pack(2051, (2**32 - 1,) * 3, PIXELS), "not between 1 and"),
-    "not gzip": (b"<html>log in</html>", "not a whole gzip file"),
-    "truncated": (whole[:-9], "not a whole gzip file"),
-    "a flipped bit": (bytes(flipped), "not a whole gzip file"),
-    "rubbish at the end": (whole + b"rubbish", "not a whole gzip file"),
+    "not gzip": (b"<html>log in</html>", "begins with 0x3c68746d, not with 0x00000803"),
+    "truncated": (whole[:-9], "not whole: "),
+    "a flipped bit": (bytes(flipped), "not whole: "),
+    "rubbish at the end": (whole + b"rubbish", "not whole: "),
 }
 
 

@@ -324,7 +324,7 @@ def test_a_folder_of_images_is_prepared_with_what_was_left_out(tmp_path: Path) -
 def test_a_new_broken_image_stops_and_is_named(tmp_path: Path) -> None:
     broken = GOOD | {"PetImages/Dog/0.jpg": b"no image"}
     with pytest.raises(
-        UserError, match=r"images: declared is 8, the data have 7; .*left out: pets/PetImages/Dog/0\.jpg"
+        UserError, match=r"images: declared is 8, the data have 7; left out: 1 \(1 x .* pets/PetImages/Dog/0\.jpg \("
     ):
         prepare("pets", pets(tmp_path, broken), tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()

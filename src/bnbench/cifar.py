@@ -48,7 +48,8 @@ def cifar(files: Mapping[str, Path], *_: object) -> Arrays:
     paths = {PurePosixPath(name).name: path for name, path in files.items()}
     if set(paths) != {*TRAIN, TEST, META} or len(paths) != len(files):
         raise UserError(
-            f"format cifar reads {', '.join(TRAIN)}, {TEST} and {META}; `files` has: {', '.join(files) or 'nothing'}"
+            f"format cifar reads {', '.join(TRAIN)}, {TEST} and {META}; `files` has: {', '.join(files) or 'nothing'}. "
+            "An archive that holds them is declared under `archive`"
         )
     names = _meta(paths[META])
     images, labels = zip(*(read_batch(paths[name], len(names)) for name in TRAIN), strict=True)

@@ -132,12 +132,15 @@ def download(arguments: Arguments) -> None:
 def prepare(arguments: Arguments) -> None:
     """Turn downloaded files into split arrays with a manifest."""
     from bnbench.params import dataset
+    from bnbench.prepare import noted
     from bnbench.prepare import prepare as make
 
     name = arguments.dataset
     manifest = make(name, dataset(arguments.params, name), arguments.raw, arguments.out, arguments.workers)
     counts = ", ".join(f"{part['n']} {name}" for name, part in manifest["parts"].items())
     print(f"{manifest['name']}: {counts} images of {'x'.join(map(str, manifest['shape']))} in {arguments.out}")
+    if said := noted(manifest):
+        print(f"{manifest['name']}: {said}; named in {arguments.out}/manifest.json")
 
 
 def augment(arguments: Arguments) -> None:

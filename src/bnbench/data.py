@@ -5,7 +5,7 @@ import io
 import math
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple
 
 import numpy as np
@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from bnbench.errors import DataError
 from bnbench.files import checksum, digest
+from bnbench.listing import LISTING, litter
 from bnbench.schema import Augmentation, Dataset
 
 PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
+ARCHIVE_VERSION = 2  # raise it when of the same archive of images other files are read
 AUGMENT_VERSION = 1  # raise it when the same images and augmentation give other copies
 PARTS = ("train", "valid", "test")
 OFFICIAL = "official"  # a fourth part: the published test set, where `test` was taken out of the training images
@@ -44,8 +46,10 @@ class Arrays(NamedTuple):
 
 def fingerprint(dataset: Dataset) -> str:
     """Hash of what decides the prepared arrays, and of nothing else; mirrors, title and licence may vary."""
-    size = [dataset.shape] if dataset.format == "folders" else []  # elsewhere the files say it
-    return digest("prepare", PREPARE_VERSION, dataset.format, dataset.files, dataset.split.model_dump(), *size)
+    more: list[Any] = [dataset.shape] if dataset.format == "folders" else []  # elsewhere the files say it
+    if more and not any(PurePosixPath(name).name == LISTING for name in dataset.files):
+        more.append(ARCHIVE_VERSION)
+    return digest("prepare", PREPARE_VERSION, dataset.format, dataset.files, dataset.split.model_dump(), *more)
 
 
 def augmented_fingerprint(dataset: Dataset, augmentation: Augmentation) -> str:
@@ -169,7 +173,8 @@ class Prepared:
         said = PreparedManifest.model_validate(read_manifest(folder))
         parts = {name: part for name in (*PARTS, OFFICIAL) if (part := getattr(said.parts, name))}
         expected = {MANIFEST} | {file_name(part, array) for part in parts for array in ARRAYS}
-        extra = {path.name for path in folder.iterdir() if path.name[0] != "."} - expected
+        found = {path.name for path in folder.iterdir() if path.name[0] != "." and not litter(path.name)}
+        extra = found - expected
         if extra:
             raise _untrusted(folder / min(extra), "does not belong to the prepared data")
         read: dict[str, Any] = {name: _read_part(folder, name, said) for name in parts}

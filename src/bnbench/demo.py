@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bnbench.errors import UserError
@@ -45,7 +46,7 @@ def serve(plan: Plan, run_ids: Sequence[str], port: int | None = None, browser: 
         from bnbench import page
 
         try:
-            served = page.launch(page.build(shown, data), HOST, [port] if port else PORTS, browser)
+            served = page.launch(page.build(shown, data), HOST, [port] if port else PORTS, browser, Path(folder))
         except OSError:
             taken = port or f"{PORTS[0]} to {PORTS[-1]}"
             raise UserError(f"port {taken} of {HOST} is taken; name a free one with --port") from None

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from bnbench.containers import unpack
 from bnbench.errors import DataError, UserError
 from bnbench.files import atomic, checksum, explained
-from bnbench.listing import LISTING, expanded, is_plain
+from bnbench.listing import LISTING, expanded, is_hidden, litter, unfit
 from bnbench.schema import Dataset
-from bnbench.tarball import unpack
 from bnbench.transfer import MirrorError, Patience, fetch
 
 MIRROR = "BNBENCH_MIRROR"
@@ -86,10 +86,9 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
 
 
 def _check_plain(name: str, file: str) -> None:
-    if not is_plain(file):
+    if reason := unfit(file) or ("is hidden (a leading dot)" if is_hidden(file) else ""):
         raise UserError(
-            f"datasets.{name}.files: {file!r} is not a plain file name; write it without leaving the folder, "
-            "without a leading dot and without .part at its end"
+            f"datasets.{name}.files: {file!r} is not a plain file name: it {reason}; write a path below a mirror"
         )
 
 
@@ -166,7 +165,8 @@ def _tidy(name: str, out: Path, files: list[Wanted]) -> None:
                 left.unlink()
     ours = {path for wanted in files for path in (wanted.path, wanted.part) if not path.is_dir()}
     ours |= {parent for wanted in files for parent in wanted.path.parents}
-    foreign = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path not in ours and path.name[0] != ".")
+    others = [path for path in out.rglob("*") if path not in ours and path.name[0] != "." and not litter(path.name)]
+    foreign = sorted(str(path.relative_to(out)) for path in others)
     if foreign:
         raise UserError(
             f"{out} must hold the files of datasets.{name} alone, but there is also: {', '.join(foreign[:20])}; "

@@ -18,9 +18,37 @@ Stroke = Sequence[tuple[float, float]]  # points (x, y) from the upper left corn
 PEN = 0.15
 SIDE = 800  # pixels of the drawing's larger side: 40 to one of MNIST's
 
+# What one drawing may have; a hand makes about a hundred points a second, and may leave the paper.
+MOST_POINTS = 20_000
+FARTHEST = 100  # sides of the paper
+
 # Share of the digits' 32 x 32 bitmaps that is ink: mean of scikit-learn's 1,797 images; that of each class lies
 # between 0.296 and 0.322, so strokes were made equally thick.
 SHARE = 0.305
+
+
+def strokes_of(sent: object) -> list[Stroke]:
+    """Check what a page says was drawn: `{"strokes": [[[x, y], ...], ...]}`, perhaps without a stroke.
+
+    Raises:
+        ValueError: anything else, with the reason for the person who drew.
+    """
+    strokes = sent.get("strokes") if isinstance(sent, dict) else None
+    if not isinstance(strokes, list) or not all(isinstance(stroke, list) and stroke for stroke in strokes):
+        raise ValueError("it has no list of strokes, each with a point or more")
+    if (count := sum(map(len, strokes))) > MOST_POINTS:
+        raise ValueError(f"it has {count} points; at most {MOST_POINTS} are drawn, so clear the paper")
+    if not all(_is_point(point) for stroke in strokes for point in stroke):
+        raise ValueError(f"a point is not two numbers from -{FARTHEST} to {FARTHEST}, in sides of the paper")
+    return strokes
+
+
+def _is_point(point: object) -> bool:
+    return (
+        isinstance(point, list)
+        and len(point) == 2
+        and all(type(x) in (int, float) and -FARTHEST <= x <= FARTHEST for x in point)  # which no NaN is
+    )
 
 
 def drawn(strokes: Sequence[Stroke]) -> Ink:

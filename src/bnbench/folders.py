@@ -1,171 +1,166 @@
-"""A folder of images for each class, `PetImages/Cat/0.jpg`, as files or in a zip: decoded, upright, of one size."""
+"""A folder of images for each class, `PetImages/Cat/0.jpg`, as files or in a zip or tar. No file is dropped unnamed."""
 
-import io
-import warnings
-import zipfile
-from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from bnbench.data import Arrays, Images, Shape
+from bnbench.containers import content
+from bnbench.data import Arrays, Shape
+from bnbench.decoding import MODES, Source, Unreadable, decode
 from bnbench.errors import DataError, UserError
-from bnbench.listing import LISTING, is_plain
+from bnbench.listing import LISTING, is_hidden, litter
 
-SUFFIXES = (".jpg", ".jpeg", ".png")
-KINDS = ("JPEG", "PNG", "GIF", "BMP")  # what such files turn out to be; no format that runs or refers to anything
-MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
-EXIF_ORIENTATION = 0x0112
-LARGEST_FILE = 1 << 26  # bytes of one image file, as it unfolds from a zip
-LARGEST_ALL = 1 << 33  # bytes of all image files of a zip
-LARGEST_IMAGE = 1 << 26  # pixels
-
-Source = Callable[[], bytes]
+LARGEST_FILE = 1 << 26  # bytes of one image file, as it unfolds from an archive
+LARGEST_ALL = 1 << 33  # bytes of all files of an archive
+HIDDEN = "a hidden file"
 
 
-@dataclass(frozen=True)
-class Decoded:
-    """An image, C x H x W, or why there is none; and what had to be done to it."""
+@dataclass
+class Found:
+    """The files to decode by name, the folders that they and others lie in, and the files that are litter."""
 
-    pixels: Images | None
-    fault: str = ""
-    signs: tuple[str, ...] = ()
+    where: str
+    sources: dict[str, Source] = field(default_factory=dict)
+    folders: set[PurePosixPath] = field(default_factory=set)
+    left_out: dict[str, str] = field(default_factory=dict)
+    litter: Counter[str] = field(default_factory=Counter)
 
 
 def folders(files: Mapping[str, Path], shape: Shape, workers: int) -> Arrays:
     """Images brought to `shape`, sorted by class and name; classes are the folders' names in alphabetical order.
 
-    The sides are scaled apart, by Pillow's bilinear filter. An image is turned as its EXIF says and converted to
-    grey or RGB. One that cannot be decoded is left out. All of these are named in the manifest.
+    The sides are scaled apart, by Pillow's bilinear filter; `decode` says what else is done to an image. A file that
+    is no image is left out. All of these are named in the manifest, where `litter` counts what an operating system
+    left (`Thumbs.db`).
 
     Args:
-        files: the listing and what it lists, or one zip.
+        files: the listing and what it lists, or one zip or tar.
         shape: channels (1 or 3), height, width.
         workers: threads.
 
     Raises:
         UserError: a shape of other channels, or no images are declared.
-        DataError: a class without images, a zip that cannot be trusted.
+        DataError: a class without images, an archive that cannot be trusted.
     """
     if shape[0] not in MODES:
         raise UserError(f"format folders gives images of 1 or 3 channels, but the shape is {list(shape)}")
-    sources = _sources(files)
-    names = sorted(sources, key=lambda name: (_class(name), name))
-    classes = sorted({_class(name) for name in names})
-    images = np.empty((len(names), *shape), np.uint8)
-    about: dict[str, Any] = {"class_names": classes, "left_out": {}}
-    kept: list[str] = []
-    with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without Python's lock
-        for name, made in zip(names, pool.map(lambda name: decode(sources[name], shape), names), strict=True):
+    with ExitStack() as opened, ThreadPoolExecutor(workers) as pool:
+        found = _found(files, opened)
+        names = sorted(found.sources, key=lambda name: (_class(name), name))
+        images = np.empty((len(names), *shape), np.uint8)
+        signs: dict[str, list[str]] = {}
+        kept: list[str] = []
+        # Pillow decodes and resizes without Python's lock
+        for name, made in zip(names, pool.map(lambda name: decode(found.sources[name], shape), names), strict=True):
             if made.pixels is None:
-                about["left_out"][name] = made.fault
+                found.left_out[name] = made.fault
                 continue
             images[len(kept)] = made.pixels
             kept.append(name)
             for sign in made.signs:
-                about.setdefault(sign, []).append(name)
+                signs.setdefault(sign, []).append(name)
+    classes = _classes(found, kept)
     labels = np.array([classes.index(_class(name)) for name in kept], np.int64)
-    if empty := sorted(set(range(len(classes))) - set(labels.tolist())):
-        raise DataError(f"no image in {classes[empty[0]]} can be decoded; seen: {shown(about['left_out'])}")
-    return Arrays(images[: len(kept)], labels, about=about)
+    about: dict[str, Any] = {"class_names": classes, "left_out": dict(sorted(found.left_out.items()))}
+    if found.litter:
+        about["litter"] = dict(sorted(found.litter.items()))
+    return Arrays(images[: len(kept)], labels, about=about | signs)
 
 
 def shown(left_out: Mapping[str, str], most: int = 20) -> str:
-    """The images left out and why, in a sentence."""
+    """Return the files left out and why, in a sentence."""
     told = [f"{name} ({fault})" for name, fault in list(left_out.items())[:most]]
     return ", ".join([*told, *(["..."] if len(left_out) > most else [])])
-
-
-def decode(source: Source, shape: Shape) -> Decoded:
-    """One image, whatever its bytes are."""
-    from PIL import Image, ImageOps, UnidentifiedImageError  # planning imports this module, and needs no Pillow
-
-    channels, height, width = shape
-    try:
-        content = source()
-        if not content:
-            return Decoded(None, "an empty file")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF; a size beyond all bounds is refused below
-            image = Image.open(io.BytesIO(content), formats=KINDS)
-        if image.width * image.height > LARGEST_IMAGE:
-            return Decoded(None, f"its header promises {image.width} x {image.height} pixels")
-        turned = image.getexif().get(EXIF_ORIENTATION, 1) not in (0, 1)
-        converted = image.mode != MODES[channels]
-        upright = ImageOps.exif_transpose(image).convert(MODES[channels])
-        small = upright.resize((width, height), Image.Resampling.BILINEAR)
-    except UnidentifiedImageError:  # whose own text has an address in memory
-        return Decoded(None, f"cannot be decoded: none of {', '.join(KINDS)}")
-    except Exception as error:  # a decoder that is given rubbish may raise anything
-        return Decoded(None, f"cannot be decoded: {type(error).__name__}: {error}"[:120])
-    pixels = np.asarray(small, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
-    flat = pixels.min() == pixels.max()
-    signs = {"turned": turned, "converted": converted, "flat": flat}
-    return Decoded(pixels, signs=tuple(sign for sign, true in signs.items() if true))
 
 
 def _class(name: str) -> str:
     return PurePosixPath(name).parent.name
 
 
-def _sources(files: Mapping[str, Path]) -> dict[str, Source]:
-    """How the bytes of each image are read.
+def _classes(found: Found, kept: list[str]) -> list[str]:
+    """The names of the class folders: those beside each other that the images lie in.
 
     Raises:
-        UserError, DataError: there are none, or not in two or more class folders beside each other.
+        DataError: the images lie otherwise, or a folder beside those of the classes has none.
     """
-    zips = [path for name, path in files.items() if name.endswith(".zip")]
-    if len(zips) == 1 == len(files):
-        sources = _zipped(zips[0])
-    else:
-        sources = {name: path.read_bytes for name, path in files.items() if name.lower().endswith(SUFFIXES)}
-        if zips or not any(PurePosixPath(name).name == LISTING for name in files):
-            declared = ", ".join(list(files)[:3]) or "nothing"
-            raise UserError(f"format folders reads one zip, or a {LISTING} and what it lists; `files` has: {declared}")
-    parents: dict[PurePosixPath, set[str]] = defaultdict(set)
-    for name in sources:
-        parents[PurePosixPath(name).parent.parent].add(_class(name))
-    if len(parents) != 1 or len(next(iter(parents.values()))) < 2:
-        seen = ", ".join(sorted(f"{parent}/{name}" for parent, found in parents.items() for name in found)[:9])
-        where = ", ".join(map(str, zips)) or next(iter(files))
+    homes = {PurePosixPath(name).parent for name in kept}
+    parents = {home.parent if home.parts else None for home in homes}
+    beside = {folder for folder in found.folders if folder.parts and folder.parent in parents}
+    if len(parents) == 1 and (empty := sorted(beside - homes)):
+        inside = {name: why for name, why in found.left_out.items() if PurePosixPath(name).parent == empty[0]}
         raise DataError(
-            f"{where}: images must lie in two or more class folders beside each other; seen: {seen or 'none'}"
+            f"{found.where}: the class folder {empty[0]} has no image that can be read; "
+            f"{len(inside)} files in it are left out: {shown(inside) or 'none'}; put images there, or remove the folder"
         )
-    return sources
+    if len(parents) != 1 or len(homes) < 2 or None in parents:
+        seen = ", ".join(sorted(str(home) for home in homes)[:9])
+        why = f"; {len(found.left_out)} files are left out: {shown(found.left_out)}" if found.left_out else ""
+        raise DataError(
+            f"{found.where}: images must lie in two or more class folders beside each other; "
+            f"seen: {seen or 'none'}{why}"
+        )
+    return sorted(home.name for home in homes)
 
 
-def _zipped(path: Path) -> dict[str, Source]:
-    """The images of a zip, read from it without unpacking it anywhere."""
-    try:
-        archive = zipfile.ZipFile(path)
-        members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise DataError(f"{path}: not a whole zip: {error}") from None
-    sources: dict[str, Source] = {}
-    images = [member for member in members if member.filename.lower().endswith(SUFFIXES)]
-    for member in members:
-        if not is_plain(member.filename.rstrip("/")):
+def _found(files: Mapping[str, Path], opened: ExitStack) -> Found:
+    """List the files that may be images.
+
+    Raises:
+        UserError: neither one archive nor a listing is declared.
+        DataError: an archive that cannot be trusted.
+    """
+    is_listed = any(PurePosixPath(name).name == LISTING for name in files)
+    if not is_listed and len(files) != 1:
+        declared = ", ".join(list(files)[:3]) or "nothing"
+        raise UserError(
+            f"format folders reads one zip or tar, or a {LISTING} and what it lists; `files` has: {declared}"
+        )
+    where = next(name for name in files if not is_listed or PurePosixPath(name).name == LISTING)
+    found = Found(str(files[where]))
+    if is_listed:
+        for name, path in files.items():
+            if PurePosixPath(name).name != LISTING:
+                _sort(found, name, partial(_read, path))
+        return found
+    packed = opened.enter_context(content(files[where], LARGEST_ALL))
+    for folder in packed.folders:
+        _see(found, PurePosixPath(folder))
+    for member in packed.files.values():
+        if member.size > LARGEST_FILE and not litter(member.name):
             raise DataError(
-                f"{path}: the path {member.filename[:200]!r} leaves the folder or is hidden; the zip is refused"
+                f"{found.where}: {member.name!r} unfolds to {member.size} bytes; an image has at most {LARGEST_FILE}; "
+                "take it out of the archive"
             )
-    for member in images:
-        if member.filename in sources:
-            raise DataError(f"{path}: {member.filename!r} stands twice in it")
-        if member.file_size > LARGEST_FILE:
-            raise DataError(
-                f"{path}: {member.filename!r} unfolds to {member.file_size} bytes; an image has at most {LARGEST_FILE}"
-            )
-        sources[member.filename] = partial(archive.read, member)
-    if (size := sum(member.file_size for member in images)) > LARGEST_ALL:
-        raise DataError(f"{path}: its images unfold to {size} bytes; at most {LARGEST_ALL}")
-    empty = {member.filename for member in members if member.is_dir()} - {
-        f"{parent}/" for name in sources for parent in PurePosixPath(name).parents
-    }
-    if empty:
-        raise DataError(f"{path}: the class folder {min(empty)} has no image")
-    return sources
+        _sort(found, member.name, member.read)
+    return found
+
+
+def _see(found: Found, folder: PurePosixPath) -> None:
+    """Note a folder, unless an operating system or a program made it."""
+    name = "/".join(folder.parts)
+    if not (litter(name) or is_hidden(name)):
+        found.folders.add(folder)
+
+
+def _sort(found: Found, name: str, source: Source) -> None:
+    """Put a file with those to decode, those left out, or the litter."""
+    _see(found, PurePosixPath(name).parent)
+    if made_by := litter(name):
+        found.litter[made_by] += 1
+    elif is_hidden(name):
+        found.left_out[name] = HIDDEN
+    else:
+        found.sources[name] = source
+
+
+def _read(path: Path) -> bytes:
+    if (size := path.stat().st_size) > LARGEST_FILE:
+        raise Unreadable(f"it has {size} bytes; an image has at most {LARGEST_FILE}")
+    return path.read_bytes()

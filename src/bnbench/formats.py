@@ -1,16 +1,16 @@
 """How each kind of data set is read: raw files in, images and labels out, or an error that names the file."""
 
-import gzip
 import hashlib
 import math
 import struct
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from bnbench.cifar import cifar
+from bnbench.containers import BLOCK, DAMAGE, opened
 from bnbench.data import Arrays, Images, Labels, Shape
 from bnbench.errors import DataError, UserError
 from bnbench.folders import folders
@@ -44,7 +44,7 @@ def digits(files: Mapping[str, Path], *_: object) -> Arrays:
 
 
 def idx(files: Mapping[str, Path], *_: object) -> Arrays:
-    """Gzip'd IDX files as MNIST's, known by their names: `train` or `t10k`, `images` or `labels`.
+    """IDX files as MNIST's, compressed or not, known by their names: `train` or `t10k`, `images` or `labels`.
 
     Raises:
         UserError: not these four files, or the two of `train`.
@@ -94,22 +94,32 @@ def _read_pair(images_path: Path, labels_path: Path) -> tuple[Images, Labels]:
 
 
 def read_idx(path: Path, kind: str) -> Images:
-    """The array of a gzip'd IDX file of unsigned bytes: N x H x W for images, N for labels.
+    """The array of an IDX file of unsigned bytes: N x H x W for images, N for labels.
+
+    Whether it is compressed its first bytes say, whatever its name.
 
     Raises:
-        DataError: not gzip, another magic number, or not exactly the bytes that its header promises.
+        DataError: another magic number, not exactly the bytes that its header promises, or damaged compression.
     """
     try:
-        with gzip.open(path) as file:
+        with opened(path) as file:
             shape = _header(path, file.read(16 if kind == "images" else 8), MAGIC[kind])
             size = math.prod(shape)
-            content = file.read(size + 1)  # one more: it reads to the end, where gzip's own checksum stands
-    except (EOFError, OSError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip file: {error}") from error
+            content = _read(file, size + 1)  # one more: it reads to the end, where gzip's own checksum stands
+    except DAMAGE as error:
+        raise DataError(f"{path}: not whole: {error}") from error
     if len(content) != size:
         seen = f"only {len(content)}" if len(content) < size else "more"
         raise DataError(f"{path}: the header promises {shape}, {size} bytes; there are {seen}")
     return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _read(file: IO[bytes], most: int) -> bytearray:
+    """At most so many bytes, in blocks: what a header promises is not set aside before it has come."""
+    content = bytearray()
+    while block := file.read(min(BLOCK, most - len(content))):
+        content += block
+    return content
 
 
 def _header(path: Path, header: bytes, magic: int) -> tuple[int, ...]:

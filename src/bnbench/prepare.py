@@ -1,5 +1,7 @@
 """Turn raw files into checked, split arrays. Expect: digits -> 1797 images, MNIST -> 60,000 and 10,000."""
 
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,18 @@ from bnbench.listing import expanded
 from bnbench.schema import Dataset, Split
 
 Indices = NDArray[np.intp]
+
+# keys of a manifest that hold names (or counts) of files -> what was done to them
+NOTED = {
+    "left_out": "left out",
+    "litter": "kinds of litter passed over",
+    "turned": "turned as their EXIF says",
+    "reduced": "reduced from 16 bits to the upper 8",
+    "blended": "blended with white where transparent",
+    "first_frame": "animations of which the first frame was taken",
+    "converted": "converted to grey or RGB",
+    "flat": "of one colour",
+}
 
 
 def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int = 1) -> dict[str, Any]:
@@ -39,6 +53,11 @@ def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: i
         manifest = arrays.about | _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": recorded}
         write_json(folder / data.MANIFEST, data.seal(manifest))
     return read_manifest(out)
+
+
+def noted(manifest: Mapping[str, Any]) -> str:
+    """Return what was done to raw files besides splitting, counted: "3 left out, 16 reduced from 16 bits"."""
+    return ", ".join(f"{len(manifest[key])} {words}" for key, words in NOTED.items() if manifest.get(key))
 
 
 def _already(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:
@@ -75,18 +94,28 @@ def _verified(name: str, dataset: Dataset, raw: Path | None) -> dict[str, Path]:
 
 
 def _check_declared(name: str, dataset: Dataset, arrays: Arrays) -> None:
-    """What planning was told of the data must be so."""
+    """Check that the data are what planning was told of them."""
     labels = [part for part in (arrays.labels, arrays.test_labels) if part is not None]
     classes = 1 + max(int(part.max()) for part in labels)
-    seen = {"shape": arrays.images.shape[1:], "images": len(arrays.images), "classes": classes}
-    left_out = arrays.about.get("left_out")
+    seen = {"shape": arrays.images.shape[1:], "classes": classes, "images": len(arrays.images)}
     for key, value in seen.items():
         declared = getattr(dataset, key)
         if value != declared:
-            told = f"; left out: {shown(left_out)}" if left_out and key == "images" else ""
-            raise UserError(
-                f"datasets.{name}.{key}: declared is {declared}, the data have {value}; write {value}{told}"
-            )
+            told = f"datasets.{name}.{key}: declared is {declared}, the data have {value}"
+            raise UserError(f"{told}{_remedy(key, value, arrays.about)}")
+
+
+def _remedy(key: str, value: object, about: Mapping[str, Any]) -> str:
+    """What to do where a declaration and the data differ: first about files left out, which may be a fault."""
+    names = f": {', '.join(about['class_names'][:20])}" if key == "classes" and "class_names" in about else ""
+    left_out = about.get("left_out") if key == "images" else None
+    if not left_out:
+        return f"{names}; write {value}"
+    kinds = ", ".join(f"{count} x {why}" for why, count in Counter(left_out.values()).most_common(5))
+    return (
+        f"; left out: {len(left_out)} ({kinds}): {shown(left_out)}. Replace those that should be images, or take them "
+        f"out of the data; only where they are to stay left out, write {value}"
+    )
 
 
 def divide(name: str, arrays: Arrays, split: Split) -> dict[str, Part]:

@@ -362,7 +362,7 @@ class Dataset(Strict):
         Literal["digits", "idx", "cifar", "folders"],
         Field(
             description="digits: comes with scikit-learn; idx: as MNIST; cifar: the batches of CIFAR-10; "
-            "folders: a folder of images for each class, listed in SHA256SUMS, or in a zip"
+            "folders: a folder of images for each class, listed in SHA256SUMS, or in a zip or tar"
         ),
     ]
     licence: Annotated[str, Field(min_length=1, description="under which terms the data are published")]
@@ -376,7 +376,7 @@ class Dataset(Strict):
         list[str], Field(description="https://, http:// or file:// addresses, or folders; in order")
     ] = []
     archive: Annotated[
-        dict[str, Checksum], Field(max_length=1, description="a tar that holds the files, as mirrors serve them")
+        dict[str, Checksum], Field(max_length=1, description="a tar or zip that holds the files, as mirrors serve them")
     ] = {}
     files: Annotated[
         dict[str, Checksum],

@@ -1,4 +1,4 @@
-"""Taking files out of tars: good ones, and every way in which one reaches outside, unfolds or lies."""
+"""Taking files out of archives: good ones, and every way in which one reaches outside, unfolds or lies."""
 
 import gzip
 import io
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import tarball
+from bnbench import containers
+from bnbench.containers import unpack
 from bnbench.errors import DataError
-from bnbench.tarball import unpack
 
 GOOD = {"data/a": b"first", "data/b": b"second" * 1000}
 Add = Callable[[tarfile.TarFile], None]
@@ -55,8 +55,7 @@ ATTACKS = {
     "parent": (added("../evil"), "leaves the folder"),
     "parent within": (added("data/../../evil"), "leaves the folder"),
     "absolute": (added("/tmp/evil"), "leaves the folder"),
-    "backslash": (added("data\\..\\evil"), "leaves the folder"),
-    "hidden": (added("data/.bashrc"), "hidden"),
+    "backslash": (added("data\\..\\evil"), "has a backslash"),
     "symlink": (added("data/c", kind=tarfile.SYMTYPE, link="/etc/passwd"), "is a link"),
     "symlink in a file's place": (added("data/a", kind=tarfile.SYMTYPE, link="../../evil"), "is a link"),
     "hard link": (added("data/c", kind=tarfile.LNKTYPE, link="../../evil"), "is a link"),
@@ -81,7 +80,7 @@ def test_an_attack_is_refused_and_nothing_lies_outside(tmp_path: Path, name: str
 
 
 def test_what_unfolds_without_bound_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tarball, "LARGEST", 1 << 20)
+    monkeypatch.setattr(containers, "LARGEST", 1 << 20)
     path = tar(tmp_path, added("data/a", bytes(2 << 20)))
     assert path.stat().st_size < 10_000
     with pytest.raises(DataError, match="unfolds to more than 1048576 bytes"):
@@ -99,12 +98,12 @@ def test_a_member_that_is_missing_is_named(tmp_path: Path) -> None:
 def test_a_damaged_tar_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
     path = tar(tmp_path, *good())
     path.write_bytes(damage(path.read_bytes()))
-    with pytest.raises(DataError, match=r"t\.tar\.gz: (not a whole tar|lacks)"):
+    with pytest.raises(DataError, match=r"t\.tar\.gz: (no zip, and not a whole tar|lacks)"):
         unpack(path, places(tmp_path))
 
 
 def test_gzip_of_no_tar_is_named(tmp_path: Path) -> None:
     path = tmp_path / "t.tar.gz"
     path.write_bytes(gzip.compress(b"no tar" * 500))
-    with pytest.raises(DataError, match="not a whole tar"):
+    with pytest.raises(DataError, match="and not a whole tar"):
         unpack(path, places(tmp_path))

@@ -1,0 +1,156 @@
+"""IDX files, CIFAR-10 and archives as people have them: compressed or not, the first bytes say, not the name."""
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import resource
+import struct
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bnbench.download import download
+from bnbench.errors import DataError
+from bnbench.formats import idx, read_idx
+from bnbench.schema import Dataset
+from tests import pickles
+from tests.test_download import dataset
+from tests.test_formats import NAMES, write_four
+from tests.test_prepare import toy_files
+
+
+def as_kept(folder: Path, keep: Callable[[bytes], bytes]) -> dict[str, Path]:
+    """MNIST's four files in small, each kept in this way, without `.gz` in the name."""
+    files = {}
+    for name, path in write_four(folder).items():
+        content = keep(gzip.decompress(path.read_bytes()))
+        path.unlink()
+        files[name.removesuffix(".gz")] = path.with_suffix("")
+        path.with_suffix("").write_bytes(content)
+    return files
+
+
+@pytest.mark.parametrize("keep", [bytes, gzip.compress, bz2.compress, lzma.compress])
+def test_idx_files_are_read_compressed_or_not_whatever_their_names(
+    tmp_path: Path, keep: Callable[[bytes], bytes]
+) -> None:
+    made = idx(as_kept(tmp_path, keep))
+    assert made.images.tobytes() == bytes(range(24))
+    assert made.labels.tolist() == [3, 1, 0, 255]
+
+
+def test_a_name_with_gz_on_plain_bytes_does_no_harm(tmp_path: Path) -> None:
+    files = {name: path.rename(tmp_path / NAMES[i]) for i, (name, path) in enumerate(as_kept(tmp_path, bytes).items())}
+    assert idx(files).images.shape == (4, 1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (struct.pack(">4I", 2051, 4, 2, 3) + bytes(23), r"promises \(4, 2, 3\), 24 bytes; there are only 23"),
+        (struct.pack(">4I", 2051, 4, 2, 3) + bytes(25), r"promises \(4, 2, 3\), 24 bytes; there are more"),
+        (struct.pack(">2I", 2049, 4) + bytes(20), "begins with 0x00000801, not with 0x00000803"),
+        (struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 9), "not between 1 and"),
+        (struct.pack(">2I", 2051, 4), "8 bytes; an IDX header has 16"),
+        (b"", "0 bytes; an IDX header has 16"),
+        (b"PK\3\4" + bytes(40), "begins with 0x504b0304"),
+    ],
+    ids=["short", "long", "labels", "huge", "half a header", "empty", "zip"],
+)
+def test_a_plain_file_that_is_not_as_its_header_says_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_idx(path, "images")
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [bytes, gzip.compress])
+def test_a_header_that_promises_two_gigabytes_sets_none_aside(tmp_path: Path, keep: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / "train-images-idx3-ubyte"
+    path.write_bytes(keep(struct.pack(">4I", 2051, 1 << 15, 1 << 8, 1 << 8) + bytes(50)))
+    limit, used = resource.getrlimit(resource.RLIMIT_AS), int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (used * resource.getpagesize() + (1 << 28), limit[1]))
+    try:
+        with pytest.raises(DataError, match=r"promises .* 2147483648 bytes; there are only 50"):
+            read_idx(path, "images")
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limit)
+
+
+def in_tar(folder: Path, contents: dict[str, bytes], kind: str) -> bytes:
+    with tarfile.open(folder / "made", f"w:{kind}") as archive:  # type: ignore[call-overload]
+        for name, content in contents.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return (folder / "made").read_bytes()
+
+
+def in_zip(folder: Path, contents: dict[str, bytes], _kind: str) -> bytes:
+    with zipfile.ZipFile(folder / "made", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return (folder / "made").read_bytes()
+
+
+def declared(folder: Path, archive: bytes, contents: dict[str, bytes]) -> Dataset:
+    """A data set whose files come in an archive, served from a folder under a name that does not say what it is."""
+    (folder / "mirror").mkdir()
+    (folder / "mirror/all.tar.gz").write_bytes(archive)
+    files = {name: "md5:" + hashlib.md5(content).hexdigest() for name, content in contents.items()}
+    update = {"files": files, "archive": {"all.tar.gz": "md5:" + hashlib.md5(archive).hexdigest()}}
+    return dataset(str(folder / "mirror")).model_copy(update=update)
+
+
+@pytest.mark.parametrize("prefix", ["", "./"])
+@pytest.mark.parametrize(
+    ("make", "kind"), [(in_tar, ""), (in_tar, "gz"), (in_tar, "bz2"), (in_tar, "xz"), (in_zip, "")]
+)
+def test_an_archive_is_what_its_first_bytes_say(
+    tmp_path: Path, make: Callable[[Path, dict[str, bytes], str], bytes], kind: str, prefix: str
+) -> None:
+    contents = {f"{pickles.FOLDER}/{name}": content for name, content in pickles.contents().items()}
+    archive = make(tmp_path, {prefix + name: content for name, content in contents.items()}, kind)
+    download("toy", declared(tmp_path, archive, contents), tmp_path / "raw")
+    found = {str(p.relative_to(tmp_path / "raw")): p.read_bytes() for p in (tmp_path / "raw").rglob("*") if p.is_file()}
+    assert found == contents
+
+
+@pytest.mark.parametrize("make", [in_tar, in_zip])
+def test_what_a_mac_put_into_an_archive_does_not_stop_it(
+    tmp_path: Path, make: Callable[[Path, dict[str, bytes], str], bytes]
+) -> None:
+    contents = {f"{pickles.FOLDER}/{name}": content for name, content in pickles.contents().items()}
+    litter = {f"{pickles.FOLDER}/._test_batch": b"x", f"{pickles.FOLDER}/.DS_Store": b"x", "__MACOSX/._a": b"x"}
+    download("toy", declared(tmp_path, make(tmp_path, litter | contents, ""), contents), tmp_path / "raw")
+    assert len([path for path in (tmp_path / "raw").rglob("*") if path.is_file()]) == len(contents)
+
+
+def test_what_windows_put_into_the_folder_of_raw_files_does_not_stop_a_download(tmp_path: Path) -> None:
+    (tmp_path / "mirror").mkdir()
+    data = toy_files(tmp_path / "mirror").model_copy(update={"mirrors": [str(tmp_path / "mirror")]})
+    for _ in range(2):
+        download("toy", data, tmp_path / "raw")
+        (tmp_path / "raw/Thumbs.db").write_bytes(b"x")
+        (tmp_path / "raw/desktop.ini").write_bytes(b"x")
+
+
+def test_a_listing_made_by_find_on_a_mac_or_by_windows_is_read(tmp_path: Path) -> None:
+    names = ("PetImages/Cat/0.jpg", "PetImages/Dog/0.jpg", "PetImages/.DS_Store")
+    lines = "".join(f"{hashlib.sha256(name.encode()).hexdigest()}  ./{name}\r\n" for name in names)
+    for name in names:
+        (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / name).write_bytes(name.encode())
+    text = b"\xef\xbb\xbf" + lines.encode()
+    (tmp_path / "pets/SHA256SUMS").write_bytes(text)
+    data = dataset(str(tmp_path)).model_copy(
+        update={"files": {"pets/SHA256SUMS": "sha256:" + hashlib.sha256(text).hexdigest()}}
+    )
+    download("toy", data, tmp_path / "raw")
+    assert (tmp_path / "raw/pets/PetImages/Dog/0.jpg").is_file()
