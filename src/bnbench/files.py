@@ -124,14 +124,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def discard(path: Path) -> None:
-    """Remove a file, or a folder with all that it holds, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def cache_folder() -> Path:
     """Where a user's programs keep what can be made again: below the home folder, if there is one to write to.
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bnbench import cost, precision, runs
 from bnbench.errors import UserError
-from bnbench.files import atomic_folder, discard, explained, write_bytes
+from bnbench.files import atomic_folder, explained, write_bytes
 from bnbench.network import Network
 from bnbench.pack import Outcome, Pack, Probed
 from bnbench.plan import TRAINER_VERSION
@@ -49,7 +49,7 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with explained(store):
         if not finished(store, outcome.name):  # without `run.json`: half of a copy, which would be in the way
-            discard(store / outcome.name)
+            _discard(store / outcome.name)
     with atomic_folder(store / outcome.name) as folder:
         (folder / "history.json").write_bytes(orjson.dumps(history))
         if outcome.run.probes:
@@ -189,6 +189,13 @@ def locked(locks: Path, run_ids: list[str]) -> Iterator[None]:
             for place in sorted(int(run_id[:15], 16) for run_id in run_ids):
                 fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
             yield
+
+
+def _discard(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _checkpoint(checkpoints: Path, run_id: str) -> Path:
