@@ -1,10 +1,8 @@
 """Doctor: what is wrong with a working folder, and for each thing what to do. Looks only; changes nothing."""
 
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,13 +14,12 @@ from typing import Any
 import psutil
 
 import bnbench
-from bnbench import provenance, runs, yamlfile
+from bnbench import provenance, runs, starts, yamlfile
 from bnbench.data import Prepared
 from bnbench.errors import UserError
 from bnbench.files import checksum, read_json
 from bnbench.plan import TRAINER_VERSION
-
-HIDDEN = re.compile(r"\.([0-9a-f]{16})\.")  # a run's folder while it is written
+from bnbench.prune import leftovers
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,11 @@ def _holders(word: str, root: Path) -> list[int]:
 def snakemake_lock(root: Path) -> Iterator[Finding]:
     """Snakemake's lock is held by a Snakemake that lives."""
     locks = sorted((root / ".snakemake" / "locks").glob("*"))
-    if locks and (pids := _holders("snakemake", root)):
+    alive = [] if (start := starts.working(root)) is None else [start]
+    if locks and (pids := _holders("snakemake", root) or alive):
         yield Finding(f"snakemake works here (process {pids[0]})", "wait for its end before the next start", note=True)
+    elif locks and starts.unproven(root) is None:
+        yield Finding(f"{locks[0]} is a lock of a Snakemake that was killed", "the next start removes it", note=True)
     elif locks:
         what = f"{locks[0]} is a lock of a Snakemake that was killed; none runs here on this machine"
         yield Finding(what, "if none runs here on another machine either: snakemake --unlock")
@@ -93,15 +93,20 @@ def dvc_lock(root: Path) -> Iterator[Finding]:
             yield Finding(what, f"if none runs here on another machine either: rm {path}")
 
 
+def half_written(root: Path) -> Iterator[Finding]:
+    """What a killed process left of what it was writing."""
+    for path, _ in leftovers(root):
+        yield Finding(f"{path} was left half-written by a process that was killed", f"rm -r {path}")
+
+
 def run_store(root: Path) -> Iterator[Finding]:
-    """Every run is whole and as it was written; what a killed process left is named."""
+    """Every run is whole and as it was written."""
     versions, sources = dict[int, int](), provenance_sources(root)
     others, mine = 0, {provenance.trainer_source()}
-    for folder in sorted((root / "results" / "runs").glob("*")):
-        if hidden := HIDDEN.match(folder.name):
-            if not _being_trained(root, hidden[1]):
-                yield Finding(f"{folder} was left half-written by a process that was killed", f"rm -r {folder}")
-            continue
+    store = root / "results" / "runs"
+    for path in sorted({*store.glob("[!.]*")} - {*runs.run_folders(store)}):
+        yield Finding(f"{path} is no run, and not used", f"move it away: {path}")
+    for folder in runs.run_folders(store):
         try:
             record = runs.read(folder)
         except UserError as error:
@@ -132,19 +137,6 @@ def provenance_sources(root: Path) -> dict[str, set[str]]:
         for name in record["runs"]:
             found.setdefault(name, set()).add(record["source"])
     return found
-
-
-def _being_trained(root: Path, run_id: str) -> bool:
-    """Whether a process holds the run's lock: `store.locked` locks a byte of this file at the place of the id."""
-    path = root / ".bnbench" / "locks"
-    if not path.is_file():
-        return False
-    with path.open("ab") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(run_id[:15], 16))
-        except OSError:
-            return True
-    return False
 
 
 def prepared_data(root: Path) -> Iterator[Finding]:
@@ -242,7 +234,7 @@ def slurm(_root: Path) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
-    *(code, git, snakemake_lock, dvc_lock, run_store, prepared_data, dvc_files, dvc_cache, remote, slurm),
+    *(code, git, snakemake_lock, dvc_lock, half_written, run_store, prepared_data, dvc_files, dvc_cache, remote, slurm),
 )
 
 

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from bnbench import locks
 from bnbench.errors import SystemFault, UserError
 
 REMEDY = {
@@ -26,6 +28,9 @@ REMEDY = {
     errno.EFBIG: "files may not grow so large here; raise the limit (ulimit -f) and run the same command again",
     errno.EROFS: "this file system is read-only; work in a folder that can be written",
 }
+
+
+TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{6,8}")
 
 
 @contextlib.contextmanager
@@ -74,9 +79,14 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it becomes `path`, unless another process was first."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary folder beside `path`; on success it becomes `path`, unless another process was first.
+
+    The lock of `path` is held meanwhile, so that what is found of earlier tries was left by a process that was killed.
+    """
+    with explained(path), locks.all_of([locks.of(path)]):
+        for left in path.parent.iterdir():
+            if made_for(left) == path.name:
+                shutil.rmtree(left, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield temporary
@@ -91,6 +101,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def made_for(path: Path) -> str | None:
+    """The name that a temporary file or folder was to get; None if `path` is none."""
+    found = TEMPORARY.fullmatch(path.name)
+    return found[1] if found else None
+
+
+def filled(path: Path) -> bool:
+    """Whether there is anything at `path` but an empty folder."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def cache_folder() -> Path:

@@ -1,5 +1,6 @@
 """A stored run's `run.json`: it bears the checksums of the run's files and of itself, and is held against them."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,13 @@ import orjson
 from bnbench.data import seal
 from bnbench.errors import UserError
 from bnbench.files import checksum, write_json
+
+RUN_ID = re.compile("[0-9a-f]{16}")
+
+
+def run_folders(store: Path) -> list[Path]:
+    """The folders of a run store that are runs, in the order of their ids, whole or not; nothing else there is one."""
+    return sorted(path for path in store.glob("[!.]*") if RUN_ID.fullmatch(path.name)) if store.is_dir() else []
 
 
 def conclude(folder: Path, record: dict[str, Any]) -> None:

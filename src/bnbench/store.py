@@ -1,10 +1,8 @@
-"""The run store: one folder per run id, written once, whole or not at all. And its neighbours: checkpoints, locks."""
+"""The run store: one folder per run id, written once, whole or not at all. And its neighbours, the checkpoints."""
 
 import contextlib
-import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch import Tensor
 
 from bnbench import cost, precision, runs
 from bnbench.errors import UserError
-from bnbench.files import atomic_folder, explained, read_json, write_bytes
+from bnbench.files import atomic_folder, read_json, write_bytes
 from bnbench.network import Network
 from bnbench.pack import Outcome, Pack
 from bnbench.plan import TRAINER_VERSION
@@ -41,11 +39,9 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
     environment |= {"products": precision.products(outcome.run, device)}
     identity = {"run_id": outcome.name, "config": outcome.run.model_dump(), "data": data}
     record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result | {"environment": environment}
-    for left in store.glob(f".{outcome.name}.*"):  # by a process that was killed; the run's lock is ours
-        shutil.rmtree(left, ignore_errors=True)
-    if not finished(store, outcome.name):  # a folder without `run.json`: half of a copy, which would be in the way
-        shutil.rmtree(store / outcome.name, ignore_errors=True)
     with atomic_folder(store / outcome.name) as folder:
+        if not finished(store, outcome.name):  # a folder without `run.json`: half of a copy, which would be in the way
+            shutil.rmtree(store / outcome.name, ignore_errors=True)
         (folder / "history.json").write_bytes(orjson.dumps(history))
         if outcome.run.probes:
             _write_probed(outcome, folder / "probes.parquet")
@@ -124,21 +120,6 @@ def forget(checkpoints: Path, run_id: str) -> None:
     """Remove a finished run's checkpoint, and what a killed process left of one."""
     for path in (checkpoints / f"{run_id}.safetensors", *checkpoints.glob(f".{run_id}.*")):
         path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(locks: Path, run_ids: list[str]) -> Iterator[None]:
-    """Hold the runs' locks; wait while another process (an orphan of a killed start, say) trains one of them.
-
-    A run's lock is one byte of the file `locks`, at the place that its id names. They are taken in sorted order, so
-    that two packs never wait for each other, and the system drops them when the process ends, however it ends.
-    """
-    with explained(locks):
-        locks.parent.mkdir(parents=True, exist_ok=True)
-        with locks.open("ab") as file:
-            for place in sorted(int(run_id[:15], 16) for run_id in run_ids):
-                fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
-            yield
 
 
 def _digest(rows: dict[str, Tensor]) -> str:
