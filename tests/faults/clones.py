@@ -18,6 +18,8 @@ from tests.parameters import toy
 
 PROGRAMS = Path(sys.executable).parent
 SECONDS = 120.0
+PLACES = ("--out", "results/runs", "--timings", "results/timings", "--provenance", "results/provenance")
+TRAIN = ("bnbench", "train", "job.json", *PLACES, "--workers", 2)  # a clone's job
 
 
 @dataclass(frozen=True)
@@ -76,12 +78,6 @@ def clone(folder: Path, *edits: tuple[str, str]) -> Plan:
         prepare("digits", plan.resolved.datasets["digits"], None, folder / pack.data)
     write_json(folder / "job.json", [pack.record() for pack in plan.packs])
     return plan
-
-
-def train(folder: Path) -> tuple[object, ...]:
-    """The words that train a clone's job."""
-    places = ("--out", "results/runs", "--timings", "results/timings", "--provenance", "results/provenance")
-    return ("bnbench", "train", "job.json", *places, "--workers", 2)
 
 
 def begun(folder: Path) -> set[str]:

@@ -127,7 +127,7 @@ def test_an_augmentation_that_is_given_up_leaves_nothing(capsys: pytest.CaptureF
     from bnbench.plan import Plan
 
     plain = PARAMS.read_text()
-    moved = "augmentations: {moved: {copies: 1, seed: 0, rotate: {low: -10, high: 10}}}"
+    moved = "augmentations: {moved: {copies: 2, seed: 0, shift: 0.1, rotate: 10, flip: false}}"
     text = plain.replace("augmentations: {}", moved).replace(
         "batch_size: 100}", "batch_size: 100, augmentation: moved}"
     )

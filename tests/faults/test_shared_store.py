@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bnbench.files import write_json
-from tests.faults.clones import begun, clone, share, started, train, until
+from tests.faults.clones import TRAIN, begun, clone, share, started, until
 
 LONG = (
     ("epochs: 1, model", "epochs: 3000, model"),
@@ -30,10 +30,10 @@ def pair(tmp_path: Path, *edits: tuple[str, str]) -> tuple[Path, Path]:
 
 def test_a_run_of_a_shared_store_is_waited_for_and_its_holder_is_named(tmp_path: Path) -> None:
     one, other = pair(tmp_path, *LONG)
-    with started(one, *train(one)) as first:
+    with started(one, *TRAIN) as first:
         until(lambda: begun(one), lambda: first.told)
         first.signal(signal.SIGSTOP)
-        with started(other, *train(other)) as second:
+        with started(other, *TRAIN) as second:
             until(lambda: "waiting for run " in second.told or begun(other), lambda: second.told)
             assert not begun(other)
             holder = re.search(r"waiting for run \w+: process (\d+) \(", second.told)
@@ -49,13 +49,13 @@ def test_a_run_of_a_shared_store_is_waited_for_and_its_holder_is_named(tmp_path:
 def test_a_folder_that_another_clone_is_writing_stays(tmp_path: Path) -> None:
     """Whoever trains a run cleans up after killed writers of that run only once its lock is theirs."""
     one, other = pair(tmp_path, *LONG)
-    with started(one, *train(one)) as first:
+    with started(one, *TRAIN) as first:
         until(lambda: begun(one), lambda: first.told)
         first.signal(signal.SIGSTOP)
         (run,) = begun(one)
         written = one / "results" / "runs" / f".{run}.abcdefgh"
         write_json(written / "history.json", {})
-        with started(other, *train(other)) as second:
+        with started(other, *TRAIN) as second:
             until(lambda: "waiting for run " in second.told or not written.exists(), lambda: second.told)
             assert written.exists()
         assert written.exists()
@@ -74,7 +74,7 @@ def test_several_starts_in_clones_of_one_store_train_each_run_once(tmp_path: Pat
                 path.rename(tmp_path / f"{path.name}-{len(list(tmp_path.iterdir()))}")
         with contextlib.ExitStack() as running:
             folders = [one, other, one, other][:count]
-            all_of = [running.enter_context(started(folder, *train(folder))) for folder in folders]
+            all_of = [running.enter_context(started(folder, *TRAIN)) for folder in folders]
             told = [process.ended() for process in all_of]
         assert sum(int(count) for text in told for count in re.findall(r"^(\d+) runs: ", text, re.MULTILINE)) == 4, told
         assert len(list((one / "results" / "runs").glob("*/run.json"))) == 4

@@ -1,5 +1,6 @@
 """Snakemake's lock of a dead start is removed where its death is known; of what may live it is said whose it is."""
 
+import contextlib
 import json
 import os
 import signal
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.faults.clones import Started, started, until
+from tests.faults.clones import started, until
 from tests.miniature import Project, miniature
 
 pytestmark = pytest.mark.slow
@@ -117,21 +118,16 @@ def test_a_start_that_lives_keeps_its_lock_even_if_it_stands_still(project: Proj
 def test_of_several_starts_after_a_killed_one_one_works_and_none_fails_otherwise(project: Project) -> None:
     killed(project)
 
-    def begin(count: int) -> list[Started]:
-        return [stack.enter_context(started(project.folder, *words, **variables(project))) for _ in range(count)]
-
-    from contextlib import ExitStack
-
     words = ("snakemake", "--cores", "1")
-    with ExitStack() as stack:
-        starts = begin(3)
+    with contextlib.ExitStack() as stack:
+        starts = [stack.enter_context(started(project.folder, *words, **variables(project))) for _ in range(3)]
         codes = [start.process.wait(300) for start in starts]
     told = "\n".join(start.told for start in starts)
     assert 0 in codes, told
     assert "Traceback" not in told
     refused = [start.told for start, code in zip(starts, codes, strict=True) if code]
     assert all("another one works here, process " in text for text in refused), told
-    assert sum(text.count("removed the lock") for text in [told]) == 1
+    assert told.count("removed the lock") == 1
     assert len(list(project.folder.glob("results/runs/*/run.json"))) == 4
     assert not left(project)
     done = subprocess.run(
