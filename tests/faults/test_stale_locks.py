@@ -84,11 +84,14 @@ def test_the_lock_of_another_machine_stays_and_is_told(project: Project) -> None
     again(project)
 
 
-@pytest.mark.parametrize("damage", ["gone", "cut", "other"])
+@pytest.mark.parametrize("damage", ["empty", "cut", "other"])
 def test_a_lock_that_nobody_noted_stays_and_is_told(project: Project, damage: str) -> None:
     killed(project)
     path = project.folder / ".bnbench" / "starts.json"
-    {"gone": path.unlink, "cut": lambda: os.truncate(path, 20), "other": lambda: notes(project, locks={})}[damage]()
+    if damage == "other":
+        notes(project, locks={})
+    else:
+        path.write_bytes(b"" if damage == "empty" else path.read_bytes()[:20])
     assert UNKNOWN in again(project, code=1)
     assert left(project)
 
