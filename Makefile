@@ -58,4 +58,4 @@ lint: $(BIN)/.ready-dev
 	snakemake --lint
 
 clean:
-	rm -rf .bnbench .snakemake logs data results/[!R]* reports/[!R]*
+	rm -rf .snakemake $$($(PYTHON) -P src/bnbench/places.py)

@@ -119,4 +119,4 @@ def test_a_folder_where_a_file_is_needed_ends_with_the_remedy(tmp_path: Path) ->
     told = bnbench("schema", "--out", tmp_path, folder=tmp_path)
     assert told.startswith("4: ")
     assert f"cannot write {tmp_path}: a folder lies where a file is needed; move it away" in told
-    assert [path.name for path in tmp_path.parent.iterdir() if path.name.startswith(".")] == []
+    assert [path.name for path in tmp_path.parent.iterdir() if path.name.startswith(f".{tmp_path.name}")] == []

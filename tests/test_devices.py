@@ -15,7 +15,7 @@ from bnbench.errors import UserError
 HOLD = """
 import pathlib, sys
 from bnbench import devices
-with devices.leased(sys.argv[2].split(","), pathlib.Path(sys.argv[1])) as device:
+with devices.leased(sys.argv[2].split(","), folder=pathlib.Path(sys.argv[1])) as device:
     print(device, flush=True)
     sys.stdin.read()
 """

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from bnbench import locks
 from bnbench import params as parameters
 from bnbench.cifar import read_batch
 from bnbench.data import PARTS, Arrays, Prepared, fingerprint, read_manifest
@@ -170,7 +171,7 @@ def test_the_fingerprint_follows_what_decides_the_data_and_nothing_else() -> Non
 def test_a_split_that_cannot_be_is_explained(tmp_path: Path, dataset: Dataset, message: str) -> None:
     with pytest.raises(UserError, match=message):
         prepare("digits", dataset, None, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [locks.NAME]
 
 
 def test_a_class_of_one_image_is_explained() -> None:
@@ -191,7 +192,7 @@ def test_an_interrupted_prepare_leaves_nothing(
     monkeypatch.setattr("bnbench.prepare.write_json", stop)
     with pytest.raises(shown):
         prepare("digits", digits_set(), None, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [locks.NAME]
 
 
 def test_prepared_data_are_left_as_they_are(copy: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from bnbench import locks
 from bnbench.cli import main
 from bnbench.files import read_json
 from bnbench.plan import Plan
@@ -14,7 +15,7 @@ PARAMS = Path("params.yaml")
 
 
 def paths(project: Path) -> set[str]:
-    return {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file()}
+    return {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file() and path.name != locks.NAME}
 
 
 def test_a_value_taken_out_leaves_orphans_that_are_removed_on_request(
@@ -22,13 +23,13 @@ def test_a_value_taken_out_leaves_orphans_that_are_removed_on_request(
 ) -> None:
     PARAMS.write_text(PARAMS.read_text().replace("seed: [0, 1]", "seed: [0]"))
     runs = project / "results" / "runs"
-    seeds = {folder.name: read_json(folder / "run.json")["config"]["seed"] for folder in runs.iterdir()}
+    seeds = {folder.name: read_json(folder / "run.json")["config"]["seed"] for folder in runs.glob("[!.]*")}
     before = paths(project)
     assert main(["prune"]) == 0
     assert paths(project) == before
     assert "2 orphaned runs; 2 files and folders" in capsys.readouterr().out
     assert main(["prune", "--delete"]) == 0
-    assert {folder.name for folder in runs.iterdir()} == {name for name, seed in seeds.items() if seed == 0}
+    assert {folder.name for folder in runs.glob("[!.]*")} == {name for name, seed in seeds.items() if seed == 0}
     gone = {name for name, seed in seeds.items() if seed == 1}
     assert before - paths(project) == {path for path in before if any(name in path for name in gone)}
     capsys.readouterr()
@@ -55,7 +56,7 @@ def test_data_records_and_checkpoints_go_with_their_last_run(project: Path) -> N
     assert TOY.count("seed: 0}") == 1
     assert main(["prune", "--delete"]) == 0
     for place in ("results/runs", "results/timings", "results/provenance", "data/prepared", ".bnbench/checkpoints"):
-        assert list((project / place).iterdir()) == [], place
+        assert [path.name for path in (project / place).iterdir() if path.name != locks.NAME] == [], place
 
 
 def test_a_folder_is_as_large_as_its_files(tmp_path: Path) -> None:

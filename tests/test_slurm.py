@@ -146,7 +146,7 @@ def _training(cluster: Cluster, project: Path, jobs: int) -> dict[str, dict[str,
 
     def begun() -> bool:
         logs = [path for path in saved.rglob("*.log") if "localrule train" in path.read_text()]
-        return len(logs) >= jobs and (project / ".bnbench" / "locks").exists()
+        return len(logs) >= jobs and (project / "results" / "runs" / ".locks").exists()
 
     cluster.wait(begun, f"{jobs} jobs to train", 200)
     return cluster.jobs("running")

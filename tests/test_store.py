@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from bnbench import files, store
+from bnbench import files, locks, store
 from bnbench.errors import SystemFault
 from bnbench.pack import Outcome, Pack
 from bnbench.train import start, train
@@ -36,7 +36,7 @@ def test_a_stored_run_is_never_written_again(tmp_path: Path) -> None:
     store.write(tmp_path, outcome, "first", "cpu")
     store.write(tmp_path, outcome, "second", "cpu")
     assert files.read_json(tmp_path / NAME / "run.json")["data"] == "first"
-    assert [path.name for path in tmp_path.iterdir()] == [NAME]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [locks.NAME, NAME]
 
 
 def test_a_disk_that_fills_up_leaves_no_run_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ def test_a_disk_that_fills_up_leaves_no_run_and_says_so(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SystemFault, match="no space is left on the disk; free some"):
         store.write(tmp_path / "store", _outcome(), "data", "cpu")
-    assert list((tmp_path / "store").iterdir()) == []
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [locks.NAME]
 
 
 def _half_trained(steps: int) -> Pack:
@@ -96,16 +96,16 @@ def test_a_damaged_checkpoint_is_not_used(tmp_path: Path, damage: str) -> None:
 
 HOLD = """
 import sys, pathlib
-from bnbench import store
-with store.locked(pathlib.Path(sys.argv[1]), sys.argv[2:]):
+from bnbench import locks
+with locks.all_of([locks.of(pathlib.Path(sys.argv[1]) / name) for name in sys.argv[2:]]):
     print("held", flush=True)
     sys.stdin.read()
 """
 
 
-def _holder(locks: Path, *run_ids: str) -> "subprocess.Popen[str]":
+def _holder(store: Path, *run_ids: str) -> "subprocess.Popen[str]":
     """A process that takes the locks, says so, and holds them until its input ends."""
-    command = [sys.executable, "-c", HOLD, str(locks), *run_ids]
+    command = [sys.executable, "-c", HOLD, str(store), *run_ids]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -115,10 +115,10 @@ def _held(process: "subprocess.Popen[str]", seconds: float) -> bool:
 
 
 def test_a_run_is_locked_for_other_processes_until_its_process_ends(tmp_path: Path) -> None:
-    first = _holder(tmp_path / "locks", "00000000000000aa", "ffffffffffffffff")
+    first = _holder(tmp_path, "00000000000000aa", "ffffffffffffffff")
     assert _held(first, 30)
-    second = _holder(tmp_path / "locks", "ffffffffffffffff")
-    third = _holder(tmp_path / "locks", "0000000000000001")
+    second = _holder(tmp_path, "ffffffffffffffff")
+    third = _holder(tmp_path, "0000000000000001")
     assert _held(third, 30)  # another run: free; and the second, started before, has had its time
     assert not _held(second, 0.3)
     first.kill()

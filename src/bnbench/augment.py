@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from bnbench import data
+from bnbench import data, locks
 from bnbench.data import Augmented, AugmentedManifest, Images, Prepared, augmented_fingerprint, read_manifest
 from bnbench.errors import UserError
-from bnbench.files import atomic_folder, write_json
+from bnbench.files import atomic_folder, filled, write_json
 from bnbench.schema import Augmentation, Dataset
 from bnbench.streams import generator
 
@@ -107,8 +107,13 @@ def augment(dataset: Dataset, definition: Augmentation, folder: Path, out: Path)
     if prepared.fingerprint != wanted:
         raise UserError(f"{folder} holds data with fingerprint {prepared.fingerprint}, not {wanted}; prepare them anew")
     identity = augmented_fingerprint(dataset, definition)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if filled(out):
         return _already(out, identity)
+    with locks.all_of([locks.of(out)]):  # of two processes the second waits, and finds the images there
+        return _already(out, identity) if filled(out) else _made(prepared, definition, identity, out)
+
+
+def _made(prepared: Prepared, definition: Augmentation, identity: str, out: Path) -> dict[str, Any]:
     made = None if definition.copies == "online" else copies(prepared.train.images, definition)
     arrays = {data.SHEET: sheet(prepared, definition, made)} | ({} if made is None else {data.COPIES: made})
     with atomic_folder(out) as temporary:

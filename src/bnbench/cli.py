@@ -77,18 +77,22 @@ def explain(arguments: Arguments) -> int:
 
 def prune(arguments: Arguments) -> None:
     """List what no study of any tier asks for; with --delete remove it."""
+    from bnbench import places
     from bnbench import prune as pruning
     from bnbench.explain import all_tiers
 
     found = pruning.orphans(all_tiers(arguments.params))
-    size = sum(map(pruning.size, found.paths))
-    for path in found.paths:
+    paths = [orphan.path for orphan in found]
+    for path in paths:
         print(path)
-    print(f"{len(found.runs)} orphaned runs; {len(found.paths)} files and folders, {size / 1e6:.1f} MB in all")
+    count = sum(path.parent == places.RUNS.folder and path.name[0] != "." for path in paths)
+    size = sum(map(pruning.size, paths))
+    print(f"{count} orphaned runs; {len(paths)} files and folders, {size / 1e6:.1f} MB in all")
     if arguments.delete:
-        pruning.remove(found.paths)
+        for path in pruning.remove(found):
+            print(f"left: {path}, for another process works on it; once it has ended, prune again")
         print("removed; `dvc commit` tells DVC, and `dvc gc --workspace` then frees its cache")
-    elif found.paths:
+    elif found:
         print("nothing was removed; --delete does it. What was committed to DVC comes back by git and dvc checkout")
 
 

@@ -1,19 +1,16 @@
 """Which devices a job may use, and who has which: a GPU is leased by a file lock, for one pack at a time."""
 
 import contextlib
-import fcntl
 import os
 import subprocess
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO
 
+from bnbench import locks
 from bnbench.errors import UserError
-from bnbench.files import explained, private_folder
+from bnbench.files import private_folder
 
-RETRY_SECONDS = 0.2
 MEMORY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 SMALL_GPU, GPU_SHARE = 16_000.0, 0.9  # MiB; what is left to the driver, libraries and gaps
 
@@ -71,33 +68,20 @@ def lock_name(device: str, environment: Mapping[str, str]) -> str:
 
 
 @contextlib.contextmanager
-def leased(devices: Sequence[str], locks: Path | None = None) -> Iterator[str]:
+def leased(
+    devices: Sequence[str], pause: Callable[[], object] = lambda: None, folder: Path | None = None
+) -> Iterator[str]:
     """Hold one of the devices, the first that is free; wait while none is. The system drops it with the process.
 
     Args:
         devices: as torch names them; of a single CPU there is no lease.
-        locks: the folder of locks; by default one for all of this user's jobs on this machine.
+        pause: called between two tries; what it raises ends the waiting.
+        folder: the folder of locks; by default one for all of this user's jobs on this machine.
     """
     if list(devices) == ["cpu"]:
         yield "cpu"
         return
-    folder = locks or private_folder()
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    while not (found := _first_free(devices, folder)):
-        time.sleep(RETRY_SECONDS)
-    device, file = found
-    with file:
-        yield device
-
-
-def _first_free(devices: Sequence[str], folder: Path) -> tuple[str, IO[bytes]] | None:
-    for device in devices:
-        file = (folder / f"{lock_name(device, os.environ)}.lock").open("ab")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-        else:
-            return device, file
-    return None
+    folder = folder or private_folder()
+    named = {locks.of(folder / lock_name(device, os.environ), f"device {device}"): device for device in devices}
+    with locks.first_of(list(named), pause) as lock:
+        yield named[lock]

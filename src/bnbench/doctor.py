@@ -1,9 +1,7 @@
 """Doctor: what is wrong with a working folder, and for each thing what to do. Looks only; changes nothing."""
 
 import contextlib
-import fcntl
 import importlib.util
-import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,13 +13,12 @@ from typing import Any
 import psutil
 
 import bnbench
-from bnbench import derived, provenance, records, runs, yamlfile
+from bnbench import derived, provenance, records, runs, starts, yamlfile
 from bnbench.data import Prepared
 from bnbench.errors import UserError
 from bnbench.files import checksum, read_json
-from bnbench.plan import RUN_ID, TRAINER_VERSION
-
-HIDDEN = re.compile(r"\.([0-9a-f]{16})\.")  # a run's folder while it is written
+from bnbench.plan import TRAINER_VERSION
+from bnbench.prune import leftovers
 
 
 @dataclass(frozen=True)
@@ -68,8 +65,11 @@ def _holders(word: str, root: Path) -> list[int]:
 def snakemake_lock(root: Path) -> Iterator[Finding]:
     """Snakemake's lock is held by a Snakemake that lives."""
     locks = sorted((root / ".snakemake" / "locks").glob("*"))
-    if locks and (pids := _holders("snakemake", root)):
+    alive = [] if (start := starts.working(root)) is None else [start]
+    if locks and (pids := _holders("snakemake", root) or alive):
         yield Finding(f"snakemake works here (process {pids[0]})", "wait for its end before the next start", note=True)
+    elif locks and starts.unproven(root) is None:
+        yield Finding(f"{locks[0]} is a lock of a Snakemake that was killed", "the next start removes it", note=True)
     elif locks:
         what = f"{locks[0]} is a lock of a Snakemake that was killed; none runs here on this machine"
         yield Finding(what, "if none runs here on another machine either: snakemake --unlock")
@@ -96,18 +96,20 @@ def dvc_lock(root: Path) -> Iterator[Finding]:
             yield Finding(what, f"if none runs here on another machine either: rm {path}")
 
 
+def half_written(root: Path) -> Iterator[Finding]:
+    """What a killed process left of what it was writing."""
+    for path, _ in leftovers(root):
+        yield Finding(f"{path} was left half-written by a process that was killed", f"rm -r {path}")
+
+
 def run_store(root: Path) -> Iterator[Finding]:
-    """Every run is whole and as it was written; what a killed process left is named."""
+    """Every run is whole and as it was written."""
     versions, sources = dict[int, int](), provenance_sources(root)
     others, mine = 0, {provenance.trainer_source()}
-    for folder in sorted((root / "results" / "runs").glob("*")):
-        if hidden := HIDDEN.match(folder.name):
-            if not _being_trained(root, hidden[1]):
-                yield Finding(f"{folder} was left half-written by a process that was killed", f"rm -r {folder}")
-            continue
-        if not RUN_ID.fullmatch(folder.name) or not folder.is_dir():
-            yield Finding(f"{folder} is no run, and so no part of the run store", f"move {folder} away", note=True)
-            continue
+    store = root / "results" / "runs"
+    for path in sorted({*store.glob("[!.]*")} - {*runs.run_folders(store)}):
+        yield Finding(f"{path} is no run, and so no part of the run store", f"move {path} away", note=True)
+    for folder in runs.run_folders(store):
         try:
             record = runs.read(folder)
         except UserError as error:
@@ -140,19 +142,6 @@ def provenance_sources(root: Path) -> dict[str, set[str]]:
 def own_files(root: Path) -> Iterator[Finding]:
     """Tables, figures, report, plans and records are as they were written."""
     yield from (Finding(what, remedy) for what, remedy in derived.problems(root))
-
-
-def _being_trained(root: Path, run_id: str) -> bool:
-    """Whether a process holds the run's lock: `store.locked` locks a byte of this file at the place of the id."""
-    path = root / ".bnbench" / "locks"
-    if not path.is_file():
-        return False
-    with path.open("ab") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, int(run_id[:15], 16))
-        except OSError:
-            return True
-    return False
 
 
 def prepared_data(root: Path) -> Iterator[Finding]:
@@ -254,7 +243,7 @@ def slurm(_root: Path) -> Iterator[Finding]:
 
 
 CHECKS: tuple[Callable[[Path], Iterator[Finding]], ...] = (
-    *(code, git, snakemake_lock, dvc_lock, run_store, prepared_data, own_files, dvc_files, dvc_cache),
+    *(code, git, snakemake_lock, dvc_lock, half_written, run_store, prepared_data, own_files, dvc_files, dvc_cache),
     *(remote, slurm),
 )
 

@@ -1,15 +1,13 @@
 """Fetch a data set's files from its mirrors into a folder; none gets its name unchecked."""
 
-import contextlib
-import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from bnbench import locks
 from bnbench.containers import unpack
 from bnbench.errors import DataError, UserError
 from bnbench.files import atomic, checksum, explained
@@ -68,21 +66,19 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
     if not dataset.files:
         return  # the data come with a library
     fetcher = Fetcher(name, mirrors, patience or Patience())
-    with explained(out):
-        out.mkdir(parents=True, exist_ok=True)
-        with _alone(out):
-            archives = [Wanted(out, file, declared) for file, declared in dataset.archive.items()]
-            for file, declared in dataset.files.items():
-                if Path(file).name == LISTING:
-                    fetcher.bring(Wanted(out, file, declared))
-            files = [Wanted(out, file, declared) for file, declared in expanded(dataset.files, out).items()]
-            _tidy(name, out, [*files, *archives])
-            for archive in archives:
-                _bring_from(archive, files, fetcher)
-            for wanted in files:
-                fetcher.bring(wanted)
-            for wanted in [*files, *archives]:
-                wanted.part.unlink(missing_ok=True)
+    with explained(out), locks.all_of([locks.of(out)]):
+        archives = [Wanted(out, file, declared) for file, declared in dataset.archive.items()]
+        for file, declared in dataset.files.items():
+            if Path(file).name == LISTING:
+                fetcher.bring(Wanted(out, file, declared))
+        files = [Wanted(out, file, declared) for file, declared in expanded(dataset.files, out).items()]
+        _tidy(name, out, [*files, *archives])
+        for archive in archives:
+            _bring_from(archive, files, fetcher)
+        for wanted in files:
+            fetcher.bring(wanted)
+        for wanted in [*files, *archives]:
+            wanted.part.unlink(missing_ok=True)
 
 
 def _check_plain(name: str, file: str) -> None:
@@ -143,18 +139,6 @@ def _checked(mirror: str, where: str) -> str:
 
 def _is_local(base: str) -> bool:
     return "://" not in base or base.startswith("file://")
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Hold `folder` while it is filled: of two processes the second waits, then finds the files there."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        with contextlib.suppress(OSError):  # some network file systems have no locks; the checksums remain
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 def _tidy(name: str, out: Path, files: list[Wanted]) -> None:

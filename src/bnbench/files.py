@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from bnbench import locks
 from bnbench.errors import SystemFault, UserError
 
 REMEDY = {
@@ -47,6 +48,9 @@ class Unreadable(UserError, ValueError):
 
     def __str__(self) -> str:
         return "{}: {}; {}".format(*self.args)
+
+
+TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{6,8}")
 
 
 @contextlib.contextmanager
@@ -105,9 +109,14 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it becomes `path`, unless another process was first."""
-    with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary folder beside `path`; on success it becomes `path`, unless another process was first.
+
+    The lock of `path` is held meanwhile, so that what is found of earlier tries was left by a process that was killed.
+    """
+    with explained(path), locks.all_of([locks.of(path)]):
+        for left in path.parent.iterdir():
+            if made_for(left) == path.name:
+                shutil.rmtree(left, ignore_errors=True)
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
         try:
             yield temporary
@@ -122,6 +131,17 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def made_for(path: Path) -> str | None:
+    """The name that a temporary file or folder was to get; None if `path` is none."""
+    found = TEMPORARY.fullmatch(path.name)
+    return found[1] if found else None
+
+
+def filled(path: Path) -> bool:
+    """Whether there is anything at `path` but an empty folder."""
+    return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def cache_folder() -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from bnbench import cost, devices, machine, precision, provenance, store
+from bnbench import cost, devices, locks, machine, precision, provenance, store
 from bnbench.compiled import calls, kernels
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
@@ -182,6 +182,12 @@ def _stop(_number: int, _frame: object) -> None:
     _stopping = True
 
 
+def _end_if_asked() -> None:
+    """End a worker that waits."""
+    if _stopping:
+        raise Interrupted("stopped before the first step; start again to go on from there")
+
+
 def _keep_memory() -> None:
     """Let the C library keep large arrays that are freed, for the next step.
 
@@ -201,7 +207,8 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
         what the worker goes without on its GPU, and why.
     """
     data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
-    with devices.leased(place.devices) as device, store.locked(place.work / "locks", list(pack["runs"])):
+    own = [locks.of(place.store / name, f"run {name}") for name in pack["runs"]]
+    with devices.leased(place.devices, _end_if_asked) as device, locks.all_of(own, _end_if_asked):
         begun = time.perf_counter()  # what was waited for is no part of it
         where = pack["augmented"] or pack["data"]
         runs = read_runs(pack["runs"], (data.augmented or data).fingerprint, where)

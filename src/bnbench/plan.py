@@ -5,7 +5,6 @@ trainer's version; tables, figures and report carry the hash of what they were m
 modification times or on a tool's memory.
 """
 
-import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,13 +16,12 @@ from bnbench import cost, identities, machine
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.files import canonical, digest, source_digest
 from bnbench.params import Resolved, resolve
-from bnbench.runs import identity
+from bnbench.runs import identity, run_folders
 from bnbench.schema import NO_AUGMENTATION, Run
 
 # Raised by hand when the meaning of training changes: every run is then another run.
 TRAINER_VERSION = 3
 
-RUN_ID = re.compile(r"[0-9a-f]{16}")  # what `run_id` gives
 
 # What may differ between the runs of a pack; all else is their shape.
 OF_A_RUN = {"seed", "learning_rate"}
@@ -104,6 +102,13 @@ class Plan:
             found[run.dataset, run.augmentation] = f"data/augmented/{run.dataset}/{run.augmentation}-{key}", key
         return dict(sorted(found.items()))
 
+    def raw(self, dataset: str) -> str | None:
+        """The folder that a data set is downloaded to, if it needs a download."""
+        datasets = self.resolved.datasets
+        files = datasets[dataset].files
+        owner = next(name for name, other in datasets.items() if other.files == files)  # equal files are fetched once
+        return f"data/raw/{owner}-{digest(files)}" if files else None
+
     @property
     def store(self) -> Path:
         """The run store."""
@@ -112,9 +117,7 @@ class Plan:
     @cached_property
     def stored(self) -> set[str]:
         """Ids of all finished runs in the store, of this plan or not."""
-        folders = self.store.iterdir() if self.store.is_dir() else ()
-        named = (folder for folder in folders if RUN_ID.fullmatch(folder.name))  # others are hidden, or foreign
-        return {folder.name for folder in named if (folder / "run.json").is_file()}
+        return {folder.name for folder in run_folders(self.store) if (folder / "run.json").is_file()}
 
     @property
     def missing(self) -> dict[str, Run]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bnbench import data
+from bnbench import data, locks
 from bnbench.data import OFFICIAL, Arrays, Labels, Part, Prepared, fingerprint, read_manifest
 from bnbench.errors import DataError, UserError
-from bnbench.files import atomic_folder, checksum, write_json
+from bnbench.files import atomic_folder, checksum, filled, write_json
 from bnbench.folders import shown
 from bnbench.formats import FORMATS
 from bnbench.listing import expanded
@@ -42,8 +42,13 @@ def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: i
         DataError: a raw file is missing or not the declared one, or breaks its format.
         SystemFault: `out` cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if filled(out):
         return _already(name, dataset, out)
+    with locks.all_of([locks.of(out)]):  # of two processes the second waits, and finds the data there
+        return _already(name, dataset, out) if filled(out) else _made(name, dataset, raw, out, workers)
+
+
+def _made(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int) -> dict[str, Any]:
     arrays = FORMATS[dataset.format](_verified(name, dataset, raw), dataset.shape, workers)
     _check_declared(name, dataset, arrays)
     parts, classes = divide(name, arrays, dataset.split), dataset.classes

@@ -4,6 +4,7 @@ Whoever needs a file of a run takes its content from `load`, which has held all 
 """
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -128,6 +129,14 @@ class Content(NamedTuple):
 def identity(config: dict[str, Any], data: str, trainer_version: int) -> str:
     """Return a run's id: the hash of all that decides its result, settings, data's fingerprint, trainer's version."""
     return digest(config, data, trainer_version)
+
+
+RUN_ID = re.compile("[0-9a-f]{16}")
+
+
+def run_folders(store: Path) -> list[Path]:
+    """The folders of a run store that are runs, in the order of their ids, whole or not; nothing else there is one."""
+    return sorted(path for path in store.glob("[!.]*") if RUN_ID.fullmatch(path.name)) if store.is_dir() else []
 
 
 def conclude(folder: Path, record: dict[str, Any]) -> None:

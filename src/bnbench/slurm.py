@@ -1,6 +1,5 @@
 """Slurm itself, asked before anything is submitted: whether it takes such jobs, and what an earlier start left."""
 
-import fcntl
 import getpass
 import os
 import shlex
@@ -9,10 +8,10 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO
 
 import psutil
 
+from bnbench import locks
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
 from bnbench.files import explained
@@ -50,7 +49,7 @@ def begin(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
             another start is at work in this folder.
     """
     check(cluster, work, jobs)
-    _held.append(_alone(work))
+    _alone(work)
     if left := orphans(work):
         print(f"cancelling jobs of an earlier start, which save and end: {' '.join(left)}", file=sys.stderr)
         _ask("scancel", *left)
@@ -109,25 +108,14 @@ def _file_system(path: Path) -> str:
     return str(max(mounts, key=lambda mount: len(mount.mountpoint)).fstype) if mounts else ""
 
 
-_held: list[IO[str]] = []  # locks of this process, kept open
-
-
-def _alone(work: Path) -> IO[str]:
-    """The lock of the one Snakemake that submits jobs from this folder; the system drops it with the process."""
-    path = work / "slurm" / "lock"
+def _alone(work: Path) -> None:
+    """Be the one Snakemake that submits jobs from this folder, to the end of this process."""
+    path = work / "slurm" / "owner"
+    if locks.keep(locks.of(path)) is None:
+        owner = path.read_text().strip() if path.is_file() else "which says no more of itself"
+        raise UserError(f"another snakemake submits jobs from this folder ({owner}); wait for it, or end it")
     with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    try:
-        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.seek(0)
-        owner = file.read().strip()
-        file.close()
-        raise UserError(f"another snakemake submits jobs from this folder ({owner}); wait for it, or end it") from None
-    file.truncate(0)
-    print(f"process {os.getpid()} on {socket.gethostname()}", file=file, flush=True)
-    return file
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
 
 
 def orphans(work: Path) -> list[str]:

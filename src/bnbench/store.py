@@ -1,10 +1,8 @@
-"""The run store: one folder per run id, written once, whole or not at all. And its neighbours: checkpoints, locks."""
+"""The run store: one folder per run id, written once, whole or not at all. And its neighbours, the checkpoints."""
 
 import contextlib
-import fcntl
 import hashlib
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -45,12 +43,9 @@ def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
     environment |= {"products": precision.products(outcome.run, device)}
     identity = {"run_id": outcome.name, "config": outcome.run.model_dump(), "data": data}
     record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result | {"environment": environment}
-    for left in store.glob(f".{outcome.name}.*"):  # by a process that was killed; the run's lock is ours
-        shutil.rmtree(left, ignore_errors=True)
-    with explained(store):
-        if not finished(store, outcome.name):  # without `run.json`: half of a copy, which would be in the way
-            _discard(store / outcome.name)
     with atomic_folder(store / outcome.name) as folder:
+        if not finished(store, outcome.name):  # a folder without `run.json`: half of a copy, which would be in the way
+            _discard(store / outcome.name)
         (folder / "history.json").write_bytes(orjson.dumps(history))
         if outcome.run.probes:
             _write_probed(outcome, folder / "probes.parquet")
@@ -174,21 +169,6 @@ def forget(checkpoints: Path, run_id: str) -> None:
     for path in (*checkpoints.glob(f"{run_id}.*"), *checkpoints.glob(f".{run_id}.*")):
         if not path.is_dir():
             path.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def locked(locks: Path, run_ids: list[str]) -> Iterator[None]:
-    """Hold the runs' locks; wait while another process (an orphan of a killed start, say) trains one of them.
-
-    A run's lock is one byte of the file `locks`, at the place that its id names. They are taken in sorted order, so
-    that two packs never wait for each other, and the system drops them when the process ends, however it ends.
-    """
-    with explained(locks):
-        locks.parent.mkdir(parents=True, exist_ok=True)
-        with locks.open("ab") as file:
-            for place in sorted(int(run_id[:15], 16) for run_id in run_ids):
-                fcntl.lockf(file, fcntl.LOCK_EX, 1, place)
-            yield
 
 
 def _discard(path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bnbench import cost, devices, machine, stages
+from bnbench import cost, devices, machine, places, stages, starts
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
 from bnbench.files import (
@@ -32,13 +32,6 @@ from bnbench.identities import TABLES, forget_altered
 from bnbench.packs import left, read_packs
 from bnbench.plan import Plan
 
-# Folders that the workflow writes to. Snakemake's own error where one cannot be written has no remedy.
-PLACES = (
-    *("data", "data/raw", "data/prepared", "results", "results/runs", "results/timings", "results/provenance"),
-    "results/tables",
-    *("reports", "reports/figures", "reports/identity", ".bnbench", ".bnbench/jobs", ".bnbench/plans"),
-    *(".bnbench/collected", ".bnbench/stages", "logs"),
-)
 REPORTS = ("reports/report.html", "reports/report.pdf", "reports/report.md")
 
 
@@ -76,6 +69,7 @@ class Workflow:
         main: bool = True,
     ) -> None:
         self.root = root
+        self.main = main
         self.work = root / ".bnbench"
         self.cores = min(cores or machine.cores(), machine.quota())
         self.device = str(config.get("device", "cpu"))
@@ -84,8 +78,8 @@ class Workflow:
         self.notes = self.work / "stages" / f"{os.getpid()}.jsonl"
         with _told_alone():
             self.plan = Plan(params, config.get("tier"), root)
-            for place in PLACES:
-                check_folder(root / place)
+            for folder in places.folders():  # Snakemake's own error where one cannot be written has no remedy
+                check_folder(root / folder)
             self.cluster = Cluster.read(config, root / "results" / "timings")
             self._fit()
             for place in (*self.tables, *REPORTS):
@@ -113,21 +107,14 @@ class Workflow:
         elif self.device != "cpu":
             devices.check(self.device)
 
-    def raw(self, dataset: str) -> str | None:
-        """The folder that a data set is downloaded to, if it needs a download."""
-        datasets = self.plan.resolved.datasets
-        files = datasets[dataset].files
-        owner = next(name for name, other in datasets.items() if other.files == files)  # equal files are fetched once
-        return f"data/raw/{owner}-{digest(files)}" if files else None
-
     def downloaded(self, wildcards: Any) -> list[str]:
         """The mark of a finished download that a data set is prepared from."""
-        raw = self.raw(wildcards.dataset)
+        raw = self.plan.raw(wildcards.dataset)
         return [f"{raw}.done"] if raw else []
 
     def raw_flag(self, wildcards: Any) -> str:
         """The flag that names the downloaded folder."""
-        raw = self.raw(wildcards.dataset)
+        raw = self.plan.raw(wildcards.dataset)
         return f"--raw {raw}" if raw else ""
 
     @property
@@ -194,12 +181,26 @@ class Workflow:
             marks.add(str(mark))
         return sorted(marks)
 
+    def enter(self) -> None:
+        """Begin, once another start in this folder is past its beginning; a lock that a dead one left is removed.
+
+        Raises:
+            SystemExit: Snakemake's lock is damaged, or there can be no locks.
+        """
+        if self.main:
+            with _told_alone():
+                starts.enter(self.root)
+
     def begin(self) -> None:
-        """Ask the stages for their times; on a cluster check that jobs can be submitted, end what an old start left.
+        """Let the next start begin, and ask the stages for their times.
+
+        On a cluster check that jobs can be submitted, and end what an old start left.
 
         Raises:
             SystemExit: they cannot; with the reason and the remedy.
         """
+        with _told_alone():
+            starts.entered(self.root)
         if self.cluster:
             from bnbench import slurm
 

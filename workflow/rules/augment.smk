@@ -2,7 +2,7 @@ rule augment:
     input:
         ancient(flow.augmented_from),
     output:
-        directory("data/augmented/{dataset}/{augmentation}-{key}"),
+        update(directory("data/augmented/{dataset}/{augmentation}-{key}")),
     log:
         "logs/augment/{dataset}-{augmentation}-{key}.log",
     conda:

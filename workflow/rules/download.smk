@@ -1,7 +1,7 @@
 rule download:
     # a mark, not the folder: what was fetched of a file stays when a job fails, and the next one goes on from there
     output:
-        touch("data/raw/{dataset}-{key}.done"),
+        update(touch("data/raw/{dataset}-{key}.done")),
     log:
         "logs/download/{dataset}-{key}.log",
     conda:

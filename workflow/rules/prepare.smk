@@ -2,7 +2,8 @@ rule prepare:
     input:
         ancient(flow.downloaded),
     output:
-        directory("data/prepared/{dataset}-{key}"),
+        # update: who shares the folder may have filled it since, and read it now; what is there is checked
+        update(directory("data/prepared/{dataset}-{key}")),
     log:
         "logs/prepare/{dataset}-{key}.log",
     conda:
