@@ -98,7 +98,7 @@ def write_project(folder: Path, runs: int) -> None:
     """A project whose one study has so many runs."""
     text = (ROOT / "params.yaml").read_text()
     study = STUDY.format(seeds=list(range(runs // PER_SEED)))
-    (folder / "params.yaml").write_text(text[: text.index("\nstudies:\n")] + study)
+    (folder / "params.yaml").write_text(f"max_runs: {runs}\n" + text[: text.index("\nstudies:\n")] + study)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import tempfile
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,9 @@ from typing import Any
 import orjson
 
 from bnbench.errors import SystemFault, UserError
+
+MAX_NAME = 200  # bytes of a file's or folder's name: file systems hold 255, and a temporary name adds some
+MAX_PATH = 1000  # bytes of all of them
 
 REMEDY = {
     errno.ENOSPC: "no space is left on the disk; free some and run the same command again",
@@ -91,6 +95,31 @@ def atomic_folder(path: Path) -> Iterator[Path]:
                     raise
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a path is relative, below its folder, and hides nothing."""
+    return not any(sign in name for sign in "\\\0") and all(
+        part and not part.startswith(".") and not part.endswith(".part") for part in name.split("/")
+    )
+
+
+def plain(name: str) -> str:
+    """Return the path of a raw file if it is plain and fits a file system.
+
+    Raises:
+        ValueError: it is not; with the rule.
+    """
+    if not is_plain(name):
+        raise ValueError(
+            "a path that leaves the folder, is hidden or ends in .part; write a plain path below the folder"
+        )
+    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
+        raise ValueError("a file name with a control character, as a line break; rename the file")
+    size = len(name.encode())
+    if size > MAX_PATH or max(len(part.encode()) for part in name.split("/")) > MAX_NAME:
+        raise ValueError(f"a file name of {size} bytes; at most {MAX_NAME} in each name, {MAX_PATH} with its folders")
+    return name
 
 
 def cache_folder() -> Path:

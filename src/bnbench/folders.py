@@ -15,7 +15,8 @@ import numpy as np
 
 from bnbench.data import Arrays, Images, Shape
 from bnbench.errors import DataError, UserError
-from bnbench.listing import LISTING, is_plain
+from bnbench.files import is_plain
+from bnbench.listing import LISTING
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 KINDS = ("JPEG", "PNG", "GIF", "BMP")  # what such files turn out to be; no format that runs or refers to anything

@@ -1,41 +1,14 @@
 """Names of raw files: paths that stay within their folder, and the many that one SHA256SUMS lists."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from bnbench.errors import DataError
+from bnbench.files import plain
 
 LISTING = "SHA256SUMS"  # as `sha256sum` writes it: a digest and a path a line
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-MAX_NAME = 200  # bytes of a file's or folder's name: file systems hold 255, and a temporary name adds some
-MAX_PATH = 1000  # bytes of all of them
-
-
-def is_plain(name: str) -> bool:
-    """Whether a path is relative, below its folder, and hides nothing."""
-    return not any(sign in name for sign in "\\\0") and all(
-        part and not part.startswith(".") and not part.endswith(".part") for part in name.split("/")
-    )
-
-
-def plain(name: str) -> str:
-    """Return the path of a raw file if it is plain and fits a file system.
-
-    Raises:
-        ValueError: it is not; with the rule.
-    """
-    if not is_plain(name):
-        raise ValueError(
-            "a path that leaves the folder, is hidden or ends in .part; write a plain path below the folder"
-        )
-    if any(unicodedata.category(char) in ("Cc", "Cs") for char in name):
-        raise ValueError("a file name with a control character, as a line break; rename the file")
-    size = len(name.encode())
-    if size > MAX_PATH or max(len(part.encode()) for part in name.split("/")) > MAX_NAME:
-        raise ValueError(f"a file name of {size} bytes; at most {MAX_NAME} in each name, {MAX_PATH} with its folders")
-    return name
 
 
 def expanded(files: Mapping[str, str], folder: Path) -> dict[str, str]:

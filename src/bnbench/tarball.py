@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from bnbench.errors import DataError
-from bnbench.listing import is_plain
+from bnbench.files import is_plain
 
 LARGEST = 1 << 29  # bytes, unpacked; CIFAR-10 has 186 MB, and a small file can unfold to any size
 BLOCK = 1 << 20  # bytes
