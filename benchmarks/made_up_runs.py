@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     plan = project(folder, arguments.runs)
-    write_store(plan.record(), plan.store, spread=1)
+    write_store(plan, spread=1)
     for place in ("timings", "provenance"):
         (folder / "results" / place).mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from bnbench.files import digest, read_json, write_json
-from bnbench.runs import conclude
+from bnbench.files import read_json, write_json
+from bnbench.runs import conclude, identity
 from bnbench.yamlfile import read
 
 BASE: dict[str, Any] = read(Path(__file__).parents[1] / "params.yaml").values["training"]
@@ -83,7 +83,7 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
     }  # fmt: skip
     for name, (base, axes) in (studies or STUDIES).items():
         title, question = TITLES.get(name, (f"Study {name}", "What happens?"))
-        runs = {digest(config): {"config": config} for config in configs(base, axes)}
+        runs = {identity(config, "d1", 1): {"config": config} for config in configs(base, axes)}
         plan["runs"] |= runs
         plan["studies"][name] = {
             "title": title, "question": question, "work": name[0], "varies": list(axes),

@@ -186,7 +186,8 @@ def test_the_identity_follows_the_definition_and_the_data() -> None:
 def attached(data: Prepared, what: Augmentation) -> Prepared:
     """The data with an augmentation, made in memory."""
     made = None if what.copies == "online" else copies(data.train.images, what)
-    return type(data)(**{**vars(data), "augmented": Augmented("a" * 16, what, made, data.train.images[None, :1])})
+    augmented = Augmented("a" * 16, data.fingerprint, what, made, data.train.images[None, :1])
+    return type(data)(**{**vars(data), "augmented": augmented})
 
 
 def test_part_of_the_training_images_takes_its_own_copies() -> None:

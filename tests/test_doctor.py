@@ -48,7 +48,7 @@ INJURIES: dict[str, tuple[Injury, str, str]] = {
     "a result gone": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),
     "a result emptied": (lambda _, run: (run / "run.json").write_bytes(b""), "is no JSON", "Delete the folder"),
     "a file too many": (lambda _, run: write(run / "copy.json"), "is no part of the run", "Delete the folder"),
-    "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds run", "rm -r"),
+    "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds run", "Rename the folder to"),
     "a run half-written": (
         lambda _, run: run.rename(run.with_name(f".{run.name}.abc")), "was left half-written", "rm -r"
     ),

@@ -9,6 +9,7 @@ from bnbench import explain
 from bnbench.cli import main
 from bnbench.errors import UserError
 from bnbench.files import read_json
+from bnbench.runs import identity
 from bnbench.schema import Run
 from tests.store import rewrite
 
@@ -26,7 +27,7 @@ def some(project: Path, **settings: object) -> str:
 
 @pytest.mark.usefixtures("project")
 def test_the_difference_put_on_the_base_is_the_run() -> None:
-    plan = explain.all_tiers(PARAMS)[0]
+    plan = explain.valid_tiers(PARAMS)[0][0]
     for name, run in plan.runs.items():
         asked = explain.find(PARAMS, name).asked[0]
         base = Run.model_validate(plan.resolved.studies[0].base).model_dump()
@@ -70,7 +71,7 @@ def test_another_result_is_seen_when_it_is_trained_again(project: Path, capsys: 
 
 @pytest.mark.usefixtures("project")
 def test_a_run_that_is_not_trained_yet_is_explained_too() -> None:
-    small = explain.all_tiers(PARAMS)[1]
+    small = explain.valid_tiers(PARAMS)[0][1]
     name = next(iter(small.runs.keys() - small.stored))
     told = explain.lines(explain.find(PARAMS, name))
     assert told[0] == f"run {name}: not trained yet"
@@ -99,6 +100,9 @@ def test_an_altered_run_is_not_explained_away(project: Path, capsys: pytest.Capt
 
 def test_a_run_of_another_trainers_version_is_not_compared(project: Path) -> None:
     name = some(project, norm="batch")
-    rewrite(project / "results" / "runs" / name, trainer_version=0)
+    folder = project / "results" / "runs" / name
+    record = read_json(folder / "run.json")
+    old = identity(record["config"], record["data"], 0)
+    rewrite(folder.rename(folder.with_name(old)), trainer_version=0, run_id=old)
     with pytest.raises(UserError, match="was trained by trainer version 0, this is version"):
-        explain.check(explain.find(PARAMS, name))
+        explain.check(explain.find(PARAMS, old))

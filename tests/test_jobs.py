@@ -142,11 +142,8 @@ def test_two_jobs_at_once_train_each_run_once(tmp_path: Path, prepared: Path) ->
 
 
 def test_a_pack_that_crashes_is_named_and_the_others_are_stored(tmp_path: Path, prepared: Path) -> None:
-    job = _job(tmp_path, prepared, RUNS)
-    packs = files.read_json(job)
-    first = next(iter(packs[0]["runs"].values()))
-    first["model"] = "64-24x-10"
-    files.write_json(job, packs)
+    broken = [one.model_copy(update={"model": "64-24x-10"}) for one in RUNS[:4]]
+    job = _job(tmp_path, prepared, broken + RUNS[4:])
     with pytest.raises(jobs.PackCrashed, match="crashed, and so missing in the store"):
         jobs.train_job(job, _place(tmp_path), workers=2, log=tmp_path / "log")
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 4

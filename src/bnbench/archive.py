@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench import provenance
+from bnbench.config import options
 from bnbench.errors import UserError
 from bnbench.files import explained, read_json
 from bnbench.plan import Plan
@@ -30,7 +31,6 @@ RESULTS = {
     "reports/report.md": "The report's text",
 }
 SOURCES = {
-    "params.yaml": "Every scientific choice",
     "dvc.yaml": "The stages",
     "dvc.lock": "Checksums of what made which result",
     "requirements.lock": "The environment as pinned",
@@ -74,10 +74,10 @@ def check(plan: Plan) -> None:
     identities += [f"reports/identity/{kind}-{getattr(plan, f'{kind}_id')}.json" for kind in ("figures", "report")]
     for place in (*identities, *RESULTS):
         if not (plan.root / place).is_file():
-            tier = plan.resolved.tier
+            again = options(plan.params, plan.resolved.tier)
             raise UserError(
                 f"only finished results are archived, and these are not, or not those of the parameters now: "
-                f"{plan.root / place} is missing; run snakemake --config tier={tier}"
+                f"{plan.root / place} is missing; run snakemake {again}"
             )
 
 
@@ -99,6 +99,7 @@ def describe(crate: "ROCrate", plan: Plan) -> None:
 
 def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
     """Add files and folders, each described."""
+    _add(crate, plan.params, "params.yaml", "Every scientific choice")  # of these results, whatever its name here
     for place, about in (RESULTS | SOURCES).items():
         if (plan.root / place).is_file():
             _add(crate, plan.root / place, place, about)

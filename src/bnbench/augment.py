@@ -98,7 +98,7 @@ def augment(dataset: Dataset, definition: Augmentation, folder: Path, out: Path)
         out: a new folder; an augmentation that is there already is checked and left.
 
     Raises:
-        UserError: other data in `folder`, another augmentation in `out`.
+        UserError: other data in `folder`, another augmentation in `out`, or an `out` that is named after another.
         DataError: prepared data that were altered.
         SystemFault: `out` cannot be written.
     """
@@ -107,6 +107,7 @@ def augment(dataset: Dataset, definition: Augmentation, folder: Path, out: Path)
     if prepared.fingerprint != wanted:
         raise UserError(f"{folder} holds data with fingerprint {prepared.fingerprint}, not {wanted}; prepare them anew")
     identity = augmented_fingerprint(dataset, definition)
+    data.check_key(out, identity, "this augmentation of these data")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _already(out, identity)
     made = None if definition.copies == "online" else copies(prepared.train.images, definition)

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from bnbench.errors import DataError
+from bnbench.errors import DataError, UserError
 from bnbench.files import checksum, digest, read_json
 from bnbench.schema import Augmentation, Dataset
 
@@ -37,6 +38,11 @@ class Arrays(NamedTuple):
     about: dict[str, Any] = {}  # noqa: RUF012 - never changed
 
 
+def raw_key(dataset: Dataset) -> str:
+    """Hash of what decides the downloaded files: their names and checksums."""
+    return digest(dataset.files)
+
+
 def fingerprint(dataset: Dataset) -> str:
     """Hash of what decides the prepared arrays, and of nothing else; mirrors, title and licence may vary."""
     size = [dataset.shape] if dataset.format == "folders" else []  # elsewhere the files say it
@@ -46,6 +52,25 @@ def fingerprint(dataset: Dataset) -> str:
 def augmented_fingerprint(dataset: Dataset, augmentation: Augmentation) -> str:
     """Hash of what decides the moved copies of a data set's training images."""
     return digest("augment", AUGMENT_VERSION, fingerprint(dataset), augmentation.model_dump())
+
+
+def check_key(folder: Path, key: str, definition: str) -> None:
+    """Check that a folder whose name ends in a key, as the workflow gives them, has the key of what it is filled with.
+
+    Args:
+        folder: where something is to be written.
+        key: the hash of what decides that.
+        definition: where it is defined, for the message.
+
+    Raises:
+        UserError: the name carries another key, so it was planned from another definition.
+    """
+    named = re.fullmatch(r".+-([0-9a-f]{16})", folder.name)
+    if named and named[1] != key:
+        raise UserError(
+            f"{folder} is named after key {named[1]}, but {definition} has key {key}, so the folder was planned from "
+            "another definition; name that parameter file with --params, or give the folder another name"
+        )
 
 
 @dataclass(frozen=True)
@@ -60,11 +85,12 @@ class Part:
 class Augmented:
     """An augmentation of a data set's training images.
 
-    Its fingerprint and definition; `copies`, uint8, k - 1 x N x C x H x W, none for the online form; and `sheet`,
-    uint8, a few images, each with what becomes of it: images x columns x C x H x W.
+    Its fingerprint, the data set's, its definition; `copies`, uint8, k - 1 x N x C x H x W, none for the online form;
+    and `sheet`, uint8, a few images, each with what becomes of it: images x columns x C x H x W.
     """
 
     fingerprint: str
+    data: str
     definition: Augmentation
     copies: Images | None
     sheet: Images
@@ -79,7 +105,7 @@ class Augmented:
         manifest = read_manifest(folder)
         arrays = {name: _read_array(folder / name, recorded) for name, recorded in manifest["files"].items()}
         definition = Augmentation.model_validate(manifest["augmentation"])
-        return cls(manifest["fingerprint"], definition, arrays.get(COPIES), arrays[SHEET])
+        return cls(manifest["fingerprint"], manifest["data"], definition, arrays.get(COPIES), arrays[SHEET])
 
 
 @dataclass(frozen=True)
@@ -96,6 +122,11 @@ class Prepared:
     official: Part | None = None
     augmented: Augmented | None = None
 
+    @property
+    def key(self) -> str:
+        """What decides a run's data: the fingerprint of these, or of their augmentation."""
+        return (self.augmented or self).fingerprint
+
     @classmethod
     def read(cls, folder: Path, augmented: Path | None = None) -> "Prepared":
         """Load a folder that `prepare` wrote, and one that `augment` wrote from it.
@@ -110,6 +141,8 @@ class Prepared:
             raise _untrusted(folder / min(extra), "does not belong to the prepared data")
         parts: dict[str, Any] = {name: _read_part(folder, name, part) for name, part in manifest["parts"].items()}
         more = Augmented.read(augmented) if augmented else None
+        if augmented and more and more.data != manifest["fingerprint"]:
+            raise _untrusted(augmented, f"augments data with fingerprint {more.data}, not those in {folder}")
         known = manifest["name"], manifest["fingerprint"], manifest["classes"], tuple(manifest["shape"])
         return cls(*known, **parts, augmented=more)
 

@@ -108,8 +108,6 @@ def run_store(root: Path) -> Iterator[Finding]:
             what, _, remedy = str(error).partition("\n")
             yield Finding(what, remedy)
             continue
-        if record["run_id"] != folder.name:
-            yield Finding(f"{folder} holds run {record['run_id']}", f"rm -r {folder}")
         versions[record["trainer_version"]] = versions.get(record["trainer_version"], 0) + 1
         others += bool(sources.get(folder.name, mine) - mine)
     for version, count in versions.items():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from bnbench.data import check_key, raw_key
 from bnbench.errors import DataError, UserError
 from bnbench.files import atomic, checksum, explained
 from bnbench.listing import LISTING, expanded
@@ -65,6 +66,7 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
     mirrors = _mirrors(name, dataset)
     if not dataset.files:
         return  # the data come with a library
+    check_key(out, raw_key(dataset), f"datasets.{name}.files")
     fetcher = Fetcher(name, mirrors, patience or Patience())
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)

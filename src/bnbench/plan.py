@@ -1,4 +1,4 @@
-"""The plan: studies -> runs -> packs, and what of it is done, missing or orphaned, before anything starts.
+"""The plan: studies -> runs -> packs, and what of it is done or missing, before anything starts.
 
 Whatever decides a result is in its name: a run id is the hash of the run's settings, of its data and of the
 trainer's version; tables, figures and report carry the hash of what they were made from. So nothing depends on
@@ -17,6 +17,7 @@ from bnbench import cost
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.files import canonical, digest, source_digest
 from bnbench.params import Resolved, resolve
+from bnbench.runs import identity
 from bnbench.schema import NO_AUGMENTATION, Run
 
 # Raised by hand when the meaning of training changes: every run is then another run.
@@ -118,8 +119,8 @@ class Plan:
         return {name: run for name, run in self.runs.items() if name not in self.stored}
 
     @property
-    def orphaned(self) -> set[str]:
-        """Stored runs that no study asks for."""
+    def others(self) -> set[str]:
+        """Stored runs that no study of this tier asks for; another tier's may."""
         return self.stored - self.runs.keys()
 
     @cached_property
@@ -216,7 +217,7 @@ def augmented(run: Run) -> bool:
 
 def run_id(run: Run, data: str) -> str:
     """Hash of all that decides a run's result: its settings, its data's fingerprint, the trainer's version."""
-    return digest(run.model_dump(), data, TRAINER_VERSION)
+    return identity(run.model_dump(), data, TRAINER_VERSION)
 
 
 def parts(runs: dict[str, Run], width: int) -> list[dict[str, Run]]:

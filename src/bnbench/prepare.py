@@ -24,10 +24,11 @@ def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: i
     The same files and split give the same bytes. Data that are there already are checked and left.
 
     Raises:
-        UserError: a split that the data cannot give, or other data in `out`.
+        UserError: a split that the data cannot give, other data in `out`, or an `out` that is named after others.
         DataError: a raw file is missing or not the declared one, or breaks its format.
         SystemFault: `out` cannot be written.
     """
+    data.check_key(out, fingerprint(dataset), f"datasets.{name}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         return _already(name, dataset, out)
     arrays = FORMATS[dataset.format](_verified(name, dataset, raw), dataset.shape, workers)

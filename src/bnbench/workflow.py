@@ -15,6 +15,8 @@ from uuid import uuid4
 
 from bnbench import cost, devices, stages
 from bnbench.cluster import Cluster
+from bnbench.config import read as read_config
+from bnbench.data import raw_key
 from bnbench.errors import UserError
 from bnbench.files import check_folder, digest, read_json, write_json
 from bnbench.plan import Plan
@@ -37,20 +39,32 @@ def _told_alone() -> Iterator[None]:
         raise SystemExit(f"snakemake: {error}") from None
 
 
+def check_place(folder: str) -> None:
+    """Check that Snakemake can work with the folder of its Snakefile: it formats paths, and takes braces for names.
+
+    Raises:
+        SystemExit: it cannot.
+    """
+    if set("{}") & set(folder):
+        raise SystemExit(
+            f"snakemake: {folder}: Snakemake cannot work in a path with braces; rename or move that folder"
+        )
+
+
 class Workflow:
     """What Snakemake asks: paths, resources, marks of what is done.
 
     Args:
         params: the parameter file.
-        config: Snakemake's `--config`: `tier`, `device`, and for a cluster `site` and `target_minutes`.
+        config: Snakemake's configuration, as `config.Config` describes it.
         root: the folder that holds `data/`, `results/`, `reports/`.
         cores: what Snakemake may use of this machine; None on a cluster.
         main: whether this is the Snakemake that a person started, not that of a job.
 
     Raises:
-        SystemExit: the parameter file or the site file is not as it must be, a pack fits no job, there is no such
-            device here, or a folder of the project cannot be written; with the message alone, for Snakemake shows any
-            other error with its stack.
+        SystemExit: configuration, parameter file or site file are not as they must be, a pack fits no job, there is no
+            such device here, or a folder of the project cannot be written; with the message alone, for Snakemake shows
+            any other error with its stack.
     """
 
     def __init__(
@@ -64,15 +78,16 @@ class Workflow:
         self.root = root
         self.work = root / ".bnbench"
         self.cores = cores or os.cpu_count() or 1
-        self.device = str(config.get("device", "cpu"))
         self._jobs: dict[str, list[dict[str, Any]]] = {}
         self.begun = time.time()
         self.notes = self.work / "stages" / f"{os.getpid()}.jsonl"
         with _told_alone():
-            self.plan = Plan(params, config.get("tier"), root)
+            asked = read_config(config)
+            self.device = asked.device
+            self.plan = Plan(params, asked.tier, root)
             for place in PLACES:
                 check_folder(root / place)
-            self.cluster = Cluster.read(config, root / "results" / "timings")
+            self.cluster = Cluster.read(asked, root / "results" / "timings")
             self._fit()
             if main:
                 self._check()
@@ -99,7 +114,7 @@ class Workflow:
         datasets = self.plan.resolved.datasets
         files = datasets[dataset].files
         owner = next(name for name, other in datasets.items() if other.files == files)  # equal files are fetched once
-        return f"data/raw/{owner}-{digest(files)}" if files else None
+        return f"data/raw/{owner}-{raw_key(datasets[owner])}" if files else None
 
     def downloaded(self, wildcards: Any) -> list[str]:
         """The mark of a finished download that a data set is prepared from."""
@@ -110,6 +125,10 @@ class Workflow:
         """The flag that names the downloaded folder."""
         raw = self.raw(wildcards.dataset)
         return f"--raw {raw}" if raw else ""
+
+    def definitions(self, _wildcards: Any) -> str:
+        """The parameter file, for the rules that read definitions from it: the very one that was planned from."""
+        return str(self.plan.params)
 
     @property
     def prepared(self) -> list[str]:
