@@ -1,6 +1,7 @@
 """What a value on the command line must be; argparse tells a refusal with the name of the flag."""
 
 import argparse
+import math
 import os
 import re
 from pathlib import Path
@@ -13,6 +14,14 @@ def positive(text: str) -> int:
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"at least 1, got {number}")
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read a length of time."""
+    number = float(text)
+    if not (math.isfinite(number) and number >= 0):
+        raise argparse.ArgumentTypeError(f"a number of seconds, 0 or more, got {text}")
     return number
 
 

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from bnbench import argument_types, stages
+from bnbench import stages
+from bnbench.argument_types import place, port, positive, run_id, seconds
 from bnbench.errors import UserError
 from bnbench.files import read_record, write_json
 
@@ -207,35 +208,35 @@ def demo(arguments: Arguments) -> None:
     serve(Plan(arguments.params, arguments.tier), arguments.run_ids, arguments.port, not arguments.no_browser)
 
 
-PLAN = ("plan", {"type": argument_types.place, "help": "the plan's file, as the workflow writes it"})
+PLAN = ("plan", {"type": place, "help": "the plan's file, as the workflow writes it"})
 DATASET = ("dataset", {"help": "a key of `datasets` in the parameter file"})
 AUGMENTATION = ("augmentation", {"help": "a key of `augmentations` in the parameter file"})
-RAW = ("--raw", {"type": argument_types.place, "help": "the downloaded folder"})
+RAW = ("--raw", {"type": place, "help": "the downloaded folder"})
 PREPARED = (
     "--data",
-    {"type": argument_types.place, "required": True, "help": "the folder that `bnbench prepare` filled"},
+    {"type": place, "required": True, "help": "the folder that `bnbench prepare` filled"},
 )
 
 
 def _path(name: str, help_text: str) -> tuple[str, dict[str, Any]]:
-    return name, {"type": argument_types.place, "required": True, "help": help_text}
+    return name, {"type": place, "required": True, "help": help_text}
 
 
 TRAIN = (
-    ("job", {"type": argument_types.place, "help": "a list of packs, as the workflow writes it"}),
+    ("job", {"type": place, "help": "a list of packs, as the workflow writes it"}),
     _path("--out", "the run store"),
     _path("--timings", "the folder of wall times"),
-    ("--provenance", {"type": argument_types.place, "help": "the folder that is told where the runs come from"}),
+    ("--provenance", {"type": place, "help": "the folder that is told where the runs come from"}),
     (
         "--work",
-        {"type": argument_types.place, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"},
+        {"type": place, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"},
     ),
     ("--device", {"default": "cpu", "help": "cpu, cuda (all GPUs), cuda:N (one), cuda+cpu (%(default)s)"}),
     (
         "--checkpoint-seconds",
-        {"type": float, "default": 30.0, "help": "at most so much work is lost (%(default)s)"},
+        {"type": seconds, "default": 30.0, "help": "at most so much work is lost (%(default)s)"},
     ),
-    ("--log", {"type": argument_types.place, "help": "a line per pack goes there"}),
+    ("--log", {"type": place, "help": "a line per pack goes there"}),
 )
 
 
@@ -251,10 +252,10 @@ def parser() -> argparse.ArgumentParser:
         for name, options in flags:
             command.add_argument(name, **options)
 
-    params = ("--params", {"type": argument_types.place, "default": Path("params.yaml"), "help": "the parameter file"})
+    params = ("--params", {"type": place, "default": Path("params.yaml"), "help": "the parameter file"})
     tier = ("--tier", {"choices": ["quick", "small", "full"], "help": "instead of the parameter file's"})
     cores = {
-        "type": argument_types.positive,
+        "type": positive,
         "default": os.cpu_count() or 1,
         "help": "processes of one thread (%(default)s)",
     }
@@ -262,8 +263,8 @@ def parser() -> argparse.ArgumentParser:
 
     add(plan, params, tier, workers)
     add(status, params, tier)
-    run_id = ("run_id", {"help": "a run's id or its beginning, as in results/tables/runs.csv"})
-    add(explain, run_id, ("--check", {"action": "store_true", "help": "train it again and compare"}), params)
+    prefix = ("run_id", {"help": "a run's id or its beginning, as in results/tables/runs.csv"})
+    add(explain, prefix, ("--check", {"action": "store_true", "help": "train it again and compare"}), params)
     add(prune, ("--delete", {"action": "store_true", "help": "remove what is listed"}), params)
     add(doctor)
     tables = _path("--tables", "the folder of tables")
@@ -276,10 +277,12 @@ def parser() -> argparse.ArgumentParser:
     add(collect, PLAN, _path("--store", "the run store"), _path("--out", "the folder of tables"))
     add(figures, PLAN, tables, _path("--out", "the folder of figures"), workers)
     add(report, PLAN, tables, _path("--figures", "the folder of figures"), _path("--out", "the report's folder"))
-    runs = {"dest": "run_ids", "nargs": "+", "default": [], "metavar": "RUN_ID", "type": argument_types.run_id}
+    runs = {"dest": "run_ids", "nargs": "+", "default": [], "metavar": "RUN_ID", "type": run_id}
     shown = ("--run", {**runs, "help": "runs instead of the plan's best pair"})
-    port = ("--port", {"type": argument_types.port, "help": "of this machine (the first free one from 7860 on)"})
-    add(demo, params, tier, shown, port, ("--no-browser", {"action": "store_true", "help": "only say where it is"}))
+    listening = ("--port", {"type": port, "help": "of this machine (the first free one from 7860 on)"})
+    add(
+        demo, params, tier, shown, listening, ("--no-browser", {"action": "store_true", "help": "only say where it is"})
+    )
     return top
 
 

@@ -18,7 +18,6 @@ from typing import Any
 import torch
 
 from bnbench import cost, devices, precision, provenance, store
-from bnbench import runs as store_runs
 from bnbench.compiled import calls, kernels
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
@@ -26,6 +25,7 @@ from bnbench.files import explained, read_record, write_json
 from bnbench.pack import Outcome, Pack
 from bnbench.plan import TRAINER_VERSION
 from bnbench.progress import Counts, Progress
+from bnbench.runs import check_pack
 from bnbench.schema import Run
 from bnbench.train import start, train
 
@@ -201,7 +201,7 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
         what the worker goes without on its GPU, and why.
     """
     data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
-    store_runs.check_pack(pack, data.key, TRAINER_VERSION)
+    check_pack(pack, data.key, TRAINER_VERSION)
     with devices.leased(place.devices) as device, store.locked(place.work / "locks", list(pack["runs"])):
         begun = time.perf_counter()  # what was waited for is no part of it
         runs = {name: Run.model_validate(config) for name, config in pack["runs"].items()}

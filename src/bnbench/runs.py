@@ -21,10 +21,11 @@ def check_pack(pack: dict[str, Any], data: str, trainer_version: int) -> None:
     Raises:
         UserError: one has not.
     """
+    where = pack["augmented"] or pack["data"]
     for name, config in pack["runs"].items():
         if (made := identity(config, data, trainer_version)) != name:
             raise UserError(
-                f"pack {pack['id']} has run {name}, but its settings on the data in {pack['augmented'] or pack['data']} "
+                f"pack {pack['id']} has run {name}, but its settings on the data in {where} "
                 f"(fingerprint {data}), by trainer version {trainer_version}, are run {made}; the job was planned from "
                 "other parameters or by another version, start `snakemake` again"
             )
