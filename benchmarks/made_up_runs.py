@@ -54,7 +54,7 @@ def project(folder: Path, runs: int) -> Plan:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
     text = (ROOT / "params.yaml").read_text()
     study = STUDY.format(epochs=ROWS, seeds=", ".join(map(str, range(runs // 2))))
-    (folder / "params.yaml").write_text(text[: text.index("\nstudies:\n")] + study)
+    (folder / "params.yaml").write_text(f"max_runs: {runs}\n" + text[: text.index("\nstudies:\n")] + study)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     return Plan(folder / "params.yaml", None, folder)
 
@@ -67,7 +67,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     plan = project(folder, arguments.runs)
-    write_store(plan.record(), plan.store, spread=1)
+    write_store(plan, spread=1)
     for place in ("timings", "provenance"):
         (folder / "results" / place).mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

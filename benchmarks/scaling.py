@@ -23,6 +23,7 @@ from typing import Any
 import orjson
 
 from bnbench.collect import RESULTS
+from bnbench.plan import TRAINER_VERSION, Plan
 from bnbench.runs import conclude
 from bnbench.workflow import Workflow
 
@@ -81,7 +82,7 @@ def measure(folder: Path, runs: int) -> Iterator[tuple[str, str]]:
     yield "files of jobs", f"{sum(path.stat().st_size for path in files) / 2**20:.0f} MiB"
     flow = in_folder(folder)
     plan = folder / flow.record(None)
-    write_store(json.loads(plan.read_bytes()), folder / "results" / "runs")
+    write_store(flow.plan)
     stored = [path.stat().st_size for path in (folder / "results" / "runs").glob("*/*")]
     yield "run store", f"{len(stored):,} files, {sum(stored) / 2**20:.0f} MiB"
     yield "plan, all runs stored", timed(folder, [*bnbench, "plan"])
@@ -98,7 +99,7 @@ def write_project(folder: Path, runs: int) -> None:
     """A project whose one study has so many runs."""
     text = (ROOT / "params.yaml").read_text()
     study = STUDY.format(seeds=list(range(runs // PER_SEED)))
-    (folder / "params.yaml").write_text(text[: text.index("\nstudies:\n")] + study)
+    (folder / "params.yaml").write_text(f"max_runs: {runs}\n" + text[: text.index("\nstudies:\n")] + study)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
 
 
@@ -107,25 +108,25 @@ def in_folder(folder: Path) -> Workflow:
     return Workflow(folder / "params.yaml", {}, root=folder)
 
 
-def write_store(plan: dict[str, Any], store: Path, spread: float = 0.0) -> None:
+def write_store(plan: Plan, spread: float = 0.0) -> None:
     """Every run of the plan, as if it had been trained; `spread`: by how much their curves differ, up to 1."""
     dice = random.Random(0)
-    for run_id, run in plan["runs"].items():
-        config, factor = run["config"], 1 - spread * dice.random()
+    for run_id, run in plan.runs.items():
+        config, factor = run.model_dump(), 1 - spread * dice.random()
         epochs, seed = config["epochs"], config["seed"]
         places = [epochs * row / ROWS for row in range(1, ROWS + 1)]
         curve = [factor * (1 - 0.9 * math.exp(-row / 5)) for row in range(1, ROWS + 1)]
         history: dict[str, list[Any]] = {"step": [round(STEPS * place) for place in places], "epoch": places}
         history |= {"learning_rate": [0.1] * ROWS}
         history |= {f"{part}_{what}": curve for part in ("train", "valid") for what in ("loss", "accuracy")}
-        outcome = {"run_id": run_id, "config": config, "data": "", "trainer_version": plan["trainer_version"]}
+        outcome = {"run_id": run_id, "config": config, "data": plan.key(run), "trainer_version": TRAINER_VERSION}
         outcome |= {"status": "ok", "steps": STEPS * epochs, "epochs": epochs, "best_epoch": epochs}
         outcome |= {"diverged_step": None, "last_finite_loss": None, "parameters": 17610}
         outcome |= dict.fromkeys(RESULTS, 1 - 0.1 / (1 + seed % 7))
         outcome |= {"confusion": {"test": [[row + column for column in range(10)] for row in range(10)]}}
         environment = {"torch": "2.13.0", "cpu": "none", "device": "cpu", "threads": 1, "products": "fp32"}
         outcome |= {"environment": environment}
-        folder = store / run_id
+        folder = plan.store / run_id
         folder.mkdir(parents=True)
         (folder / "history.json").write_bytes(orjson.dumps(history))
         conclude(folder, outcome)

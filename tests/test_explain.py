@@ -27,7 +27,7 @@ def some(project: Path, **settings: object) -> str:
 
 @pytest.mark.usefixtures("project")
 def test_the_difference_put_on_the_base_is_the_run() -> None:
-    plan = explain.all_tiers(PARAMS)[0]
+    plan = explain.valid_tiers(PARAMS)[0][0]
     for name, run in plan.runs.items():
         asked = explain.find(PARAMS, name).asked[0]
         base = Run.model_validate(plan.resolved.studies[0].base).model_dump()
@@ -71,7 +71,7 @@ def test_another_result_is_seen_when_it_is_trained_again(project: Path, capsys: 
 
 @pytest.mark.usefixtures("project")
 def test_a_run_that_is_not_trained_yet_is_explained_too() -> None:
-    small = explain.all_tiers(PARAMS)[1]
+    small = explain.valid_tiers(PARAMS)[0][1]
     name = next(iter(small.runs.keys() - small.stored))
     told = explain.lines(explain.find(PARAMS, name))
     assert told[0] == f"run {name}: not trained yet"

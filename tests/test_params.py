@@ -197,7 +197,8 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "too many runs": (
         (AXES, f"        seed: [{', '.join(map(str, range(317)))}]\n        epochs: {list(range(1, 101))}\n"),
-        "    grid:", "the grid has 126800 runs; at most 100000 in a study, use fewer values",
+        "    grid:", "the grid has 126800 runs; at most 10000 (max_runs); use fewer values, or allow them by "
+        "`max_runs: 126800` at the top of the file",
     ),
     "no such data set": (
         (BASE, "    base: {dataset: digit}\n"), "dataset: digit}",

@@ -246,19 +246,19 @@ def test_stored_missing_and_orphaned_are_told_apart(tmp_path: Path) -> None:
     plan = Plan(path, root=tmp_path)
     assert plan.stored == {*names[:3], "f" * 16}
     assert list(plan.missing) == names[3:]
-    assert plan.orphaned == {"f" * 16}
+    assert plan.others == {"f" * 16}
 
 
 def test_a_value_taken_out_leaves_orphans_and_one_put_in_is_missing_alone(tmp_path: Path) -> None:
     store(tmp_path, ids(tmp_path))
     fewer = Plan(toy(tmp_path, (AXES, "        seed: [1]\n")), root=tmp_path)
-    assert (len(fewer.runs), len(fewer.missing), len(fewer.orphaned)) == (4, 0, 4)
+    assert (len(fewer.runs), len(fewer.missing), len(fewer.others)) == (4, 0, 4)
     assert fewer.packs == []
     more = Plan(toy(tmp_path, (AXES, "        seed: [0, 1, 2]\n")), root=tmp_path)
     assert {one.seed for one in more.missing.values()} == {2}
-    assert (len(more.missing), len(more.orphaned)) == (4, 0)
+    assert (len(more.missing), len(more.others)) == (4, 0)
     back = Plan(toy(tmp_path), root=tmp_path)
-    assert (len(back.missing), len(back.orphaned)) == (0, 0)
+    assert (len(back.missing), len(back.others)) == (0, 0)
 
 
 # --- identities of what is made from runs

@@ -124,7 +124,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
     "a control character": ("a: 1\nb: \x1b[31m\n", "p.yaml:2: the character U+001B"),
     "an escaped control character": ('a: "\\e[31m"\n', "p.yaml:1: a: text with the control character U+001B"),
     "half a character": ('a: "\\ud800"\n', "p.yaml:1: a: text with the control character U+D800"),
-    "too large": (b"x" * 1_000_001, "p.yaml: 1000001 bytes; a parameter file has at most 1000000"),
+    "too large": (b"x" * 1_000_001, "p.yaml: more than 1000000 bytes, which no parameter file needs"),
 }
 
 

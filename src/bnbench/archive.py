@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench import identities, provenance, records
+from bnbench.config import options
 from bnbench.errors import UserError
 from bnbench.files import explained
 from bnbench.plan import Plan
@@ -30,7 +31,6 @@ RESULTS = {
     "reports/report.md": "The report's text",
 }
 SOURCES = {
-    "params.yaml": "Every scientific choice",
     "dvc.yaml": "The stages",
     "dvc.lock": "Checksums of what made which result",
     "requirements.lock": "The environment as pinned",
@@ -76,7 +76,7 @@ def check(plan: Plan) -> None:
     if wrong:
         raise UserError(
             f"only finished results are archived, and these are not whole, or not those of the parameters now: "
-            f"{wrong[0]}; run snakemake --config tier={plan.resolved.tier}"
+            f"{wrong[0]}; run snakemake {options(plan.params, plan.resolved.tier)}"
         )
 
 
@@ -98,6 +98,7 @@ def describe(crate: "ROCrate", plan: Plan) -> None:
 
 def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
     """Add files and folders, each described."""
+    _add(crate, plan.params, "params.yaml", "Every scientific choice")  # of these results, whatever its name here
     for place, about in (RESULTS | SOURCES).items():
         if (plan.root / place).is_file():
             _add(crate, plan.root / place, place, about)

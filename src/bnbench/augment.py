@@ -98,7 +98,7 @@ def augment(dataset: Dataset, definition: Augmentation, folder: Path, out: Path)
         out: a new folder; an augmentation that is there already is checked and left.
 
     Raises:
-        UserError: other data in `folder`, another augmentation in `out`.
+        UserError: other data in `folder`, another augmentation in `out`, or an `out` that is named after another.
         DataError: prepared data that were altered.
         SystemFault: `out` cannot be written.
     """
@@ -107,6 +107,7 @@ def augment(dataset: Dataset, definition: Augmentation, folder: Path, out: Path)
     if prepared.fingerprint != wanted:
         raise UserError(f"{folder} holds data with fingerprint {prepared.fingerprint}, not {wanted}; prepare them anew")
     identity = augmented_fingerprint(dataset, definition)
+    data.check_key(out, identity, "this augmentation of these data")
     if filled(out):
         return _already(out, identity)
     with locks.all_of([locks.of(out)]):  # of two processes the second waits, and finds the images there

@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from bnbench import machine, stages
+from bnbench.argument_types import place, port, positive, run_id, seconds
 from bnbench.errors import UserError
 from bnbench.files import read_sealed, write_json
 
@@ -27,6 +29,7 @@ def command() -> NoReturn:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 done, 2 to 4 see `errors`, 75 go on by starting again)."""
+    _escape()
     arguments = parser().parse_args(argv)
     try:
         with stages.noted(arguments.command):
@@ -41,12 +44,23 @@ def main(argv: list[str] | None = None) -> int:
     return result or 0
 
 
+def _escape() -> None:
+    r"""Let characters that an output cannot show stand there as \uXXXX, instead of ending the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def plan(arguments: Arguments) -> None:
-    """Print runs, packs, done, missing, orphaned and estimated time, per study."""
-    from bnbench.overview import overview
+    """Print runs, packs, done, missing and estimated time, per study."""
+    from bnbench.explain import valid_tiers
+    from bnbench.overview import elsewhere, overview
     from bnbench.plan import Plan
 
-    overview(Plan(arguments.params, arguments.tier), arguments.workers)
+    plan = Plan(arguments.params, arguments.tier)
+    overview(plan, arguments.workers)
+    if plan.others:
+        print("\n".join(elsewhere(plan, *valid_tiers(arguments.params))))
 
 
 def status(arguments: Arguments) -> None:
@@ -79,15 +93,20 @@ def prune(arguments: Arguments) -> None:
     """List what no study of any tier asks for; with --delete remove it."""
     from bnbench import places
     from bnbench import prune as pruning
-    from bnbench.explain import all_tiers
+    from bnbench.explain import valid_tiers
 
-    found = pruning.orphans(all_tiers(arguments.params))
+    plans, refused = valid_tiers(arguments.params)
+    found = pruning.orphans(plans)
     paths = [orphan.path for orphan in found]
     for path in paths:
         print(path)
     count = sum(path.parent == places.RUNS.folder and path.name[0] != "." for path in paths)
     size = sum(map(pruning.size, paths))
     print(f"{count} orphaned runs; {len(paths)} files and folders, {size / 1e6:.1f} MB in all")
+    if refused:
+        told = "\n".join(f"tier {tier}: {problem}" for tier, problem in refused.items())
+        rule = "nothing is removed while a tier is invalid, for what is listed may be what it asks for; mend it first"
+        raise UserError(f"{rule}:\n{told}")
     if arguments.delete:
         for path in pruning.remove(found):
             print(f"left: {path}, for another process works on it; once it has ended, prune again")
@@ -202,43 +221,35 @@ def demo(arguments: Arguments) -> None:
     serve(Plan(arguments.params, arguments.tier), arguments.run_ids, arguments.port, not arguments.no_browser)
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"at least 1, got {number}")
-    return number
-
-
-def _port(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"from 1 to 65535, got {number}")
-    return number
-
-
-PLAN = ("plan", {"type": Path, "help": "the plan's file, as the workflow writes it"})
+PLAN = ("plan", {"type": place, "help": "the plan's file, as the workflow writes it"})
 DATASET = ("dataset", {"help": "a key of `datasets` in the parameter file"})
 AUGMENTATION = ("augmentation", {"help": "a key of `augmentations` in the parameter file"})
-RAW = ("--raw", {"type": Path, "help": "the downloaded folder"})
-PREPARED = ("--data", {"type": Path, "required": True, "help": "the folder that `bnbench prepare` filled"})
+RAW = ("--raw", {"type": place, "help": "the downloaded folder"})
+PREPARED = (
+    "--data",
+    {"type": place, "required": True, "help": "the folder that `bnbench prepare` filled"},
+)
 
 
 def _path(name: str, help_text: str) -> tuple[str, dict[str, Any]]:
-    return name, {"type": Path, "required": True, "help": help_text}
+    return name, {"type": place, "required": True, "help": help_text}
 
 
 TRAIN = (
-    ("job", {"type": Path, "help": "a list of packs, as the workflow writes it"}),
+    ("job", {"type": place, "help": "a list of packs, as the workflow writes it"}),
     _path("--out", "the run store"),
     _path("--timings", "the folder of wall times"),
-    ("--provenance", {"type": Path, "help": "the folder that is told where the runs come from"}),
-    ("--work", {"type": Path, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"}),
+    ("--provenance", {"type": place, "help": "the folder that is told where the runs come from"}),
+    (
+        "--work",
+        {"type": place, "default": Path(".bnbench"), "help": "checkpoints and locks (%(default)s)"},
+    ),
     ("--device", {"default": "cpu", "help": "cpu, cuda (all GPUs), cuda:N (one), cuda+cpu (%(default)s)"}),
     (
         "--checkpoint-seconds",
-        {"type": float, "default": 30.0, "help": "at most so much work is lost (%(default)s)"},
+        {"type": seconds, "default": 30.0, "help": "at most so much work is lost (%(default)s)"},
     ),
-    ("--log", {"type": Path, "help": "a line per pack goes there"}),
+    ("--log", {"type": place, "help": "a line per pack goes there"}),
 )
 
 
@@ -254,15 +265,15 @@ def parser() -> argparse.ArgumentParser:
         for name, options in flags:
             command.add_argument(name, **options)
 
-    params = ("--params", {"type": Path, "default": Path("params.yaml"), "help": "the parameter file"})
+    params = ("--params", {"type": place, "default": Path("params.yaml"), "help": "the parameter file"})
     tier = ("--tier", {"choices": ["quick", "small", "full"], "help": "instead of the parameter file's"})
-    cores = {"type": _positive, "default": machine.cores(), "help": "processes of one thread (%(default)s)"}
+    cores = {"type": positive, "default": machine.cores(), "help": "processes of one thread (%(default)s)"}
     workers = ("--workers", cores)
 
     add(plan, params, tier, workers)
     add(status, params, tier)
-    run_id = ("run_id", {"help": "a run's id or its beginning, as in results/tables/runs.csv"})
-    add(explain, run_id, ("--check", {"action": "store_true", "help": "train it again and compare"}), params)
+    prefix = ("run_id", {"help": "a run's id or its beginning, as in results/tables/runs.csv"})
+    add(explain, prefix, ("--check", {"action": "store_true", "help": "train it again and compare"}), params)
     add(prune, ("--delete", {"action": "store_true", "help": "remove what is listed"}), params)
     add(doctor)
     tables = _path("--tables", "the folder of tables")
@@ -275,10 +286,12 @@ def parser() -> argparse.ArgumentParser:
     add(collect, PLAN, _path("--store", "the run store"), _path("--out", "the folder of tables"))
     add(figures, PLAN, tables, _path("--out", "the folder of figures"), workers)
     add(report, PLAN, tables, _path("--figures", "the folder of figures"), _path("--out", "the report's folder"))
-    runs = {"dest": "run_ids", "nargs": "+", "default": [], "metavar": "RUN_ID"}
+    runs = {"dest": "run_ids", "nargs": "+", "default": [], "metavar": "RUN_ID", "type": run_id}
     shown = ("--run", {**runs, "help": "runs instead of the plan's best pair"})
-    port = ("--port", {"type": _port, "help": "of this machine (the first free one from 7860 on)"})
-    add(demo, params, tier, shown, port, ("--no-browser", {"action": "store_true", "help": "only say where it is"}))
+    listening = ("--port", {"type": port, "help": "of this machine (the first free one from 7860 on)"})
+    add(
+        demo, params, tier, shown, listening, ("--no-browser", {"action": "store_true", "help": "only say where it is"})
+    )
     return top
 
 

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bnbench import cost, site
+from bnbench.config import Config
 from bnbench.errors import UserError
 from bnbench.site import Partition, Site
 
@@ -38,18 +39,22 @@ class Cluster:
     factor: float
 
     @classmethod
-    def read(cls, config: dict[str, Any], timings: Path) -> "Cluster | None":
+    def read(cls, config: Config, timings: Path) -> "Cluster | None":
         """The cluster that Snakemake's configuration names under `site`, or None.
 
         Raises:
             UserError: the site file is not as it must be, or has no partition for the device.
         """
-        if "site" not in config:
+        if config.site is None and config.target_minutes is not None:
+            raise UserError(
+                "target_minutes is for a cluster's jobs, and no site file is named; use a profile that does"
+            )
+        if config.site is None:
             return None
-        path, device = Path(config["site"]), str(config.get("device", "cpu"))
+        path, device = Path(config.site), config.device
         given = site.read(path)
-        if "target_minutes" in config:
-            given = given.model_copy(update={"target_minutes": _minutes(config["target_minutes"])})
+        if config.target_minutes is not None:
+            given = given.model_copy(update={"target_minutes": config.target_minutes})
         partition = getattr(given, device, None) if device in ("cpu", "cuda") else None
         if partition is None:
             raise UserError(f"{path}: no partition for device {device!r}; add `{device}:` with its limits")
@@ -121,13 +126,3 @@ class Cluster:
 def _unlimited(given: Site, device: str) -> Site:
     partition: Partition = getattr(given, device)
     return given.model_copy(update={device: partition.model_copy(update={"minutes": 10**9, "mem_mb": 10**9})})
-
-
-def _minutes(value: object) -> float:
-    try:
-        minutes = float(str(value))
-    except ValueError:
-        minutes = math.nan
-    if not 0 < minutes < 10**6:
-        raise UserError(f"--config target_minutes={value}: expected a number of minutes above 0")
-    return minutes

@@ -1,14 +1,13 @@
 """What the schema cannot see: values that do not go together, in a grid, a run or a figure."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 from math import prod
 from typing import Any
 
 from bnbench import grid, notation, spans
 from bnbench.errors import UserError
 from bnbench.problems import nearest
-from bnbench.schema import NO_AUGMENTATION, Dataset, Figure, Measure, Params, Published, Run, Step
+from bnbench.schema import Dataset, Figure, Measure, Params, Published, Run, Step
 from bnbench.yamlfile import Document, Key
 
 FIRST_GRADIENTS = 10  # the step that the probe of that name looks at first
@@ -20,14 +19,13 @@ MEASURES = (
 )
 RANGED = ("learning_rate", "batch_size")  # settings of which a usable range is told
 PLACES = ("step", "epoch", "part", "layer", "quantity", "item")  # where a probe's row was taken
-MAX_RUNS = 100_000  # a study: more is a slip of the pen
 
 
 def check_grid(where: str, merged: dict[str, Any]) -> None:
     """Check that a study's grid, merged with its tier's, can be unfolded.
 
     Raises:
-        UserError: nothing varies, a setting in two parts, lists of unequal lengths, too many runs.
+        UserError: nothing varies, a setting in two parts, lists of unequal lengths.
     """
     if not grid.axes(merged):
         raise UserError(f"{where}: the grid is empty; name at least one setting with its values, as `seed: [0, 1, 2]`")
@@ -40,8 +38,24 @@ def check_grid(where: str, merged: dict[str, Any]) -> None:
     lengths = {key: len(value) for key, value in (merged.get("zip") or {}).items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"{where}: zip joins lists of one length, got {lengths}")
-    if (count := grid.size(merged)) > MAX_RUNS:
-        raise UserError(f"{where}: the grid has {count} runs; at most {MAX_RUNS} in a study, use fewer values")
+
+
+def check_size(document: Document, params: Params, grids: dict[str, dict[str, Any]]) -> None:
+    """Check that the grids of all studies, merged with their tier's, are no larger than the file allows.
+
+    Before they are unfolded: a million runs would take minutes and gigabytes to refuse.
+
+    Raises:
+        UserError: they are.
+    """
+    sizes = {name: grid.size(merged) for name, merged in grids.items()}
+    total, limit = sum(sizes.values()), params.max_runs
+    if total > limit:
+        largest = max(sizes, key=lambda name: sizes[name])
+        place = document.where(("studies", largest, "grid"))
+        rest = "" if len(sizes) == 1 else f", all studies of tier {params.tier} together {total}"
+        remedy = f"use fewer values, or allow them by `max_runs: {total}` at the top of the file"
+        raise UserError(f"{place}: the grid has {sizes[largest]} runs{rest}; at most {limit} (max_runs); {remedy}")
 
 
 def check_run(document: Document, params: Params, study: str, run: Run) -> None:
@@ -144,11 +158,6 @@ def _at(values: Any, key: Key) -> Any:
 
 def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
     """The settings that are at odds, and why."""
-    if run.dataset not in params.datasets:
-        known = list(params.datasets)
-        near = nearest(run.dataset, known)
-        yield "dataset", f"no data set {run.dataset!r} under datasets (there: {', '.join(known)}){near}"
-        return
     dataset = params.datasets[run.dataset]
     if dataset.train_images < 1:
         yield "dataset", f"the split of {run.dataset} leaves nothing of {dataset.images} images to train on"
@@ -157,11 +166,6 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
         model = notation.check(run.model, dataset.shape, dataset.classes)
     except notation.NotationError as error:
         yield "model", str(error)
-        return
-    if run.augmentation != NO_AUGMENTATION and run.augmentation not in params.augmentations:
-        known = [NO_AUGMENTATION, *params.augmentations]
-        near = nearest(run.augmentation, known)
-        yield "augmentation", f"no augmentation {run.augmentation!r} (there: {', '.join(known)}){near}"
         return
     if run.keep_weights == "best" and dataset.split.valid == "test":
         problem = "best would be chosen by the test images, for they serve for validation too (split.valid: test)"
@@ -174,9 +178,9 @@ def _of_run(params: Params, run: Run) -> Iterator[tuple[str, str]]:
     yield from _of_backend(run, model)
     steps = run.steps or images // run.batch_size * run.epochs
     interval = images // run.batch_size if run.evaluate_every == "epoch" else run.evaluate_every
-    if isinstance(run.schedule, Step):
-        epochs = -(-steps // (images // run.batch_size))
-        yield from (("schedule", problem) for problem in _of_steps(run.schedule, epochs))
+    epochs = -(-steps // (images // run.batch_size))
+    if isinstance(run.schedule, Step) and max(run.schedule.from_epoch) > epochs:
+        yield "schedule", f"a step from epoch {max(run.schedule.from_epoch)}, but the run has {epochs} epochs"
     if run.preprocessing == "pca":
         yield from (("preprocessing", problem) for problem in _of_pca(model, dataset, images))
     yield from _of_patience(run, -(-steps // interval))
@@ -227,13 +231,3 @@ def times(params: Params, run: Run) -> int:
     """How many times as large a run's augmentation makes its training set."""
     found = params.augmentations.get(run.augmentation)
     return found.times if found else 1
-
-
-def _of_steps(schedule: Step, epochs: int) -> Iterator[str]:
-    starts = schedule.from_epoch
-    if len(starts) != len(schedule.factor):
-        yield f"a step schedule has one factor for each from_epoch, got {len(schedule.factor)} for {len(starts)}"
-    if any(later <= earlier for earlier, later in pairwise(starts)):
-        yield f"the epochs of a step schedule rise, got {starts}"
-    if max(starts) > epochs:
-        yield f"a step from epoch {max(starts)}, but the run has {epochs} epochs"

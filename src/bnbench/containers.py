@@ -22,7 +22,7 @@ from typing import IO, cast
 
 from bnbench.errors import DataError
 from bnbench.files import explained
-from bnbench.listing import escape
+from bnbench.names import escape
 
 LARGEST = 1 << 29  # bytes, unpacked; CIFAR-10 has 186 MB, and a small file can unfold to any size
 BLOCK = 1 << 20  # bytes

@@ -13,9 +13,9 @@ import orjson
 from numpy.typing import DTypeLike, NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
-from bnbench.errors import DataError
+from bnbench.errors import DataError, UserError
 from bnbench.files import checksum, digest
-from bnbench.listing import LISTING, litter
+from bnbench.names import LISTING, litter
 from bnbench.schema import Augmentation, Dataset
 
 PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
@@ -42,6 +42,11 @@ class Arrays(NamedTuple):
     test_images: Images | None = None
     test_labels: Labels | None = None
     about: dict[str, Any] = {}  # noqa: RUF012 - never changed
+
+
+def raw_key(dataset: Dataset) -> str:
+    """Hash of what decides the downloaded files: their names and checksums."""
+    return digest(dataset.files)
 
 
 def fingerprint(dataset: Dataset) -> str:
@@ -109,6 +114,25 @@ class AugmentedManifest(_Said):
     files: _FilesSaid
 
 
+def check_key(folder: Path, key: str, definition: str) -> None:
+    """Check that a folder whose name ends in a key, as the workflow gives them, has the key of what it is filled with.
+
+    Args:
+        folder: where something is to be written.
+        key: the hash of what decides that.
+        definition: where it is defined, for the message.
+
+    Raises:
+        UserError: the name carries another key, so it was planned from another definition.
+    """
+    named = re.fullmatch(r".+-([0-9a-f]{16})", folder.name)
+    if named and named[1] != key:
+        raise UserError(
+            f"{folder} is named after key {named[1]}, but {definition} has key {key}, so the folder was planned from "
+            "another definition; name that parameter file with --params, or give the folder another name"
+        )
+
+
 @dataclass(frozen=True)
 class Part:
     """One part of a split: images, uint8, N x C x H x W; labels, int64, N, from 0 on."""
@@ -161,6 +185,11 @@ class Prepared:
     test: Part
     official: Part | None = None
     augmented: Augmented | None = None
+
+    @property
+    def key(self) -> str:
+        """What decides a run's data: the fingerprint of these, or of their augmentation."""
+        return (self.augmented or self).fingerprint
 
     @classmethod
     def read(cls, folder: Path, augmented: Path | None = None) -> "Prepared":

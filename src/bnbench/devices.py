@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
@@ -13,6 +14,20 @@ from bnbench.files import private_folder
 
 MEMORY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 SMALL_GPU, GPU_SHARE = 16_000.0, 0.9  # MiB; what is left to the driver, libraries and gaps
+
+
+FORM = re.compile(r"cpu|cuda(:\d+)?(\+cpu)?", re.ASCII)
+
+
+def named(device: str) -> str:
+    """Return the name of devices if it is one, whatever this machine has.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not FORM.fullmatch(device):
+        raise ValueError(f"no device {device!r}; use cpu, cuda (all GPUs), cuda:N (one) or cuda+cpu (GPUs and CPU)")
+    return device
 
 
 def check(device: str) -> list[str]:
@@ -34,10 +49,11 @@ def check(device: str) -> list[str]:
 
 def choose(device: str, count: int, seen_by: str, environment: Mapping[str, str]) -> list[str]:
     """`check` on a machine where `count` GPUs are visible to `seen_by`."""
-    kind, _, cpu = device.partition("+")
-    name, _, number = kind.partition(":")
-    if name != "cuda" or cpu not in ("", "cpu") or not (number.isdecimal() or kind == "cuda"):
-        raise UserError(f"no device {device!r}; use cpu, cuda (all GPUs), cuda:N (one) or cuda+cpu (GPUs and CPU)")
+    try:
+        kind, _, cpu = named(device).partition("+")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    number = kind.partition(":")[2]
     gpus = [f"cuda:{i}" for i in range(count)]
     if not gpus or (number and kind not in gpus):
         visible = environment.get("CUDA_VISIBLE_DEVICES")

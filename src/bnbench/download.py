@@ -9,9 +9,11 @@ from urllib.parse import quote, unquote, urlsplit
 
 from bnbench import locks
 from bnbench.containers import unpack
+from bnbench.data import check_key, raw_key
 from bnbench.errors import DataError, UserError
 from bnbench.files import atomic, checksum, explained
-from bnbench.listing import LISTING, expanded, is_hidden, litter, unfit
+from bnbench.listing import expanded
+from bnbench.names import LISTING, litter
 from bnbench.schema import Dataset
 from bnbench.transfer import MirrorError, Patience, fetch
 
@@ -56,15 +58,14 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
     `archive`, local mirrors may hold the files themselves; else the archive is fetched, unpacked and removed.
 
     Raises:
-        UserError: a file name that is not plain, a mirror of unknown kind, foreign files in `out`.
+        UserError: a mirror of unknown kind, foreign files in `out`, an `out` that is named after other files.
         DataError: no mirror gave a file with the declared checksum, or an archive that cannot be trusted.
         SystemFault: `out` cannot be written.
     """
-    for file in [*dataset.files, *dataset.archive]:
-        _check_plain(name, file)
     mirrors = _mirrors(name, dataset)
     if not dataset.files:
         return  # the data come with a library
+    check_key(out, raw_key(dataset), f"datasets.{name}.files")
     fetcher = Fetcher(name, mirrors, patience or Patience())
     with explained(out), locks.all_of([locks.of(out)]):
         archives = [Wanted(out, file, declared) for file, declared in dataset.archive.items()]
@@ -79,13 +80,6 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
             fetcher.bring(wanted)
         for wanted in [*files, *archives]:
             wanted.part.unlink(missing_ok=True)
-
-
-def _check_plain(name: str, file: str) -> None:
-    if reason := unfit(file) or ("is hidden (a leading dot)" if is_hidden(file) else ""):
-        raise UserError(
-            f"datasets.{name}.files: {file!r} is not a plain file name: it {reason}; write a path below a mirror"
-        )
 
 
 def _bring_from(archive: Wanted, files: list[Wanted], fetcher: "Fetcher") -> None:
@@ -220,14 +214,17 @@ def _from_mirror(base: str, wanted: Wanted, patience: Patience) -> None:
 
 
 def _folder(base: str) -> Path:
-    return Path(unquote(urlsplit(base).path) if base.startswith("file://") else base).expanduser()
+    try:
+        return Path(unquote(urlsplit(base).path) if base.startswith("file://") else base).expanduser()
+    except RuntimeError:
+        raise MirrorError(f"this machine knows no home folder {base.split('/')[0]}; write the full path") from None
 
 
 def _copy(source: Path, part: Path) -> None:
     """Copy a file of a local mirror."""
-    if not source.is_file():
-        raise MirrorError("no such file")
     try:
+        if not source.is_file():
+            raise MirrorError("no such file")
         source.open("rb").close()  # so that a refusal further down is one to write
     except OSError as error:
         raise MirrorError(f"cannot be read: {error.strerror}") from None

@@ -4,14 +4,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
-from bnbench import provenance, runs
+from bnbench import provenance, runs, yamlfile
+from bnbench.config import PARAMS, options
 from bnbench.data import MANIFEST, read_manifest
 from bnbench.errors import UserError
 from bnbench.files import canonical, write_json
+from bnbench.params import check as check_params
 from bnbench.plan import TRAINER_VERSION, Pack, Plan
 from bnbench.schema import NO_AUGMENTATION, Run
 
@@ -28,7 +31,10 @@ class Asked:
 
 @dataclass(frozen=True)
 class Found:
-    """A run of the store or of the parameter file: settings, data, what is stored of it, who asks for it."""
+    """A run of the store or of the parameter file: settings, data, what is stored of it, who asks for it.
+
+    `refused`: tiers of the file `params` that are invalid, and why; whether they ask for it is not known.
+    """
 
     root: Path
     id: str
@@ -37,11 +43,18 @@ class Found:
     prepared: Path
     record: dict[str, Any] | None
     asked: list[Asked]
+    params: Path = Path(PARAMS)
+    refused: dict[str, str] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
         """Its place in the run store."""
         return self.root / "results" / "runs" / self.id
+
+    @property
+    def options(self) -> str:
+        """What tells Snakemake to plan for this run: a tier that asks for it, of this file."""
+        return f" {options(self.params, self.asked[0].tier)}" if self.asked else ""
 
     @property
     def augmented(self) -> Path | None:
@@ -50,11 +63,26 @@ class Found:
         return None if name == NO_AUGMENTATION else folder / str(self.config["dataset"]) / f"{name}-{self.data}"
 
 
-def all_tiers(params: Path, root: Path = Path()) -> list[Plan]:
-    """The plan of every tier of a parameter file, the file's own first."""
-    first = Plan(params, None, root)
-    others = [tier for tier in first.resolved.values["tiers"] if tier != first.resolved.tier]
-    return [first, *(Plan(params, tier, root) for tier in others)]
+def valid_tiers(params: Path, root: Path = Path()) -> tuple[list[Plan], dict[str, str]]:
+    """Plan every tier of a parameter file, the file's own first.
+
+    Returns:
+        The plans of valid tiers; why each of the others is refused.
+
+    Raises:
+        UserError: the file cannot be read, or no tier of it is valid.
+    """
+    known = check_params(yamlfile.read(params))
+    plans: list[Plan] = []
+    refused: dict[str, str] = {}
+    for tier in dict.fromkeys([known.tier, *known.tiers]):
+        try:
+            plans.append(Plan(params, tier, root))
+        except UserError as error:
+            refused[tier] = str(error)
+    if not plans:
+        raise UserError(refused[known.tier])
+    return plans, refused
 
 
 def find(params: Path, prefix: str, root: Path = Path()) -> Found:
@@ -63,7 +91,7 @@ def find(params: Path, prefix: str, root: Path = Path()) -> Found:
     Raises:
         UserError: there is none, or more than one; or it is stored, but not whole.
     """
-    plans = all_tiers(params, root)
+    plans, refused = valid_tiers(params, root)
     known = plans[0].stored.union(*(plan.runs for plan in plans))
     ids = sorted(name for name in known if name.startswith(prefix))
     if len(ids) != 1:
@@ -78,7 +106,7 @@ def find(params: Path, prefix: str, root: Path = Path()) -> Found:
     plain = config["augmentation"] == NO_AUGMENTATION
     key = data if plain else plan.keys.get(config["dataset"], "unknown")
     prepared = root / "data" / "prepared" / f"{config['dataset']}-{key}"
-    return Found(root, name, config, data, prepared, record, asked)
+    return Found(root, name, config, data, prepared, record, asked, params, refused)
 
 
 def _stored(folder: Path) -> dict[str, Any]:
@@ -105,7 +133,9 @@ def lines(found: Found) -> list[str]:
         if not one.differs:
             told.append("  nothing")
     if not found.asked:
-        told.append("asked for by no study now (`bnbench prune` lists such runs)")
+        hint = "of a valid tier" if found.refused else "now (`bnbench prune` lists such runs)"
+        told.append(f"asked for by no study {hint}")
+    told += [f"tier {tier} is invalid, and so left out here: {why}" for tier, why in found.refused.items()]
     return [*told, *_data(found), *_training(found), *_again(found)]
 
 
@@ -124,7 +154,7 @@ def _text(value: Any) -> str:
 def _data(found: Found) -> Iterator[str]:
     yield f"data: {found.prepared}"
     if not (found.prepared / MANIFEST).is_file():
-        yield "  not prepared here; `snakemake data` does it"
+        yield f"  not prepared here; `snakemake data{found.options}` does it"
         return
     manifest = read_manifest(found.prepared)
     counts = ", ".join(f"{part['n']} {name}" for name, part in manifest["parts"].items())
@@ -163,12 +193,12 @@ def _commit(git: dict[str, Any] | None) -> str:
 
 
 def _again(found: Found) -> Iterator[str]:
-    tier = f" --config tier={found.asked[0].tier}" if found.asked else ""
-    remove = f"rm -r {found.folder} && " if found.record else ""
+    remove = f"rm -r {quote(str(found.folder))} && " if found.record else ""
     if found.asked:
-        yield f"train just this run{' again' if found.record else ''}: {remove}snakemake trained{tier}"
+        yield f"train just this run{' again' if found.record else ''}: {remove}snakemake trained{found.options}"
     if found.record:
-        yield f"see whether it comes out the same here: bnbench explain {found.id} --check"
+        file = "" if found.params == Path(PARAMS) else f" --params {quote(str(found.params))}"
+        yield f"see whether it comes out the same here: bnbench explain {found.id} --check{file}"
 
 
 def check(found: Found) -> list[str]:
@@ -191,7 +221,7 @@ def check(found: Found) -> list[str]:
         )
     for folder in filter(None, (found.prepared, found.augmented)):
         if not (folder / MANIFEST).is_file():
-            raise UserError(f"{folder} is missing; `snakemake data` makes it, with the tier that asks for it")
+            raise UserError(f"{folder} is missing; `snakemake data{found.options}` makes it, if a tier asks for it")
     with tempfile.TemporaryDirectory(prefix="bnbench-check-") as name:
         again = _train(found, Path(name))
         return _differences(found.folder, again)

@@ -27,6 +27,7 @@ REMEDY = {
     errno.EEXIST: "a file lies where a folder is needed; move it away",
     errno.EISDIR: "a folder lies where a file is needed; move it away",
     errno.EFBIG: "files may not grow so large here; raise the limit (ulimit -f) and run the same command again",
+    errno.ENAMETOOLONG: "the name is longer than file systems allow; use a shorter one",
     errno.EROFS: "this file system is read-only; work in a folder that can be written",
 }
 RESTORE = "bnbench writes this file: restore it, or start snakemake, which makes anew what it can"

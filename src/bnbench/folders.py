@@ -15,7 +15,7 @@ from bnbench.containers import content
 from bnbench.data import Arrays, Shape
 from bnbench.decoding import MODES, Source, Unreadable, decode
 from bnbench.errors import DataError, UserError
-from bnbench.listing import LISTING, is_hidden, litter
+from bnbench.names import LISTING, is_hidden, litter
 
 LARGEST_FILE = 1 << 26  # bytes of one image file, as it unfolds from an archive
 LARGEST_ALL = 1 << 33  # bytes of all files of an archive

@@ -2,54 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 
 from bnbench.errors import DataError
+from bnbench.names import LISTING, unfit
 
-LISTING = "SHA256SUMS"  # as `sha256sum` writes it: a digest and a path a line
 LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
-
-# what operating systems and programs put beside a user's files, in lower case; the names of none are a user's choice
-LITTER = {
-    *("__macosx", ".ds_store", ".localized", ".spotlight-v100", ".trashes", ".fseventsd", "icon\r"),  # macOS
-    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),  # Windows
-    *(".directory", "@eadir", ".ipynb_checkpoints"),  # KDE, Synology, Jupyter
-}
-
-
-def escape(name: str) -> str:
-    """Return why a path cannot be one below its folder, or nothing if it can."""
-    if "\0" in name:
-        return "has a null character in it"
-    if PureWindowsPath(name).anchor:
-        return "is absolute, so it leaves the folder"
-    if "\\" in name:
-        return "has a backslash in it, which some systems take for a folder"
-    if ".." in name.split("/"):
-        return "leaves the folder (..)"
-    if not all(part and part != "." for part in name.split("/")):
-        return "has an empty part"
-    return ""
-
-
-def litter(name: str) -> str:
-    """Return the part of a path that an operating system made (`__MACOSX`, `._*`, `Thumbs.db`), or nothing."""
-    for part in name.split("/"):
-        if part.startswith("._"):
-            return "._*"  # what macOS keeps of a file beside it where the disk has no place for that
-        if part.lower() in LITTER:
-            return part
-    return ""
-
-
-def is_hidden(name: str) -> bool:
-    """Whether a path, or a folder on its way, begins with a dot."""
-    return any(part.startswith(".") for part in name.split("/"))
-
-
-def unfit(name: str) -> str:
-    """Return why a file of this name cannot be downloaded, or nothing if it can."""
-    return escape(name) or ("ends with .part, as unfinished downloads do" if name.endswith(".part") else "")
 
 
 def expanded(files: Mapping[str, str], folder: Path) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """`bnbench plan` as a person reads it: per study, what is done, what is missing, how long it will take."""
 
+from collections.abc import Iterator, Mapping, Sequence
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -11,7 +13,7 @@ LONG = 24 * 3600  # seconds from which on a plan also says what a GPU would take
 
 
 def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
-    """Print the plan: runs, packs, done and missing per study; orphans; the estimated time on this machine.
+    """Print the plan: runs, packs, done and missing per study; the estimated time on this machine.
 
     Where that is more than a day, also the hours on one GPU.
     """
@@ -45,9 +47,24 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
     console.print(f"{workers} workers of one thread on {cost.cpu()}", markup=False)
     if long:
         console.print(f"GPU-hours: {_source(plan)}", markup=False)
-    if plan.orphaned:
-        text = f"{len(plan.orphaned)} orphaned runs in {plan.store}: in the store, but in no study of this tier"
-        console.print(text, markup=False)
+
+
+def elsewhere(plan: Plan, plans: Sequence[Plan], refused: Mapping[str, str]) -> Iterator[str]:
+    """Say whose the stored runs are that this plan does not ask for, a line each.
+
+    Args:
+        plan: the plan.
+        plans: the plans of all valid tiers.
+        refused: the tiers that are invalid, and why.
+    """
+    tiers = {other.resolved.tier: len(plan.others & other.runs.keys()) for other in plans}
+    counts = [f"{count} of tier {tier}" for tier, count in tiers.items() if count]
+    if counts:
+        yield f"also in {plan.store}: {', '.join(counts)}"
+    if unasked := plan.others.difference(*(other.runs for other in plans)):
+        whose = "of no valid tier" if refused else "asked for by no study of any tier; `bnbench prune` lists them"
+        yield f"also in {plan.store}: {len(unasked)} {whose}"
+        yield from (f"tier {tier} is invalid: {problem}" for tier, problem in refused.items())
 
 
 def _source(plan: Plan) -> str:

@@ -4,9 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
-
-from bnbench import conflicts, grid, problems, yamlfile
+from bnbench import conflicts, grid, problems, values, yamlfile
 from bnbench.errors import UserError
 from bnbench.schema import CLASSES, Augmentation, Dataset, Params, Run, Study, Tier
 from bnbench.yamlfile import Document
@@ -54,36 +52,43 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
     params = check(document)
     if params.tier not in params.tiers:
         raise UserError(f"{document.where(('tiers',))}: tier {params.tier!r} has no entry here; add one")
+    conflicts.check_size(document, params, {name: _grid(document, params, name) for name in params.studies})
     studies = [_study(document, params, name) for name in params.studies]
     about = params.tiers[params.tier].about
     return Resolved(document.values, params.tier, about, params.datasets, params.augmentations, studies)
 
 
 def check(document: Document) -> Params:
-    """Hold a document against the schema.
+    """Hold a document against the schema, and every value, used or not, against what it names.
 
     Raises:
-        UserError: all violations, a line each.
+        UserError: all violations of the schema, a line each; or the first value that cannot be.
     """
-    try:
-        return Params.model_validate(document.values)
-    except ValidationError as error:
-        raise UserError(problems.describe(document, error)) from None
+    params = problems.validated(document, Params)
+    values.check(document, params)
+    return params
+
+
+def _grid(document: Document, params: Params, name: str) -> dict[str, Any]:
+    """A study's grid, merged with its tier's, in a form that can be unfolded."""
+    raw = document.values["studies"][name]
+    variant = (raw.get("tiers") or {}).get(params.tier) or {}
+    merged = grid.merge(raw["grid"], variant.get("grid") or {})
+    conflicts.check_grid(document.where(("studies", name, "grid")), merged)
+    return merged
 
 
 def _study(document: Document, params: Params, name: str) -> ResolvedStudy:
-    values, tier = document.values, params.tier
-    raw = values["studies"][name]
+    given, tier = document.values, params.tier
+    raw = given["studies"][name]
     variant = (raw.get("tiers") or {}).get(tier) or {}
-    base = values["training"] | (values["tiers"][tier].get("base") or {}) | (raw.get("base") or {})
+    base = given["training"] | (given["tiers"][tier].get("base") or {}) | (raw.get("base") or {})
     base |= variant.get("base") or {}
-    merged = grid.merge(raw["grid"], variant.get("grid") or {})
-    where = document.where(("studies", name, "grid"))
-    conflicts.check_grid(where, merged)
+    merged = _grid(document, params, name)
     # equal runs are one
     runs = list({run.model_dump_json(): run for run in map(Run.model_validate, grid.cells(merged, base))}.values())
     if not runs:
-        raise UserError(f"{where}: the grid is empty; exclude fewer runs")
+        raise UserError(f"{document.where(('studies', name, 'grid'))}: the grid is empty; exclude fewer runs")
     for run in {_shape(run): run for run in reversed(runs)}.values():
         conflicts.check_run(document, params, name, run)
     study = params.studies[name]

@@ -1,4 +1,4 @@
-"""The plan: studies -> runs -> packs, and what of it is done, missing or orphaned, before anything starts.
+"""The plan: studies -> runs -> packs, and what of it is done or missing, before anything starts.
 
 Whatever decides a result is in its name: a run id is the hash of the run's settings, of its data and of the
 trainer's version; tables, figures and report carry the hash of what they were made from. So nothing depends on
@@ -125,8 +125,8 @@ class Plan:
         return {name: run for name, run in self.runs.items() if name not in self.stored}
 
     @property
-    def orphaned(self) -> set[str]:
-        """Stored runs that no study asks for."""
+    def others(self) -> set[str]:
+        """Stored runs that no study of this tier asks for; another tier's may."""
         return self.stored - self.runs.keys()
 
     @cached_property

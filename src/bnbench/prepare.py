@@ -38,10 +38,11 @@ def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: i
     The same files and split give the same bytes. Data that are there already are checked and left.
 
     Raises:
-        UserError: a split that the data cannot give, or other data in `out`.
+        UserError: a split that the data cannot give, other data in `out`, or an `out` that is named after others.
         DataError: a raw file is missing or not the declared one, or breaks its format.
         SystemFault: `out` cannot be written.
     """
+    data.check_key(out, fingerprint(dataset), f"datasets.{name}")
     if filled(out):
         return _already(name, dataset, out)
     with locks.all_of([locks.of(out)]):  # of two processes the second waits, and finds the data there

@@ -6,14 +6,17 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from bnbench.errors import UserError
 from bnbench.schema import Params
 from bnbench.yamlfile import Document, Key
 
 Loc = tuple[str | int, ...]
+Schema = TypeVar("Schema", bound=BaseModel)
+MAX_TOLD = 200  # violations of a schema that one message tells
 
 # pydantic's kind of violation -> what is expected there, given the violation's own numbers and the value seen
 EXPECTED = {
@@ -43,12 +46,25 @@ EXPECTED = {
 }
 
 
+def validated(document: Document, schema: type[Schema]) -> Schema:
+    """Hold a document against a schema.
+
+    Raises:
+        UserError: all violations, a line each.
+    """
+    try:
+        return schema.model_validate(document.values)
+    except ValidationError as error:
+        raise UserError(describe(document, error, schema)) from None
+
+
 def describe(document: Document, error: ValidationError, schema: type[BaseModel] = Params) -> str:
     """All violations of a schema, a line each; what several branches of a choice expected is joined by `or`."""
     lines: dict[str, None] = {}
     expected: dict[Key, list[str]] = defaultdict(list)
     values: dict[Key, Any] = {}
-    for detail in error.errors():
+    details = error.errors(include_url=False)
+    for detail in details[:MAX_TOLD]:
         loc = detail["loc"] + (("kind",) if detail["type"] == "union_tag_invalid" else ())
         key, value = _place(document.values, loc)
         if detail["type"] == "missing" and isinstance(loc[-1], int):
@@ -61,6 +77,8 @@ def describe(document: Document, error: ValidationError, schema: type[BaseModel]
     for key, whats in expected.items():
         rule = " or ".join(whats).replace(" or expected", " or")
         lines[f"{document.where(key)}: {rule}, got {_short(values[key])}{_remedy(rule, values[key])}"] = None
+    if len(details) > MAX_TOLD:
+        lines[f"... and {len(details) - MAX_TOLD} more"] = None
     return "\n".join(lines)
 
 

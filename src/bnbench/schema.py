@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, create_model
 
+from bnbench.names import plain
+
 NO_AUGMENTATION = "none"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0)]
 # abs: -0.0 is 0.0
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False), AfterValidator(abs)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False), AfterValidator(abs)]
+NotNegative = Annotated[float, Field(ge=0), AfterValidator(abs)]
+Fraction = Annotated[float, Field(ge=0, lt=1), AfterValidator(abs)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Ramp = Annotated[list[NotNegative], Field(min_length=2, max_length=2)]
 ProbeName = Literal[
     "hyperplanes",
@@ -35,14 +36,22 @@ Tier = Literal["quick", "small", "full"]
 
 
 class Strict(BaseModel):
-    """Unknown keys are refused, types are not converted, values cannot change."""
+    """Unknown keys are refused, types are not converted, every number is finite, values cannot change."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def _distinct(values: list[Any]) -> list[Any]:
-    for index, value in enumerate(values):
-        if value in values[:index]:
+    seen: set[Any] = set()
+    listed: list[Any] = []  # what cannot be in a set: schedules, of which there are few
+    for value in values:
+        try:
+            twice = value in seen
+            seen.add(value)
+        except TypeError:
+            twice = value in listed
+            listed.append(value)
+        if twice:
             raise ValueError(f"{value!r} stands twice")
     return values
 
@@ -99,7 +108,7 @@ class Run(Strict):
         Literal["learned"] | Positive, Field(description="scale after the norm: learned from 1 on, or fixed (1: none)")
     ]
     norm_beta: Annotated[
-        Literal["learned"] | Finite, Field(description="shift after the norm: learned from 0 on, or fixed (0: none)")
+        Literal["learned"] | float, Field(description="shift after the norm: learned from 0 on, or fixed (0: none)")
     ]
     norm_epsilon: Annotated[Positive, Field(description="added to the variance")]
     norm_keep: Annotated[
@@ -114,7 +123,7 @@ class Run(Strict):
     ]
     norm_groups: Annotated[Count, Field(description="group: groups of channels")]
     norm_parts: Annotated[Count, Field(description="ghost: parts that a batch is cut into")]
-    renorm_rmax: Annotated[float, Field(ge=1, allow_inf_nan=False, description="renorm: r in [1/rmax, rmax]")]
+    renorm_rmax: Annotated[float, Field(ge=1, description="renorm: r in [1/rmax, rmax]")]
     renorm_dmax: Annotated[NotNegative, Field(description="renorm: d in [-dmax, dmax]")]
     renorm_rmax_ramp: Annotated[
         Ramp, Field(description="renorm: rmax is 1 before the first of these epochs and whole from the second on")
@@ -351,6 +360,8 @@ class Split(Strict):
         return sum(count for count in (self.valid, self.test) if isinstance(count, int))
 
 
+FileName = Annotated[str, AfterValidator(plain)]
+Mirror = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]+$", max_length=2000)]
 Checksum = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:[0-9a-f]{64})$")]
 
 
@@ -373,13 +384,14 @@ class Dataset(Strict):
     classes: Annotated[int, Field(ge=2, le=10**6)]
     images: Annotated[Count, Field(description="images before the split, the published test set not counted")]
     mirrors: Annotated[
-        list[str], Field(description="https://, http:// or file:// addresses, or folders; in order")
+        list[Mirror], Field(description="https://, http:// or file:// addresses, or folders; in order")
     ] = []
     archive: Annotated[
-        dict[str, Checksum], Field(max_length=1, description="a tar or zip that holds the files, as mirrors serve them")
+        dict[FileName, Checksum],
+        Field(max_length=1, description="a tar or zip that holds the files, as mirrors serve them"),
     ] = {}
     files: Annotated[
-        dict[str, Checksum],
+        dict[FileName, Checksum],
         Field(description="path in the mirror: md5:... or sha256:...; those that a SHA256SUMS lists come with it"),
     ] = {}
     split: Split
@@ -424,6 +436,10 @@ class Params(Strict):
     """The whole of `params.yaml`."""
 
     tier: Annotated[Tier, Field(description="how big the studies are run")]
+    max_runs: Annotated[
+        int,
+        Field(ge=1, le=10**6, description="at most so many runs in all studies of a tier; more is taken for a slip"),
+    ] = 10_000
     tiers: dict[Tier, TierSettings]
     datasets: dict[Name, Dataset]
     augmentations: Annotated[

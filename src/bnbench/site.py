@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bnbench import problems, yamlfile
-from bnbench.errors import UserError
 from bnbench.schema import Count, Positive, Strict
 
 Minutes = Annotated[int, Field(ge=1, le=10**6)]
@@ -45,8 +44,4 @@ def read(path: Path) -> Site:
     Raises:
         UserError: the file is not as it must be.
     """
-    document = yamlfile.read(path)
-    try:
-        return Site.model_validate(document.values)
-    except ValidationError as error:
-        raise UserError(problems.describe(document, error, Site)) from None
+    return problems.validated(yamlfile.read(path), Site)

@@ -50,7 +50,7 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         run,
         network,
         tensors(data, run, device),
-        (data.augmented or data).fingerprint,
+        data.key,
         arrays,
         history=[[] for _ in runs],
         probed=[[] for _ in runs],

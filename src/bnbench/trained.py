@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from bnbench import labels, runs
+from bnbench.config import options
 from bnbench.data import Images, Labels, Prepared
 from bnbench.errors import DataError, UserError
 from bnbench.files import canonical
@@ -87,7 +88,7 @@ def data_of(plan: Plan, run_ids: Sequence[str]) -> Prepared:
         raise UserError(f"the runs were trained on {first} and {others[0]}; name runs of the same data")
     folder = plan.root / "data" / "prepared" / f"{first}-{plan.keys[first]}"
     if not folder.is_dir():
-        again = f"`snakemake data{_options(plan)}` prepares them and trains nothing"
+        again = f"`snakemake data {options(plan.params, plan.resolved.tier)}` prepares them and trains nothing"
         raise DataError(f"{folder}: no such folder, so the images that the runs were trained on are missing; {again}")
     return Prepared.read(folder)
 
@@ -133,14 +134,8 @@ def choose(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> list[str]:
 def remedy(plan: Plan) -> str:
     """The command that trains runs with weights, or what to write so that there is one."""
     keeping = [name for name, ids in plan.studies.items() if any(plan.runs[one].save_weights for one in ids)]
-    command = f"`snakemake{_options(plan)}`"
+    command = f"`snakemake {options(plan.params, plan.resolved.tier)}`"
     if keeping:
         return f"{command} trains those of {', '.join(keeping)}"
     study = next(iter(plan.studies))
     return f"write `save_weights: true` into studies.{study}.base of {plan.params}, then {command} trains some"
-
-
-def _options(plan: Plan) -> str:
-    """What Snakemake has to be told so that it makes this plan."""
-    params = "" if plan.params == Path("params.yaml") else f" params={plan.params}"
-    return f" --config tier={plan.resolved.tier}{params}"

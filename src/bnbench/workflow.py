@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from bnbench import cost, devices, machine, places, stages, starts
 from bnbench.cluster import Cluster
+from bnbench.config import read as read_config
 from bnbench.errors import UserError
 from bnbench.files import (
     Missing,
@@ -44,20 +45,32 @@ def _told_alone() -> Iterator[None]:
         raise SystemExit(f"snakemake: {error}") from None
 
 
+def check_place(folder: str) -> None:
+    """Check that Snakemake can work with the folder of its Snakefile: it formats paths, and takes braces for names.
+
+    Raises:
+        SystemExit: it cannot.
+    """
+    if set("{}") & set(folder):
+        raise SystemExit(
+            f"snakemake: {folder}: Snakemake cannot work in a path with braces; rename or move that folder"
+        )
+
+
 class Workflow:
     """What Snakemake asks: paths, resources, marks of what is done.
 
     Args:
         params: the parameter file.
-        config: Snakemake's `--config`: `tier`, `device`, and for a cluster `site` and `target_minutes`.
+        config: Snakemake's configuration, as `config.Config` describes it.
         root: the folder that holds `data/`, `results/`, `reports/`.
         cores: what Snakemake may use of this machine; None on a cluster.
         main: whether this is the Snakemake that a person started, not that of a job.
 
     Raises:
-        SystemExit: the parameter file or the site file is not as it must be, a pack fits no job, there is no such
-            device here, or a folder of the project cannot be written; with the message alone, for Snakemake shows any
-            other error with its stack.
+        SystemExit: configuration, parameter file or site file are not as they must be, a pack fits no job, there is no
+            such device here, or a folder of the project cannot be written; with the message alone, for Snakemake shows
+            any other error with its stack.
     """
 
     def __init__(
@@ -72,15 +85,16 @@ class Workflow:
         self.main = main
         self.work = root / ".bnbench"
         self.cores = min(cores or machine.cores(), machine.quota())
-        self.device = str(config.get("device", "cpu"))
         self._jobs: dict[str, list[dict[str, Any]]] = {}
         self.begun = time.time()
         self.notes = self.work / "stages" / f"{os.getpid()}.jsonl"
         with _told_alone():
-            self.plan = Plan(params, config.get("tier"), root)
+            asked = read_config(config)
+            self.device = asked.device
+            self.plan = Plan(params, asked.tier, root)
             for folder in places.folders():  # Snakemake's own error where one cannot be written has no remedy
                 check_folder(root / folder)
-            self.cluster = Cluster.read(config, root / "results" / "timings")
+            self.cluster = Cluster.read(asked, root / "results" / "timings")
             self._fit()
             for place in (*self.tables, *REPORTS):
                 check_file(root / place)
@@ -116,6 +130,10 @@ class Workflow:
         """The flag that names the downloaded folder."""
         raw = self.plan.raw(wildcards.dataset)
         return f"--raw {raw}" if raw else ""
+
+    def definitions(self, _wildcards: Any) -> str:
+        """The parameter file, for the rules that read definitions from it: the very one that was planned from."""
+        return str(self.plan.params)
 
     @property
     def prepared(self) -> list[str]:

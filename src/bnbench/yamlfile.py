@@ -4,6 +4,8 @@ Snakemake reads YAML 1.1 (`5e-6` is text, `no` is false), DVC reads YAML 1.2; al
 ruamel.yaml only splits the text into events; what a value is, is decided here, by the core schema of YAML 1.2.2.
 """
 
+import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -27,10 +29,13 @@ from ruamel.yaml.reader import ReaderError
 
 from bnbench.errors import UserError
 
-MAX_BYTES = 1_000_000  # a params.yaml is some 10 kB
+MAX_BYTES = 1_000_000  # a params.yaml is some 50 kB
 MAX_VALUES = 50_000  # aliases of aliases can unfold without bound
+MAX_ALIASES = 1_000
 MAX_DEPTH = 50
 MAX_DIGITS = 400
+MAX_WHOLE = 2**63 - 1  # what tables and JSON hold
+SHOWN = 8  # keys of a mapping that a message shows
 
 Key = tuple[str | int, ...]
 
@@ -66,8 +71,14 @@ class Document:
 
 def dotted(key: Key) -> str:
     """A key path as a person writes it: `studies.E1.grid.product.seed[2]`."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key)
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in key)
     return text.removeprefix(".")
+
+
+def _name(part: str) -> str:
+    """A key within one line of a message."""
+    text = part if part.isprintable() else repr(part)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def read(path: Path) -> Document:
@@ -91,15 +102,22 @@ def read(path: Path) -> Document:
     return Document(path, values, builder.lines)
 
 
+def _flow(value: object) -> str:
+    """A value as it may be written in YAML within a line, cut where it is long."""
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; run from the project's folder or name one with --params") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if len(content) > MAX_BYTES:
-        raise UserError(f"{path}: {len(content)} bytes; a parameter file has at most {MAX_BYTES}")
+        raise UserError(f"{path}: more than {MAX_BYTES} bytes, which no parameter file needs; is it another file?")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -114,7 +132,7 @@ class _Builder:
         self.path, self.events = path, events
         self.lines: dict[Key, int] = {}
         self.anchors: dict[str, tuple[Any, int]] = {}  # the value, and of how many values it consists
-        self.count = 0
+        self.count = self.aliases = 0
 
     def document(self) -> dict[str, Any]:
         """The one mapping of the file."""
@@ -160,6 +178,9 @@ class _Builder:
         """The value marked by an anchor: shared, and counted as if it were written out."""
         if event.anchor not in self.anchors:
             raise self.error(event, key, f"no value is marked &{event.anchor} above *{event.anchor}")
+        self.aliases += 1
+        if self.aliases > MAX_ALIASES:
+            raise self.error(event, key, f"over {MAX_ALIASES} aliases (as *{event.anchor}); write the values out")
         value, size = self.anchors[event.anchor]
         self.count += size
         return value
@@ -173,11 +194,25 @@ class _Builder:
                 seen = repr(event.value) if isinstance(event, ScalarEvent) else "a list, mapping or alias"
                 raise self.error(event, key, f"a key that is not text: {seen}; put it in quotes")
             here = (*key, name)
+            if name == "<<" and event.implicit[0]:
+                raise self.error(event, key, self.merged(next(self.events)))
             if name in values:
                 raise self.error(event, here, f"stands twice, first in line {self.lines[here]}; keep one of the two")
             self.lines[here] = event.start_mark.line + 1
             values[name] = self.value(next(self.events), here)
         return values
+
+    def merged(self, event: Any) -> str:
+        """What to write in place of the merge key whose value starts with `event`."""
+        value = (
+            self.anchors[event.anchor][0] if isinstance(event, AliasEvent) and event.anchor in self.anchors else None
+        )
+        rule = "`<<` merges mappings in YAML 1.1 alone, and this file is YAML 1.2"
+        if not isinstance(value, dict):
+            return f"{rule}; write the keys of the merged mappings out here"
+        keys = [f"{name}: {_flow(item)}" for name, item in value.items()]
+        more = ", ..." if len(keys) > SHOWN else ""
+        return f"{rule}; in place of `<<: *{event.anchor}` write its keys out: {', '.join(keys[:SHOWN])}{more}"
 
     def sequence(self, key: Key) -> list[Any]:
         """A list."""
@@ -200,8 +235,16 @@ class _Builder:
             if re.fullmatch(pattern, text):
                 if len(text) > MAX_DIGITS:
                     raise self.error(event, key, f"a number of {len(text)} digits; at most {MAX_DIGITS}")
-                return make(text)
+                return self.number(event, key, make(text))
         return text
+
+    def number(self, event: Any, key: Key, value: object) -> object:
+        """A value that is held exactly as it is written, or to a double's precision."""
+        if isinstance(value, int) and abs(value) > MAX_WHOLE:
+            raise self.error(event, key, f"the whole number {event.value[:40]} is beyond 64 bits; write it as 1e20")
+        if isinstance(value, float) and math.isinf(value) and "inf" not in event.value.lower():
+            raise self.error(event, key, f"the number {event.value[:40]} is beyond 1.8e308, the largest that there is")
+        return value
 
     def error(self, event: Any, key: Key, problem: str) -> UserError:
         """`problem`, with the place where `event` starts."""

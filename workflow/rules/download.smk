@@ -7,6 +7,8 @@ rule download:
     conda:
         "../envs/bnbench.yaml"
     params:
+        definitions=flow.definitions,
         folder=subpath(output[0], strip_suffix=".done"),
     shell:
-        "bnbench download {wildcards.dataset:q} --out {params.folder:q} 2>&1 | tee {log:q}"
+        "bnbench download {wildcards.dataset:q} --params={params.definitions:q} --out {params.folder:q}"
+        " 2>&1 | tee {log:q}"

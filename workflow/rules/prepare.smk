@@ -10,11 +10,12 @@ rule prepare:
         "../envs/bnbench.yaml"
     threads: workflow.cores
     params:
+        definitions=flow.definitions,
         raw=flow.raw_flag,
     shell:
         # DVC keeps both folders, also where nothing is augmented
-        "mkdir -p data/augmented && bnbench prepare {wildcards.dataset:q} {params.raw} --out {output:q}"
-        " --workers {threads} 2>&1 | tee {log:q}"
+        "mkdir -p data/augmented && bnbench prepare {wildcards.dataset:q} --params={params.definitions:q}"
+        " {params.raw} --out {output:q} --workers {threads} 2>&1 | tee {log:q}"
 
 
 rule data:

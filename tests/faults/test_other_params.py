@@ -1,0 +1,169 @@
+"""Another parameter file than params.yaml: every process works by the file that was planned from, or refuses."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnbench import explain
+from bnbench.augment import augment
+from bnbench.collect import collect
+from bnbench.data import Prepared, read_manifest, seal
+from bnbench.doctor import run_store
+from bnbench.errors import UserError
+from bnbench.files import read_json, write_json
+from bnbench.jobs import Place, train_job
+from bnbench.params import dataset
+from bnbench.plan import TRAINER_VERSION, Plan
+from bnbench.prepare import prepare
+from bnbench.runs import identity
+from bnbench.schema import Augmentation
+from tests.little import ROOT
+from tests.miniature import EDITS, SHOWN
+from tests.parameters import toy
+from tests.shell import bnbench
+from tests.store import rewrite
+
+SPLIT = "split: {valid: 240, test: 360, seed: 0}"
+AUGMENTED = (
+    ("augmentations: {}", "augmentations: {turned: {rotate: 9, shift: 0, flip: false, copies: 2, seed: 0}}"),
+    ("        norm: [none, batch]", "        norm: [none, batch]\n        augmentation: [none, turned]"),
+)
+PARAMS, MINE = Path("params.yaml"), Path("my own $HOME.yaml")  # a name that a shell must not read
+
+
+def other_split(folder: Path) -> Path:
+    """A second parameter file in `folder`, its data divided by another seed."""
+    text = (folder / PARAMS).read_text()
+    assert text.count(SPLIT) == 1
+    (folder / MINE).write_text(text.replace(SPLIT, SPLIT.replace("seed: 0", "seed: 7")))
+    return folder / MINE
+
+
+def console(name: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command as a user starts it: by the installed script."""
+    script = Path(sys.executable).with_name(name)
+    path = f"{script.parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        [str(script), *words], cwd=folder, env={**os.environ, "PATH": path},
+        capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_snakemake_with_another_file_gives_the_results_of_that_file(tmp_path: Path) -> None:
+    named, plain = tmp_path / "named", tmp_path / "plain"
+    for folder in (named, plain):
+        folder.mkdir()
+        shutil.copytree(ROOT / "workflow", folder / "workflow")
+        toy(folder, *EDITS, *AUGMENTED)
+        other_split(folder)
+    (plain / MINE).replace(plain / PARAMS)
+    done = console("snakemake", "--cores", "2", "--config", f"params={MINE}", folder=named)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert console("snakemake", "--cores", "2", folder=plain).returncode == 0
+    tables = sorted(path.relative_to(plain) for path in (plain / "results" / "tables").glob("*.csv"))
+    assert tables
+    for path in (*tables, *map(Path, SHOWN[:1])):
+        assert (named / path).read_bytes() == (plain / path).read_bytes(), path
+
+
+def test_a_folder_named_after_another_definition_is_not_filled(tmp_path: Path) -> None:
+    toy(tmp_path)
+    mine = Plan(other_split(tmp_path), root=tmp_path).keys["digits"]
+    out = f"data/digits-{mine}"
+    told = bnbench("prepare", "digits", "--out", out, folder=tmp_path)
+    assert told.startswith(f"2: bnbench prepare: {out} is named after key {mine}, but datasets.digits has key ")
+    assert "name that parameter file with --params" in told
+    assert not (tmp_path / "data").exists()
+    assert console("bnbench", "prepare", "digits", "--params", str(MINE), "--out", out, folder=tmp_path).returncode == 0
+
+
+def test_a_download_folder_named_after_other_files_is_not_filled(tmp_path: Path) -> None:
+    toy(tmp_path, ("    classes: 10", f"    files: {{a.gz: 'md5:{'0' * 32}'}}\n    classes: 10"))
+    told = bnbench("download", "digits", "--out", f"digits-{'f' * 16}", folder=tmp_path)
+    assert "is named after key ffffffffffffffff, but datasets.digits.files has key " in told
+    assert not list(tmp_path.glob("digits-*"))
+
+
+def test_an_augmentation_goes_into_no_folder_named_after_another(tmp_path: Path) -> None:
+    definition = Augmentation(rotate=9.0, shift=0.0, flip=False, copies=2, seed=0)
+    digits = dataset(toy(tmp_path), "digits")
+    prepare("digits", digits, None, tmp_path / "digits")
+    with pytest.raises(UserError, match="is named after key ffffffffffffffff"):
+        augment(digits, definition, tmp_path / "digits", tmp_path / f"turned-{'f' * 16}")
+    assert not list(tmp_path.glob("turned-*"))
+
+
+def wrong_split(project: Path) -> tuple[Path, str]:
+    """Let a whole run of the store be one on other data than its name says; its folder, and its right id."""
+    folder = sorted((project / "results" / "runs").iterdir())[0]
+    config = read_json(folder / "run.json")["config"]
+    rewrite(folder, data="f" * 16)
+    return folder, identity(config, "f" * 16, TRAINER_VERSION)
+
+
+def test_a_run_on_other_data_is_in_no_table(project: Path) -> None:
+    folder, right = wrong_split(project)
+    with pytest.raises(UserError, match=f"run {folder.name} .* are those of run {right}, so it was trained on other"):
+        collect(Plan(PARAMS).record(), Path("results/runs"), Path("results/tables"))
+
+
+def test_a_run_on_other_data_is_a_finding_of_the_doctor(project: Path) -> None:
+    folder, right = wrong_split(project)
+    (finding,) = (found for found in run_store(project) if not found.note)
+    assert folder.name in finding.what
+    assert right in finding.what
+    assert "only that run is trained anew" in finding.remedy
+
+
+def test_a_whole_run_under_another_name_is_to_be_renamed_not_deleted(project: Path) -> None:
+    folder = sorted((project / "results" / "runs").iterdir())[0]
+    folder.rename(folder.with_name("f" * 16))
+    (finding,) = (found for found in run_store(project) if not found.note)
+    assert f"holds run {folder.name}, whole, under another run's name" in finding.what
+    assert finding.remedy.startswith(f"Rename the folder to {folder}")
+
+
+def test_training_refuses_data_that_its_runs_were_not_planned_for(project: Path) -> None:
+    data = next(project.glob("data/prepared/digits-*"))
+    manifest = read_manifest(data)
+    shutil.rmtree(project / "results" / "runs")
+    other = data.rename(project / "data" / "elsewhere")  # a name without a key
+    write_json(other / "manifest.json", seal({**manifest, "fingerprint": "f" * 16}))
+    plan = Plan(PARAMS)
+    packs = [{**pack.record(), "data": str(other)} for pack in plan.packs]
+    write_json(Path(".bnbench/job.json"), packs)
+    with pytest.raises(UserError, match="the job was planned from other parameters"):
+        train_job(Path(".bnbench/job.json"), Place(Path("results/runs"), Path("t"), Path(".bnbench")), workers=1)
+    assert not list(project.glob("results/runs/*"))
+
+
+def test_an_augmentation_of_other_data_is_not_trained_on(tmp_path: Path) -> None:
+    definition = Augmentation(rotate=9.0, shift=0.0, flip=False, copies=2, seed=0)
+    toy(tmp_path)
+    for name, path in (("a", tmp_path / PARAMS), ("b", other_split(tmp_path))):
+        prepare("digits", dataset(path, "digits"), None, tmp_path / name)
+    augment(dataset(tmp_path / PARAMS, "digits"), definition, tmp_path / "a", tmp_path / "turned")
+    with pytest.raises(UserError, match="augments data with fingerprint"):
+        Prepared.read(tmp_path / "b", tmp_path / "turned")
+
+
+def test_the_commands_that_an_explanation_prints_name_the_file(project: Path) -> None:
+    shutil.copy(PARAMS, MINE)
+    name = sorted((project / "results" / "runs").iterdir())[0].name
+    told = "\n".join(explain.lines(explain.find(MINE, name)))
+    assert f"snakemake trained --config tier=quick 'params={MINE}'" in told
+    assert f"bnbench explain {name} --check --params '{MINE}'" in told
+
+
+def test_an_archive_holds_the_file_that_its_results_were_planned_from(project: Path) -> None:
+    pytest.importorskip("rocrate")
+    shutil.copy(PARAMS, MINE)
+    PARAMS.write_text(PARAMS.read_text().replace(SPLIT, SPLIT.replace("seed: 0", "seed: 7")))
+    done = console("bnbench", "archive", "--params", str(MINE), "--out", "crate", folder=project)
+    assert done.returncode == 0, done.stderr
+    assert (project / "crate" / "params.yaml").read_bytes() == MINE.read_bytes()
