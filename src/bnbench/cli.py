@@ -169,6 +169,9 @@ def collect(arguments: Arguments) -> None:
 
 def figures(arguments: Arguments) -> None:
     """Draw the figures from the tables."""
+    from bnbench import plain
+
+    plain.load()
     from bnbench.figures import draw
 
     draw(read_record(arguments.plan), arguments.tables, arguments.out, arguments.workers)
@@ -176,6 +179,9 @@ def figures(arguments: Arguments) -> None:
 
 def report(arguments: Arguments) -> None:
     """Write the report, HTML and PDF."""
+    from bnbench import plain
+
+    plain.load()
     from bnbench.report import write
 
     write(read_record(arguments.plan), arguments.tables, arguments.figures, arguments.out)

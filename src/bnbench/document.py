@@ -171,8 +171,9 @@ def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """The study's figures with their captions."""
     parts = []
     for index, figure in enumerate(inputs.plan["studies"][name]["order"]):
-        caption = (inputs.figures / f"{name}_{figure}.md").read_text(encoding="utf-8").strip()
-        parts.append(image(f"{inputs.folder}/{name}_{figure}.svg", caption, f"{anchor}-figure-{index + 1}"))
+        place = labels.figure_place(name, figure)
+        caption = (inputs.figures / f"{place}.md").read_text(encoding="utf-8").strip()
+        parts.append(image(f"{inputs.folder}/{place}.svg", caption, f"{anchor}-figure-{index + 1}"))
     return [heading(3, "Figures", f"{anchor}-figures"), *parts] if parts else []
 
 

@@ -1,17 +1,17 @@
 """Figures: a function for each kind, from the table that it draws to the figure; data and caption beside."""
 
+import contextlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from bnbench import labels
+from bnbench import fonts, labels, plain
 from bnbench import tables as store_tables
 from bnbench.captions import caption
 from bnbench.confusion import draw_confusion
@@ -22,7 +22,7 @@ from bnbench.errors import UserError
 from bnbench.files import atomic, explained, read_json, write_bytes, write_json
 from bnbench.heatmap import draw_heatmap
 from bnbench.hyperplanes import draw_hyperplanes
-from bnbench.look import STYLE
+from bnbench.look import styled
 from bnbench.networks import draw_networks
 from bnbench.points import POINTS, Source, types
 from bnbench.predictions import draw_predictions
@@ -53,6 +53,13 @@ class Job:
     options: Figure
     titles: dict[str, str]  # of the data sets
     out: Path
+    fonts: tuple[Path, ...] = ()  # for what the usual one lacks
+
+    def texts(self) -> set[str]:
+        """All texts that may be drawn."""
+        named = labels.titled(self.points, self.titles)
+        drawn = {value for column in named for value in named[column].unique() if isinstance(value, str)}
+        return drawn | set(fonts.strings(self.options.y))
 
 
 def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
@@ -64,10 +71,14 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     identity = out.parent / "identity"
     before = _forget(identity)
     jobs = list_jobs(plan, tables, out)
+    texts = sorted({text for job in jobs for text in job.texts()})
+    found, lacking = fonts.fallback(texts)
+    fonts.warn(texts, lacking, "figures")
+    jobs = [replace(job, fonts=tuple(found)) for job in jobs]
     workers = min(workers, len(jobs) // WORTH)
     if workers > 1:
         # spawned, not forked: a fork of a process with pyarrow's threads may hang
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), plain.load) as pool:
             list(pool.map(save, jobs))
     else:
         for job in jobs:
@@ -76,6 +87,8 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     for name in set(before) - set(names):
         for suffix in SUFFIXES:
             (out / f"{name}.{suffix}").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or not there
+            (out / name).parent.rmdir()
     content = {"tier": plan["tier"], "figures_id": plan["figures_id"], "figures": names}
     write_json(identity / f"figures-{plan['figures_id']}.json", content)
 
@@ -106,7 +119,7 @@ def list_jobs(plan: dict[str, Any], tables: Path, out: Path) -> list[Job]:
                 points = POINTS[options.kind](source, options)
             except UserError as error:
                 raise UserError(f"studies.{study}.figures.{figure}: {error}") from error
-            name = f"{study}_{figure}"
+            name = labels.figure_place(study, figure)
             jobs.append(Job(name=name, points=points, options=options, titles=titles, out=out))
     return jobs
 
@@ -118,7 +131,7 @@ def save_contact(plan: dict[str, Any], entry: dict[str, str], out: Path) -> str:
         labels.contact_sheet(entry["dataset"], entry["augmentation"]),
     )
     title = plan["datasets"][entry["dataset"]]["title"]
-    with mpl.rc_context(cast(Any, STYLE)):
+    with styled():
         _save(draw_contact(augmented), out / name, f"{title}, augmentation {entry['augmentation']}")
     write_bytes(out / f"{name}.md", (contact_caption(augmented, entry["augmentation"], title) + "\n").encode())
     return name
@@ -134,7 +147,7 @@ def _save(drawing: Drawing, place: Path, title: str) -> None:
 def save(job: Job) -> None:
     """Write a figure as SVG and PNG, its points as CSV and its caption as Markdown."""
     named = labels.titled(job.points, job.titles)
-    with mpl.rc_context(cast(Any, STYLE)):  # its stubs list each name of each setting
+    with styled(fonts.families(job.fonts)):
         _save(FIGURES[job.options.kind](named, job.options), job.out / job.name, job.options.title)
     store_tables.write_csv(store_tables.arrow(job.points, types(job.points)), job.out / f"{job.name}.csv")
     write_bytes(job.out / f"{job.name}.md", (caption(named, job.options) + "\n").encode())

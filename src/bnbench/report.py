@@ -9,7 +9,7 @@ from typing import Any
 import pypandoc
 import typst
 
-from bnbench import labels
+from bnbench import fonts, labels, plain
 from bnbench import tables as store_tables
 from bnbench.document import TITLE, Inputs, markdown
 from bnbench.errors import UserError
@@ -45,6 +45,8 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
         folder = Path(name)
         (folder / "figures").symlink_to(figures.resolve())
         html, pdf = to_html(text, folder), to_pdf(text, folder)
+    texts = fonts.strings({key: value for key, value in plan.items() if key != "runs"})
+    fonts.warn(texts, fonts.fallback([text])[1], "report")
     write_bytes(out / "report.md", text.encode())
     write_bytes(out / "report.html", html)
     write_bytes(out / "report.pdf", pdf)
@@ -53,7 +55,11 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
 
 
 def _check(plan: dict[str, Any], figures: Path) -> None:
-    names = [f"{study}_{figure}" for study, content in plan["studies"].items() for figure in content["figures"]]
+    names = [
+        labels.figure_place(study, figure)
+        for study, content in plan["studies"].items()
+        for figure in content["figures"]
+    ]
     names += [labels.contact_sheet(entry["dataset"], entry["augmentation"]) for entry in plan["augmentations"]]
     for path in (figures / f"{name}.{suffix}" for name in names for suffix in ("svg", "md")):
         if not path.exists():
@@ -62,7 +68,9 @@ def _check(plan: dict[str, Any], figures: Path) -> None:
 
 def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:
     shutil.copyfile(str(ASSETS / "folded.lua"), folder / "folded.lua")
+    plain.pandoc()
     options = [*extra, "--wrap=none", "--columns=10000", "--lua-filter=folded.lua", f"--metadata=title:{TITLE}"]
+    options.append(f"--data-dir={folder}")  # not the user's: its init.lua would run
     return str(pypandoc.convert_text(text, to, format=READER, extra_args=options, cworkdir=str(folder)))
 
 
@@ -76,9 +84,16 @@ def to_html(text: str, folder: Path) -> bytes:
 
 
 def to_pdf(text: str, folder: Path) -> bytes:
-    """`text` as PDF, with fonts that Typst brings and without a date: equal texts give equal bytes."""
+    """`text` as PDF, without a date: equal texts give equal bytes.
+
+    Its fonts come with Typst; DejaVu Sans, and of this machine those of the figures, are for what these lack.
+    """
     shutil.copyfile(str(ASSETS / "report.typ"), folder / "template.typ")
     source = folder / "report.typ"
     content = _pandoc(text, "typst", folder, ["--standalone", "--template=template.typ"])
     source.write_text(content, encoding="utf-8")
-    return bytes(typst.compile(source, root=folder, ignore_system_fonts=True, timestamp=0))
+    (folder / "fonts").mkdir()
+    for index, font in enumerate([fonts.OWN, *fonts.fallback([text])[0]]):
+        (folder / "fonts" / f"{index}{font.suffix}").symlink_to(font)
+    paths = [folder / "fonts"]
+    return bytes(typst.compile(source, root=folder, font_paths=paths, ignore_system_fonts=True, timestamp=0))
