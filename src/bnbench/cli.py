@@ -179,9 +179,6 @@ def figures(arguments: Arguments) -> None:
 
 def report(arguments: Arguments) -> None:
     """Write the report, HTML and PDF."""
-    from bnbench import plain
-
-    plain.load()
     from bnbench.report import write
 
     write(read_record(arguments.plan), arguments.tables, arguments.figures, arguments.out)

@@ -16,6 +16,7 @@ from bnbench.tables import CONFIG
 from bnbench.usable import margin, table_rows
 
 TITLE = "What batch normalisation really does"
+INTERVALS = "Means over seeds and half their 95 % t intervals, or the whole where it ends at a limit"
 HIDDEN = r"C.*\dD-"  # a conv net with a hidden dense layer
 NORMALISING = {"batch", "center", "renorm", "ghost", "group", "layer"}
 # setting -> (another setting, its values): the first means nothing unless the second has one of these values
@@ -130,7 +131,7 @@ def result_table(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """Means over seeds."""
     cells = labels.titled(inputs.summary[inputs.summary["study"] == name], inputs.titles)
     found = result(cells)
-    note = found.note or "Means over seeds and half their 95 % t intervals; diverged runs are in no mean."
+    note = found.note or f"{INTERVALS}; diverged runs are in no mean."
     return [
         heading(3, "Results", f"{anchor}-results"),
         table(found.header, found.rows, numbers=found.numbers),
@@ -148,7 +149,7 @@ def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
     if not study["published"]:
         return []
     parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published")
-    note = f"Means over seeds and half their 95 % t intervals, in the tier {inputs.plan['tier']}."
+    note = f"{INTERVALS}, in the tier {inputs.plan['tier']}."
     return [heading(3, "Published and here", f"{anchor}-published"), *parts, f"{escape(note)} {_way(anchor)}"]
 
 

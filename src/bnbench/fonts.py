@@ -10,11 +10,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib import font_manager
-from matplotlib.ft2font import FaceFlags, FT2Font
+from bnbench import plain
 
-OWN = Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+OWN = plain.folder("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+# what it surely has: Latin, dashes and quotes, arrows, mathematics. A report of these alone need not load matplotlib
+SURE = {*map(chr, (*range(0x250), *range(0x2010, 0x2028), *range(0x2190, 0x2300)))}
 # beginnings of families, the best first; others follow by name
 FIRST = ("noto sans cjk", "noto sans", "noto", "source han sans", "wenquanyi", "droid", "dejavu", "symbola")
 NO_LETTERS = ("last resort", ".lastresort", "lastresort", "adobe blank")  # which have a box for every character
@@ -29,8 +29,8 @@ def fallback(texts: Iterable[str]) -> tuple[list[Path], set[str]]:
 
     A character's font does not hang on the other texts: it is the first in the order that has it.
     """
-    wanted = {character for character in set().union(*texts) if unicodedata.category(character) not in UNSEEN}
-    wanted -= _characters(OWN)
+    wanted = {character for character in set().union(*texts) - SURE if unicodedata.category(character) not in UNSEEN}
+    wanted -= _characters(OWN) if wanted else set()
     found = []
     for path in _machine() if wanted else ():
         if wanted & _characters(path):
@@ -41,6 +41,8 @@ def fallback(texts: Iterable[str]) -> tuple[list[Path], set[str]]:
 
 def families(fonts: Iterable[Path]) -> list[str]:
     """The names by which matplotlib knows these files, and no others."""
+    from matplotlib import font_manager
+
     known = {entry.name for entry in font_manager.fontManager.ttflist}
     names = {f"bnbench {path}": path for path in fonts}
     for name in names.keys() - known:
@@ -76,6 +78,10 @@ def strings(value: Any) -> Iterator[str]:
 @cache
 def _machine() -> list[Path]:
     """The machine's fonts with outlines of one colour: matplotlib draws no others."""
+    plain.load()
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FaceFlags, FT2Font
+
     found = []
     for name in font_manager.findSystemFonts():  # looked for each time: the list that matplotlib keeps may be old
         try:
@@ -92,4 +98,7 @@ def _machine() -> list[Path]:
 
 @cache
 def _characters(path: Path) -> frozenset[str]:
+    plain.load()
+    from matplotlib.ft2font import FT2Font
+
     return frozenset(map(chr, FT2Font(path).get_charmap()))

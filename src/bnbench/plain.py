@@ -17,19 +17,20 @@ def load() -> None:
     """
     for name in AMBIENT:
         os.environ.pop(name, None)
-    with contextlib.chdir(_folder("matplotlib") / "mpl-data"):
+    with contextlib.chdir(folder("matplotlib") / "mpl-data"):
         import matplotlib as mpl
     mpl.use("agg")
 
 
 def pandoc() -> None:
     """Let pypandoc take the pandoc that it brings; by itself it takes the newest that it finds on this machine."""
-    own = _folder("pypandoc") / "files" / "pandoc"
+    own = folder("pypandoc") / "files" / "pandoc"
     if own.is_file():
         os.environ["PYPANDOC_PANDOC"] = str(own)
 
 
-def _folder(package: str) -> Path:
+def folder(package: str) -> Path:
+    """Where an installed package lies, found without importing it."""
     found = find_spec(package)
     assert found is not None
     assert found.origin is not None

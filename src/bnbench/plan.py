@@ -28,14 +28,14 @@ OF_A_RUN = {"seed", "learning_rate"}
 # The modules whose source decides what a stage makes of its input.
 COLLECT = ("classes.py", "collect.py", "notation.py", "runs.py", "spans.py", "summary.py", "tables.py")
 DRAW = (
-    "architecture.py", "axes.py", "captions.py", "classes.py", "confusion.py", "contact.py", "curves.py", "figures.py",
-    "fonts.py", "heatmap.py", "hyperplanes.py", "labels.py", "look.py", "markdown.py", "networks.py", "panels.py",
-    "plain.py", "points.py", "predictions.py", "remarks.py", "ridges.py", "summary.py", "sweeps.py", "tables.py",
-    "usable.py",
+    "architecture.py", "axes.py", "captions.py", "classes.py", "confusion.py", "contact.py", "counts.py", "curves.py",
+    "figures.py", "fonts.py", "heatmap.py", "hyperplanes.py", "intervals.py", "labels.py", "look.py", "markdown.py",
+    "networks.py", "panels.py", "plain.py", "points.py", "predictions.py", "remarks.py", "ridges.py", "summary.py",
+    "sweeps.py", "tables.py", "usable.py",
 )  # fmt: skip
 REPORT = (
-    "architecture.py", "behind.py", "classes.py", "document.py", "fonts.py", "labels.py", "markdown.py", "plain.py",
-    "points.py", "published.py", "report.py", "results.py", "summary.py", "tables.py", "usable.py",
+    "architecture.py", "behind.py", "classes.py", "document.py", "fonts.py", "intervals.py", "labels.py", "markdown.py",
+    "plain.py", "points.py", "published.py", "report.py", "results.py", "summary.py", "tables.py", "usable.py",
     "assets/folded.lua", "assets/report.css", "assets/report.html", "assets/report.typ",
 )  # fmt: skip
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from bnbench import labels
 from bnbench.errors import UserError
+from bnbench.intervals import written
 from bnbench.markdown import heading, table
 from bnbench.points import Source, measured, measures, sweep_points
 from bnbench.schema import Figure, Published
@@ -46,7 +47,9 @@ def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | 
         return None
     y = measures(value)[0]
     by = by or ["all"]
-    found = aggregate(rows.assign(all=0), by, [y])
+    # of several rows of a run the mean: n and the interval are of runs
+    rows = rows.assign(all=0).groupby(["run_id", "status", *by])[y].mean(skipna=False).reset_index()
+    found = aggregate(rows, by, [y], labels.quantity(value.y, value.probe))
     return found.rename(columns={f"{y}_{part}": part for part in ("mean", "low", "high")}).sort_values(by)
 
 
@@ -57,9 +60,7 @@ def _single(source: Source, value: Published) -> list[str]:
     if found is None:
         return [value.what, published, ABSENT, labels.DASH]
     row = found.iloc[0]
-    here = text(name, row["mean"])
-    if not pd.isna(row["high"]):
-        here = text(name, row["mean"], row["high"] - row["mean"])
+    here = written(name, row, digits=2)
     lost = int(row["n_diverged"] + row["n_other"])
     return [value.what, published, here, f"{int(row['n'])} ({lost} more failed)" if lost else str(int(row["n"]))]
 
@@ -79,14 +80,9 @@ def _range(source: Source, value: Published) -> list[str]:
     return [value.what, published, said(usable_ranges(points, options).iloc[0]), str(seeds)]
 
 
-def text(name: str, value: float, half: float | None = None) -> str:
-    """A value, and half its interval, in the unit of its column: accuracy in percent with two digits."""
-    if pd.isna(value):
-        return labels.DASH
-    if labels.is_accuracy(name):
-        return f"{100 * value:.2f} %" if half is None else f"{100 * value:.2f} ± {100 * half:.2f} %"
-    shown = labels.number(float(f"{value:.3g}"))
-    return shown if half is None else f"{shown} ± {labels.number(float(f'{half:.2g}'))}"
+def text(name: str, value: float) -> str:
+    """A value in the unit of its column: accuracy in percent with two digits."""
+    return written(name, {"mean": value, "low": math.nan, "high": math.nan}, digits=2)
 
 
 def _side_by_side(source: Source, value: Published) -> str:

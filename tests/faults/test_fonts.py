@@ -1,5 +1,6 @@
 """Titles in any script: written by a font of the machine, or named with what to install, in figures and PDF."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,11 @@ def test_what_no_font_has_is_told_once_with_the_text_the_characters_and_the_reme
         assert "Glyph" not in said
     first, _ = told(folder, {"PYTHONIOENCODING": "ascii"})
     assert "\\U0001cf00" in first
+
+
+def test_what_is_taken_for_granted_is_there() -> None:
+    seen = {character for character in fonts.SURE if unicodedata.category(character) not in fonts.UNSEEN}
+    assert seen <= fonts._characters(fonts.OWN)
 
 
 @pytest.mark.parametrize("title", ["Größe → ∞", "ψηφία", "цифры", "أرقام مكتوبة", "ספרות"])
