@@ -17,9 +17,15 @@ from bnbench.schema import Figure
 from bnbench.tables import settings
 
 
-def caption(points: pd.DataFrame, options: Figure) -> str:
-    """The caption of a figure as one paragraph of Markdown; `points` are those drawn, data sets by title."""
-    said = SAID[options.kind](points, options)
+def caption(points: pd.DataFrame, options: Figure, data: str = "") -> str:
+    """The caption of a figure as one paragraph of Markdown.
+
+    Args:
+        points: those drawn, data sets by title.
+        options: the figure's.
+        data: the data sets used, in words.
+    """
+    said = [f"Data: {data}." if data else "", *SAID[options.kind](points, options)]
     text = " ".join(escape(sentence) for sentence in said if sentence)
     return f"{strong(labels.sentence(options.title))}{escape('.')} {text}"
 

@@ -71,7 +71,7 @@ def overview(inputs: Inputs) -> list[str]:
         status = inputs.runs.loc[inputs.runs["study"] == name, "status"]
         ok, diverged = int((status == "ok").sum()), int((status == "diverged").sum())
         counts = [len(status), ok, diverged, len(status) - ok - diverged]
-        rows.append([f"{name}: {study['title']}", study["work"], *map(labels.number, counts)])
+        rows.append([_title(inputs, name), study["work"], *map(labels.number, counts)])
     return [
         heading(2, "Overview", "overview"),
         f"This report shows the tier **{escape(inputs.plan['tier'])}**: {escape(inputs.plan['about'])}.",
@@ -92,7 +92,15 @@ def studies(inputs: Inputs) -> list[str]:
 def question(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """What is asked, and of how many runs."""
     study = inputs.plan["studies"][name]
-    return [heading(2, f"{name}: {study['title']}", anchor), escape(study["question"])]
+    return [heading(2, _title(inputs, name), anchor), escape(study["question"])]
+
+
+def _title(inputs: Inputs, name: str) -> str:
+    """A study's title; with the data really used, where these are not what the study is about."""
+    study = inputs.plan["studies"][name]
+    used = inputs.runs.loc[inputs.runs["study"] == name, "dataset"]
+    note = f" (on {labels.data_used(used, study['data'], inputs.titles)})" if set(used) - set(study["data"]) else ""
+    return f"{name}: {study['title']}{note}"
 
 
 def setting_tables(inputs: Inputs, name: str, anchor: str) -> list[str]:
@@ -148,7 +156,7 @@ def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
     study = inputs.plan["studies"][name]
     if not study["published"]:
         return []
-    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published")
+    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published", inputs.titles)
     note = f"{INTERVALS}, in the tier {inputs.plan['tier']}."
     return [heading(3, "Published and here", f"{anchor}-published"), *parts, f"{escape(note)} {_way(anchor)}"]
 
@@ -185,7 +193,7 @@ def behind_rows(inputs: Inputs) -> list[str]:
     parts.append("    bnbench explain RUN\n    bnbench explain RUN --check")
     for index, name in enumerate(in_order(inputs)):
         study, runs = inputs.plan["studies"][name], inputs.runs[inputs.runs["study"] == name]
-        parts.append(heading(3, f"{name}: {study['title']}", f"study-{index + 1}-runs"))
+        parts.append(heading(3, _title(inputs, name), f"study-{index + 1}-runs"))
         parts += behind.lists(study, runs, inputs.titles)
     return parts
 

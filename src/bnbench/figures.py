@@ -24,7 +24,7 @@ from bnbench.heatmap import draw_heatmap
 from bnbench.hyperplanes import draw_hyperplanes
 from bnbench.look import styled
 from bnbench.networks import draw_networks
-from bnbench.points import POINTS, Source, types
+from bnbench.points import POINTS, Source, chosen, types
 from bnbench.predictions import draw_predictions
 from bnbench.ridges import draw_ridges
 from bnbench.schema import Figure
@@ -52,6 +52,7 @@ class Job:
     points: pd.DataFrame
     options: Figure
     titles: dict[str, str]  # of the data sets
+    data: str  # the data sets used, in words
     out: Path
     fonts: tuple[Path, ...] = ()  # for what the usual one lacks
 
@@ -120,7 +121,8 @@ def list_jobs(plan: dict[str, Any], tables: Path, out: Path) -> list[Job]:
             except UserError as error:
                 raise UserError(f"studies.{study}.figures.{figure}: {error}") from error
             name = labels.figure_place(study, figure)
-            jobs.append(Job(name=name, points=points, options=options, titles=titles, out=out))
+            data = labels.data_used(chosen(source.runs, options)["dataset"], content["data"], titles)
+            jobs.append(Job(name=name, points=points, options=options, titles=titles, data=data, out=out))
     return jobs
 
 
@@ -150,4 +152,4 @@ def save(job: Job) -> None:
     with styled(fonts.families(job.fonts)):
         _save(FIGURES[job.options.kind](named, job.options), job.out / job.name, job.options.title)
     store_tables.write_csv(store_tables.arrow(job.points, types(job.points)), job.out / f"{job.name}.csv")
-    write_bytes(job.out / f"{job.name}.md", (caption(named, job.options) + "\n").encode())
+    write_bytes(job.out / f"{job.name}.md", (caption(named, job.options, job.data) + "\n").encode())

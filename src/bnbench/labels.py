@@ -278,6 +278,14 @@ def contact_sheet(dataset: str, augmentation: str) -> str:
     return figure_place(f"augmentation.{dataset}", augmentation)
 
 
+def data_used(used: Iterable[str], asked: list[str], titles: Mapping[str, str]) -> str:
+    """The titles of the data sets used, and of those that a study is about where a tier takes others."""
+    shown = sorted(set(used))
+    text = joined([titles.get(name, name) for name in shown])
+    others = joined([titles.get(name, name) for name in asked])
+    return text if set(shown) <= set(asked) else f"{text}, in place of {others}"
+
+
 def joined(parts: list[str]) -> str:
     """Parts of a list in a sentence: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)

@@ -16,7 +16,7 @@ from typing import Any
 from bnbench import cost
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.files import canonical, digest, source_digest
-from bnbench.params import Resolved, resolve
+from bnbench.params import Resolved, asked_data, resolve
 from bnbench.schema import NO_AUGMENTATION, Run
 
 # Raised by hand when the meaning of training changes: every run is then another run.
@@ -164,7 +164,9 @@ class Plan:
     def figures_id(self) -> str:
         """Identity of the figures: the tables, what is drawn of them, and the code that draws."""
         options = {s.name: s.study.model_dump(include={"figures"}, exclude_unset=True) for s in self.resolved.studies}
-        return digest(self.tables_id, options, list(self.augmented.values()), source_digest(*DRAW))
+        shown = [options, {name: dataset.title for name, dataset in self.resolved.datasets.items()}]
+        shown.append({study: words["data"] for study, words in self.words()["studies"].items()})
+        return digest(self.tables_id, shown, list(self.augmented.values()), source_digest(*DRAW))
 
     @cached_property
     def report_id(self) -> str:
@@ -179,6 +181,7 @@ class Plan:
                 "question": s.study.question,
                 "work": s.study.work,
                 "varies": s.varies,
+                "data": asked_data(self.resolved.values, s.name),
                 "figures": {name: figure.model_dump(exclude_unset=True) for name, figure in s.study.figures.items()},
                 "order": list(s.study.figures),  # of the figures in the report: a record's keys have none
                 "published": [value.model_dump(exclude_unset=True) for value in s.study.published],

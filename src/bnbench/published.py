@@ -1,6 +1,7 @@
 """Published values beside what the study's runs gave."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -17,22 +18,37 @@ from bnbench.usable import said, usable_ranges
 ABSENT = "not in this tier"
 
 
-def tables(study: dict[str, Any], source: Source, anchor: str) -> list[str]:
+def tables(study: dict[str, Any], source: Source, anchor: str, titles: Mapping[str, str] | None = None) -> list[str]:
     """Markdown of a study's published values: a table of single numbers and ranges, and one for each row of numbers.
 
-    `anchor` is what the anchors of their headings start with.
+    Args:
+        study: as the plan has it.
+        source: its tables.
+        anchor: what the anchors of their headings start with.
+        titles: of the data sets; they stand at the numbers where this tier takes other data than were published.
     """
     values = [Published.model_validate(raw) for raw in study["published"]]
     single = [value for value in values if value.x or not isinstance(value.value, list)]
     rows = [value for value in values if value not in single]
     found = []
     if single:
-        header = ["Quantity", "Published", "Here", "Seeds"]
+        header = ["Quantity", *_heads(study, source, titles or {}), "Seeds"]
         told = [(_range if value.x else _single)(source, value) for value in single]
         found.append(table(header, told, numbers=3))
     for index, value in enumerate(rows):
         found += [heading(4, value.what, f"{anchor}-{index + 1}"), _side_by_side(source, value)]
     return found
+
+
+def _heads(study: dict[str, Any], source: Source, titles: Mapping[str, str]) -> list[str]:
+    """What stands above published numbers and ours: of other data sets, which."""
+    used, asked = sorted(set(source.runs["dataset"])), study.get("data") or []
+    if not titles or set(used) <= set(asked):
+        return ["Published", "Here"]
+    return [
+        f"{word} (on {labels.joined([titles[name] for name in names])})"
+        for word, names in (("Published", asked), ("Here", used))
+    ]
 
 
 def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | None:
