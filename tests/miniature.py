@@ -89,7 +89,7 @@ class Project:
     def outputs(self) -> dict[str, bytes]:
         """Everything that is shown of the results: tables, numbers, figures, report."""
         tables = sorted((self.folder / "results" / "tables").iterdir())
-        figures = sorted((self.folder / "reports" / "figures").iterdir())
+        figures = sorted(path for path in (self.folder / "reports" / "figures").rglob("*") if path.is_file())
         paths = [*tables, *figures, *(self.folder / name for name in SHOWN)]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
 
@@ -148,9 +148,9 @@ def belongs(project: Project) -> None:
     with (results / "tables" / "history.csv").open() as file:
         assert {row["run_id"] for row in csv.DictReader(file)} <= {row["run_id"] for row in rows}
     title = values["studies"]["S"]["figures"]["f"]["title"]
-    drawn = (project.folder / "reports" / "figures" / "S_f.md").read_text()
+    drawn = (project.folder / "reports" / "figures" / "S" / "f.md").read_text()
     assert title in drawn
-    with (project.folder / "reports" / "figures" / "S_f.csv").open() as file:
+    with (project.folder / "reports" / "figures" / "S" / "f.csv").open() as file:
         assert {float(row["learning_rate"]) for row in csv.DictReader(file)} == {key[1] for key in keys}
     report = (project.folder / "reports" / "report.html").read_text()
     assert title in report

@@ -86,7 +86,7 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
         runs = {identity(config, "d1", 1): {"config": config} for config in configs(base, axes)}
         plan["runs"] |= runs
         plan["studies"][name] = {
-            "title": title, "question": question, "work": name[0], "varies": list(axes),
+            "title": title, "question": question, "work": name[0], "varies": list(axes), "data": ["digits"],
             "figures": FIGURES.get(name, {}), "order": list(FIGURES.get(name, {})), "published": [], "runs": list(runs),
         }  # fmt: skip
     return plan | changes

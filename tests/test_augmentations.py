@@ -160,20 +160,20 @@ def test_the_report_shows_each_contact_sheet_with_its_caption(shown: tuple[dict[
     assert "its first 6 appearances, an epoch each, in the run of seed 0" in text
     assert "-70 to 70 degrees" in text
     assert (folder / "reports" / "report.pdf").read_bytes().startswith(b"%PDF")
-    assert (folder / "reports/figures/augmentation_digits_three.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "reports/figures/augmentation.digits/three.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_contact_sheet_that_is_missing_is_named(shown: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     plan, folder = shown
-    with pytest.raises(UserError, match=r"augmentation_digits_three\.svg is missing"):
+    with pytest.raises(UserError, match=r"augmentation.digits/three\.svg is missing"):
         write(plan, folder / "results" / "tables", tmp_path, tmp_path)
 
 
 def test_sheets_of_an_earlier_plan_go(shown: tuple[dict[str, Any], Path]) -> None:
     plan, folder = shown
     figures = folder / "reports" / "figures"
-    before = (figures / "augmentation_digits_three.svg").read_bytes()
+    before = (figures / "augmentation.digits/three.svg").read_bytes()
     draw(plan | {"augmentations": []}, folder / "results" / "tables", figures, 1)
-    assert not list(figures.glob("augmentation_*"))
+    assert not list(figures.glob("augmentation*"))
     draw(plan, folder / "results" / "tables", figures, 1)
-    assert (figures / "augmentation_digits_three.svg").read_bytes() == before
+    assert (figures / "augmentation.digits/three.svg").read_bytes() == before

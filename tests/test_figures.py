@@ -22,6 +22,7 @@ from bnbench.look import SMALL, STYLE
 from bnbench.points import POINTS, Source
 from bnbench.schema import Figure, Run
 from bnbench.tables import CONFIG_TYPES, RENAMED
+from tests.shell import contents
 from tests.store import FIGURES as DECLARED
 from tests.store import fill_store, make_plan
 
@@ -84,7 +85,7 @@ def assert_apart(drawing: Drawing) -> None:
 def test_a_sweeps_points_are_the_summary(folder: Path) -> None:
     plan, out = one_figure("E1", "learning_rate"), folder / "one" / "figures"
     draw(plan, folder / "tables", out, 1)
-    points = store_tables.read_csv(out / "E1_learning_rate.csv")
+    points = store_tables.read_csv(out / "E1" / "learning_rate.csv")
     summary = store_tables.read(folder / "tables", "summary")
     keys = ["model", "batch_size", "norm", "learning_rate"]
     both = points.merge(summary[summary.study == "E1"], on=keys)
@@ -183,26 +184,26 @@ def test_the_same_bytes_twice_and_svg_parses(folder: Path) -> None:
     made = []
     for _ in range(2):
         draw(plan, folder / "tables", out, 1)
-        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+        made.append(contents(out))
     assert made[0] == made[1]
-    assert sorted(made[0]) == [f"E1_batch_size.{suffix}" for suffix in ("csv", "md", "png", "svg")]
-    root = ElementTree.fromstring(made[0]["E1_batch_size.svg"])
+    assert sorted(made[0]) == [f"E1/batch_size.{suffix}" for suffix in ("csv", "md", "png", "svg")]
+    root = ElementTree.fromstring(made[0]["E1/batch_size.svg"])
     assert root.tag.endswith("svg")
-    assert b"<dc:date>" not in made[0]["E1_batch_size.svg"]
+    assert b"<dc:date>" not in made[0]["E1/batch_size.svg"]
 
 
 def test_identity_comes_last_and_old_figures_go(folder: Path) -> None:
     out = folder / "identity-test" / "figures"
     draw(one_figure("A1", "loss"), folder / "tables", out, 1)
-    (out / "mine.md").write_text("not ours")
+    (out / "A1" / "mine.md").write_text("not ours")
     draw(one_figure("A1", "accuracy") | {"figures_id": "ee55"}, folder / "tables", out, 1)
-    assert {path.stem for path in out.iterdir()} == {"A1_accuracy", "mine"}
+    assert {name.split(".")[0] for name in contents(out)} == {"A1/accuracy", "A1/mine"}
     identity = list((out.parent / "identity").iterdir())
     assert [path.name for path in identity] == ["figures-ee55.json"]
     about = read_json(identity[0])
-    assert [about[key] for key in ("tier", "figures_id", "figures")] == ["quick", "ee55", ["A1_accuracy"]]
-    drawn = [path for path in out.iterdir() if path.stem != "mine"]
-    assert about["files"] == {f"../figures/{path.name}": seen(path) for path in drawn}
+    assert [about[key] for key in ("tier", "figures_id", "figures")] == ["quick", "ee55", ["A1/accuracy"]]
+    drawn = [path for path in (out / "A1").iterdir() if path.stem != "mine"]
+    assert about["files"] == {f"../figures/A1/{path.name}": seen(path) for path in drawn}
     collected = folder / "tables" / "identity-aa11.json"
     assert about["made_from"] == {"../../tables/identity-aa11.json": seen(collected)}
 
@@ -260,7 +261,7 @@ def test_workers_draw_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPat
     for workers in (1, 2):
         out = folder / f"workers-{workers}" / "figures"
         draw(plan, folder / "tables", out, workers)
-        made.append({path.name: path.read_bytes() for path in out.iterdir()})
+        made.append(contents(out))
     assert made[0] == made[1]
     assert len(made[0]) == 3 * 4
 

@@ -108,7 +108,7 @@ def test_moved_images_are_made_once_shared_and_shown(project: Path) -> None:
     assert trained(snakemake(project)) == 4
     folders = list((project / "data/augmented/digits").iterdir())
     assert [folder.name.split("-")[0] for folder in folders] == ["published"]
-    assert "figures/augmentation_digits_published.svg" in (project / "reports" / "report.md").read_text()
+    assert "figures/augmentation.digits/published.svg" in (project / "reports" / "report.md").read_text()
     first = tables(project)
     assert "Nothing to be done" in snakemake(project)
     edit(project, "seed: [0, 1]}", "seed: [0, 1, 2]}")

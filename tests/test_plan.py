@@ -284,6 +284,7 @@ def identities(folder: Path, *edits: tuple[str, str]) -> tuple[str, str, str]:
         (("question: Does it?", "question: Is it so?"), "report"),
         (("about: toy", "about: little"), "report"),
         (("licence: free", "licence: CC0"), "report"),
+        (("title: Digits", "title: Numerals"), "figures report"),
         (("studies:\n", "# a comment\nstudies:\n"), ""),
         (("    classes: 10", "    mirrors: [/mirror]\n    classes: 10"), ""),
         (("base: {epochs: 5}", "base: {epochs: 6}"), ""),

@@ -178,8 +178,8 @@ def test_identity_is_replaced(folder: Path, tmp_path: Path) -> None:
 
 def test_a_missing_figure_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "reports", tmp_path, dirs_exist_ok=True)
-    (tmp_path / "figures" / "E1_curves.svg").unlink()
-    with pytest.raises(UserError, match=r"E1_curves\.svg: no such file; .* start snakemake"):
+    (tmp_path / "figures" / "E1" / "curves.svg").unlink()
+    with pytest.raises(UserError, match=r"E1/curves\.svg: no such file; .* start snakemake"):
         write(make_plan(), folder / "tables", tmp_path / "figures", tmp_path)
     assert not list((tmp_path / "identity").glob("report-*"))
 

@@ -37,7 +37,7 @@ class Scale:
 
 
 def scale(points: pd.DataFrame, y: str, log: bool | None = None) -> Scale:
-    """Limits around means and intervals. A share cannot be outside 0 to 1, whatever a wide interval says.
+    """Limits around means and intervals.
 
     Args:
         points: with columns mean, low and high.
@@ -49,12 +49,11 @@ def scale(points: pd.DataFrame, y: str, log: bool | None = None) -> Scale:
     if not len(values):
         return Scale(0.0, 1.0, log=False)
     means, low, high = points["mean"].dropna(), float(values.min()), float(values.max())
-    if labels.is_accuracy(y):
-        low, high = max(low, 0.0), min(high, 1.0)
-    elif log is not False and means.min() > 0 and (log or means.max() / means.min() > DECADES_FROM):
+    wanted = not labels.is_accuracy(y) and log is not False and means.min() > 0
+    if wanted and (log or means.max() / means.min() > DECADES_FROM):
         low = max(low, float(means.min()) / 2)
         return Scale(low / 1.2, high * 1.2, log=True)
-    elif means.min() >= 0:
+    if means.min() >= 0:
         low = max(low, 0.0)
     room = 0.04 * (high - low) or 0.02 * abs(high) or 0.02
     return Scale(low - room, high + room, log=False)

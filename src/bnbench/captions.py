@@ -6,18 +6,26 @@ from typing import Any
 import pandas as pd
 
 from bnbench import confusion, labels
+from bnbench.counts import run_counts, telling
 from bnbench.hyperplanes import share
+from bnbench.intervals import equal
 from bnbench.markdown import escape, strong
-from bnbench.points import PLACES, STOPPED, column, facets, lines, x_column
+from bnbench.points import STOPPED, column, facets, lines, x_column
 from bnbench.predictions import STATISTICS, share_right
 from bnbench.remarks import named, remarks
 from bnbench.schema import Figure
 from bnbench.tables import settings
 
 
-def caption(points: pd.DataFrame, options: Figure) -> str:
-    """The caption of a figure as one paragraph of Markdown; `points` are those drawn, data sets by title."""
-    said = SAID[options.kind](points, options)
+def caption(points: pd.DataFrame, options: Figure, data: str = "") -> str:
+    """The caption of a figure as one paragraph of Markdown.
+
+    Args:
+        points: those drawn, data sets by title.
+        options: the figure's.
+        data: the data sets used, in words.
+    """
+    said = [f"Data: {data}." if data else "", *SAID[options.kind](points, options)]
     text = " ".join(escape(sentence) for sentence in said if sentence)
     return f"{strong(labels.sentence(options.title))}{escape('.')} {text}"
 
@@ -32,7 +40,7 @@ def _means(points: pd.DataFrame, options: Figure) -> list[str]:
 def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
     """What the squares hold, and their span in each panel."""
     y = labels.quantity(options.y, options.probe)
-    totals = points[["n", "n_diverged", "n_other"]].sum(axis=1)
+    totals = run_counts(points, telling(options))["total"]
     said = [f"Squares show the mean {labels.column(y).lower()} of {_span(totals)} seeds{_fixed(options)}."]
     for values, part in _panels(points, options):
         seen = part["mean"].dropna()
@@ -40,10 +48,9 @@ def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
         if len(seen):
             low, high = labels.metric(y, seen.min()), labels.metric(y, seen.max())
             said.append(f"{labels.sentence(where)}: from {low} to {high}.")
-    lost = int(points["n_diverged"].sum() + points["n_other"].sum())
-    total = int(totals.sum())
-    marked = "; crossed squares say how many, hatched ones have no other runs" if lost else ""
-    return [*said, f"{labels.number(lost)} of {labels.number(total)} runs diverged or failed{marked}."]
+    marked = " Crossed squares say how many, hatched ones have no other runs."
+    told = _failed(points, options)
+    return [*said, told + (marked if (points["n_diverged"] + points["n_other"]).any() else "")]
 
 
 def _ridges(points: pd.DataFrame, options: Figure) -> list[str]:
@@ -130,35 +137,15 @@ SAID: dict[str, Callable[[pd.DataFrame, Figure], list[str]]] = {
 }
 
 
-def _cells(points: pd.DataFrame, options: Figure) -> pd.DataFrame:
-    """A row per line (curves) or point (sweep): its settings, and how many of its runs are ok and not."""
-    if options.kind == "sweep":
-        return points
-    rows = [part.assign(n=part["n"].max()).iloc[:1] for _, part in lines(points, facets(options))]
-    return pd.concat(rows, ignore_index=True)
-
-
-def _runs(cells: pd.DataFrame, options: Figure) -> pd.DataFrame:
-    """Of the cells those that count each run once: with a probe, a run is in the cells of many layers, images, ..."""
-    if not options.probe:
-        return cells
-    places = {column(name, options.probe) for name in (*PLACES, "item")}
-    names = [name for name in dict.fromkeys([*facets(options), x_column(options)]) if name not in places]
-    return cells.drop_duplicates(names) if names else cells.iloc[:1]
-
-
 def _drawn(points: pd.DataFrame, options: Figure) -> str:
-    cells = _cells(points, options)
-    totals = cells[["n", "n_diverged", "n_other"]].sum(axis=1)
-    low, high = int(totals.min()), int(totals.max())
+    totals = run_counts(points, telling(options))["total"]
     what, area = ("Points", "bars") if options.kind == "sweep" else ("Lines", "bands")
     y = labels.joined([labels.column(name).lower() for name in named(options)])
-    if "seed" in [*facets(options), x_column(options)] or high == 1:
+    if "seed" in [*facets(options), x_column(options)] or totals.max() == 1:
         text = f"{what} show the {y} of single runs{_fixed(options)}."
     else:
-        seeds = f"{low}" if low == high else f"{low} to {high}"
-        text = f"{what} show the mean {y} of {seeds} seeds{_fixed(options)}, {area} its 95 % t interval."
-    if options.kind == "sweep" and ((points["n"] > 0) & (totals > points["n"])).any():
+        text = f"{what} show the mean {y} of {_span(totals)} seeds{_fixed(options)}, {area} its 95 % t interval."
+    if options.kind == "sweep" and ((points["n"] > 0) & (points["n_diverged"] + points["n_other"] > 0)).any():
         text += " Hollow points are means of only those runs that did not fail."
     return text
 
@@ -199,8 +186,11 @@ def _best(points: pd.DataFrame, options: Figure) -> str:
     parts = []
     for value in labels.ordered(hue, drawn[hue]) if hue else [None]:
         part = drawn if hue is None else drawn[drawn[hue].isna() if pd.isna(value) else drawn[hue] == value]
-        best = part.iloc[int((sign * part["mean"]).to_numpy().argmax())]
+        score = (sign * part["mean"]).to_numpy(float)
+        ties = equal(score, score.max())
+        best, more = part.iloc[int(ties.argmax())], int(ties.sum()) - 1
         place = ", ".join(labels.phrase(name, best[name]) for name in places)
+        place += f", and the same at {more} more" if place and more else ""
         text = labels.metric(y, best["mean"]) + (f" ({place})" if place else "")
         parts.append(f"{labels.phrase(hue, value)} {text}" if hue else text)
     what = f" {labels.column(y).lower()}" if len(named(options)) > 1 else ""
@@ -209,8 +199,8 @@ def _best(points: pd.DataFrame, options: Figure) -> str:
 
 def _failed(points: pd.DataFrame, options: Figure) -> str:
     """How many runs diverged or failed, in all and for each colour."""
-    cells = _runs(_cells(points, options), options)
-    total = int(cells[["n", "n_diverged", "n_other"]].to_numpy().sum())
+    cells = run_counts(points, telling(options))
+    total = int(cells["total"].sum())
     said = []
     for name, verb in (("n_diverged", "diverged"), ("n_other", "failed (crashed, or out of memory)")):
         count = int(cells[name].sum())
@@ -218,17 +208,18 @@ def _failed(points: pd.DataFrame, options: Figure) -> str:
             share = f"{labels.number(count)} of {labels.number(total)} runs {verb}"
             be = "is" if count == 1 else "are"
             said.append(f"{share} and {be} in no mean{_by_hue(cells, options, name)}.")
-    return " ".join(said) or f"None of the {total} runs diverged or failed."
+    none = f"None of the {labels.number(total)} runs" if total > 1 else "The only run neither"
+    return " ".join(said) or f"{none} diverged {'or' if total > 1 else 'nor'} failed."
 
 
 def _by_hue(cells: pd.DataFrame, options: Figure, name: str) -> str:
     hue = column(options.hue, options.probe) if options.hue else None
-    if hue is None:
+    if hue is None or hue not in cells:  # nor where it goes along within a run
         return ""
-    sums = cells.groupby(hue, dropna=False)[["n", "n_diverged", "n_other"]].sum()
+    sums = cells.groupby(hue, dropna=False)[["total", name]].sum()
     parts = []
     for value in labels.ordered(hue, sums.index):
         row = sums[sums.index.isna()].iloc[0] if pd.isna(value) else sums.loc[value]
         if row[name]:
-            parts.append(f"{labels.phrase(hue, value)} {row[name]} of {row.sum()}")
+            parts.append(f"{labels.phrase(hue, value)} {row[name]} of {row['total']}")
     return f" ({', '.join(parts)})"

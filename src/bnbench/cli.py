@@ -196,6 +196,9 @@ def collect(arguments: Arguments) -> None:
 
 def figures(arguments: Arguments) -> None:
     """Draw the figures from the tables."""
+    from bnbench import plain
+
+    plain.load()
     from bnbench.figures import draw
 
     workers = machine.fitting([DRAWING_MIB] * arguments.workers, arguments.workers)

@@ -62,10 +62,10 @@ def said(points: pd.DataFrame, options: Figure) -> list[str]:
         " On the diagonal stands the accuracy of the class."
     ]
     for values, part in lines(points, facets(options)):
-        own = part[part[TRUE] == part[PREDICTED]].set_index(TRUE)["mean"]
+        own = part[part[TRUE] == part[PREDICTED]].set_index(TRUE)["mean"].round(12)  # ties are ties
         wrong = part[part[TRUE] != part[PREDICTED]]
         where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
-        most = wrong.iloc[int(wrong["mean"].to_numpy(float).argmax())]
+        most = wrong.iloc[int(wrong["mean"].round(12).to_numpy(float).argmax())]
         true, taken = int(most[TRUE]), int(most[PREDICTED])
         text.append(
             f"{labels.sentence(where)}: mean over the classes {labels.percent(own.mean(), 2)}; best is class"

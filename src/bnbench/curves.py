@@ -11,6 +11,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnbench import labels
 from bnbench.axes import scale, set_y, y_label
+from bnbench.counts import run_counts, telling
 from bnbench.look import DASHES, Look, looks
 from bnbench.panels import (
     add_legend,
@@ -43,7 +44,7 @@ def draw_curves(frame: pd.DataFrame, options: Figure) -> Drawing:
                 part = select(panel.points, "measure" if measure else None, measure)
                 dashes = DASHES[len(several) - 1 - index] if measure else style.dashes
                 draw_line(ax, select(part, hue, value), x, replace(style, dashes=dashes))
-    name_panels(panels, axes, [note(panel.points, hue) for panel in panels])
+    name_panels(panels, axes, [note(panel.points, hue if hue in telling(options) else None) for panel in panels])
     y = labels.quantity(options.y, options.probe)
     found = scale(frame, y, options.log)
     set_y(axes[0], found if options.low is None else replace(found, low=options.low), y)
@@ -86,10 +87,11 @@ def draw_line(ax: Axes, points: pd.DataFrame, x: str, style: Look) -> None:
 def note(points: pd.DataFrame, hue: str | None) -> str:
     """What is missing from a panel: "no norm: 2 of 5 diverged"."""
     counts = []
+    found = run_counts(points, [hue] if hue else [])
     for value in values_of(points, hue):
-        part = select(points, hue, value)
-        bad, good = int(part["n_diverged"].iloc[0] + part["n_other"].iloc[0]), int(part["n"].max())
-        counts.append((value, bad, bad + good, "failed" if part["n_other"].any() else "diverged"))
+        row = select(found, hue, value).iloc[0]
+        word = "failed" if row["n_other"] else "diverged"
+        counts.append((value, int(row["total"] - row["n"]), int(row["total"]), word))
     said = [
         f"{labels.phrase(hue, value)}: {bad} of {total} {word}" if hue is not None else f"{bad} of {total} {word}"
         for value, bad, total, word in counts

@@ -16,6 +16,7 @@ from bnbench.tables import CONFIG
 from bnbench.usable import margin, table_rows
 
 TITLE = "What batch normalisation really does"
+INTERVALS = "Means over seeds and half their 95 % t intervals, or the whole where it ends at a limit"
 HIDDEN = r"C.*\dD-"  # a conv net with a hidden dense layer
 NORMALISING = {"batch", "center", "renorm", "ghost", "group", "layer"}
 # setting -> (another setting, its values): the first means nothing unless the second has one of these values
@@ -70,7 +71,7 @@ def overview(inputs: Inputs) -> list[str]:
         status = inputs.runs.loc[inputs.runs["study"] == name, "status"]
         ok, diverged = int((status == "ok").sum()), int((status == "diverged").sum())
         counts = [len(status), ok, diverged, len(status) - ok - diverged]
-        rows.append([f"{name}: {study['title']}", study["work"], *map(labels.number, counts)])
+        rows.append([_title(inputs, name), study["work"], *map(labels.number, counts)])
     return [
         heading(2, "Overview", "overview"),
         f"This report shows the tier **{escape(inputs.plan['tier'])}**: {escape(inputs.plan['about'])}.",
@@ -91,7 +92,15 @@ def studies(inputs: Inputs) -> list[str]:
 def question(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """What is asked, and of how many runs."""
     study = inputs.plan["studies"][name]
-    return [heading(2, f"{name}: {study['title']}", anchor), escape(study["question"])]
+    return [heading(2, _title(inputs, name), anchor), escape(study["question"])]
+
+
+def _title(inputs: Inputs, name: str) -> str:
+    """A study's title; with the data really used, where these are not what the study is about."""
+    study = inputs.plan["studies"][name]
+    used = inputs.runs.loc[inputs.runs["study"] == name, "dataset"]
+    note = f" (on {labels.data_used(used, study['data'], inputs.titles)})" if set(used) - set(study["data"]) else ""
+    return f"{name}: {study['title']}{note}"
 
 
 def setting_tables(inputs: Inputs, name: str, anchor: str) -> list[str]:
@@ -130,7 +139,7 @@ def result_table(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """Means over seeds."""
     cells = labels.titled(inputs.summary[inputs.summary["study"] == name], inputs.titles)
     found = result(cells)
-    note = found.note or "Means over seeds and half their 95 % t intervals; diverged runs are in no mean."
+    note = found.note or f"{INTERVALS}; diverged runs are in no mean."
     return [
         heading(3, "Results", f"{anchor}-results"),
         table(found.header, found.rows, numbers=found.numbers),
@@ -147,8 +156,8 @@ def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
     study = inputs.plan["studies"][name]
     if not study["published"]:
         return []
-    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published")
-    note = f"Means over seeds and half their 95 % t intervals, in the tier {inputs.plan['tier']}."
+    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published", inputs.titles)
+    note = f"{INTERVALS}, in the tier {inputs.plan['tier']}."
     return [heading(3, "Published and here", f"{anchor}-published"), *parts, f"{escape(note)} {_way(anchor)}"]
 
 
@@ -171,8 +180,9 @@ def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
     """The study's figures with their captions."""
     parts = []
     for index, figure in enumerate(inputs.plan["studies"][name]["order"]):
-        caption = (inputs.figures / f"{name}_{figure}.md").read_text(encoding="utf-8").strip()
-        parts.append(image(f"{inputs.folder}/{name}_{figure}.svg", caption, f"{anchor}-figure-{index + 1}"))
+        place = labels.figure_place(name, figure)
+        caption = (inputs.figures / f"{place}.md").read_text(encoding="utf-8").strip()
+        parts.append(image(f"{inputs.folder}/{place}.svg", caption, f"{anchor}-figure-{index + 1}"))
     return [heading(3, "Figures", f"{anchor}-figures"), *parts] if parts else []
 
 
@@ -183,7 +193,7 @@ def behind_rows(inputs: Inputs) -> list[str]:
     parts.append("    bnbench explain RUN\n    bnbench explain RUN --check")
     for index, name in enumerate(in_order(inputs)):
         study, runs = inputs.plan["studies"][name], inputs.runs[inputs.runs["study"] == name]
-        parts.append(heading(3, f"{name}: {study['title']}", f"study-{index + 1}-runs"))
+        parts.append(heading(3, _title(inputs, name), f"study-{index + 1}-runs"))
         parts += behind.lists(study, runs, inputs.titles)
     return parts
 

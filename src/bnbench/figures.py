@@ -3,16 +3,15 @@
 import contextlib
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
-from bnbench import identities, labels
+from bnbench import fonts, identities, labels, plain
 from bnbench import tables as store_tables
 from bnbench.captions import caption
 from bnbench.confusion import draw_confusion
@@ -23,9 +22,9 @@ from bnbench.errors import UserError
 from bnbench.files import atomic, read_sealed, write_bytes
 from bnbench.heatmap import draw_heatmap
 from bnbench.hyperplanes import draw_hyperplanes
-from bnbench.look import STYLE
+from bnbench.look import styled
 from bnbench.networks import draw_networks
-from bnbench.points import POINTS, Source, types
+from bnbench.points import POINTS, Source, chosen, types
 from bnbench.predictions import draw_predictions
 from bnbench.ridges import draw_ridges
 from bnbench.schema import Figure
@@ -54,7 +53,15 @@ class Job:
     points: pd.DataFrame
     options: Figure
     titles: dict[str, str]  # of the data sets
+    data: str  # the data sets used, in words
     out: Path
+    fonts: tuple[Path, ...] = ()  # for what the usual one lacks
+
+    def texts(self) -> set[str]:
+        """All texts that may be drawn."""
+        named = labels.titled(self.points, self.titles)
+        drawn = {value for column in named for value in named[column].unique() if isinstance(value, str)}
+        return drawn | set(fonts.strings(self.options.y))
 
 
 def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
@@ -68,10 +75,14 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     before = _forget(identity)
     made_from = identities.only(tables, f"identity-{plan['tables_id']}.json").here
     jobs = list_jobs(plan, tables, out)
+    texts = sorted({text for job in jobs for text in job.texts()})
+    found, lacking = fonts.fallback(texts)
+    fonts.warn(texts, lacking, "figures")
+    jobs = [replace(job, fonts=tuple(found)) for job in jobs]
     workers = min(workers, len(jobs) // WORTH)
     if workers > 1:
         # spawned, not forked: a fork of a process with pyarrow's threads may hang
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        with ProcessPoolExecutor(workers, get_context("spawn"), plain.load) as pool:
             list(pool.map(save, jobs))
     else:
         for job in jobs:
@@ -81,6 +92,8 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     for name in set(before) - set(names):
         for suffix in SUFFIXES:
             (out / f"{name}.{suffix}").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty, or not there
+            (out / name).parent.rmdir()
     about = {"tier": plan["tier"], "figures_id": plan["figures_id"], "figures": names}
     drawn = [(name, SUFFIXES) for name in names if name not in sheets] + [(name, OF_SHEETS) for name in sheets]
     written = [out / f"{name}.{suffix}" for name, suffixes in drawn for suffix in suffixes]
@@ -113,8 +126,9 @@ def list_jobs(plan: dict[str, Any], tables: Path, out: Path) -> list[Job]:
                 points = POINTS[options.kind](source, options)
             except UserError as error:
                 raise UserError(f"studies.{study}.figures.{figure}: {error}") from error
-            name = f"{study}_{figure}"
-            jobs.append(Job(name=name, points=points, options=options, titles=titles, out=out))
+            name = labels.figure_place(study, figure)
+            data = labels.data_used(chosen(source.runs, options)["dataset"], content["data"], titles)
+            jobs.append(Job(name=name, points=points, options=options, titles=titles, data=data, out=out))
     return jobs
 
 
@@ -125,7 +139,7 @@ def save_contact(plan: dict[str, Any], entry: dict[str, str], out: Path) -> str:
         labels.contact_sheet(entry["dataset"], entry["augmentation"]),
     )
     title = plan["datasets"][entry["dataset"]]["title"]
-    with mpl.rc_context(cast(Any, STYLE)):
+    with styled():
         _save(draw_contact(augmented), out / name, f"{title}, augmentation {entry['augmentation']}")
     write_bytes(out / f"{name}.md", (contact_caption(augmented, entry["augmentation"], title) + "\n").encode())
     return name
@@ -141,7 +155,7 @@ def _save(drawing: Drawing, place: Path, title: str) -> None:
 def save(job: Job) -> None:
     """Write a figure as SVG and PNG, its points as CSV and its caption as Markdown."""
     named = labels.titled(job.points, job.titles)
-    with mpl.rc_context(cast(Any, STYLE)):  # its stubs list each name of each setting
+    with styled(fonts.families(job.fonts)):
         _save(FIGURES[job.options.kind](named, job.options), job.out / job.name, job.options.title)
     store_tables.write_csv(store_tables.arrow(job.points, types(job.points)), job.out / f"{job.name}.csv")
-    write_bytes(job.out / f"{job.name}.md", (caption(named, job.options) + "\n").encode())
+    write_bytes(job.out / f"{job.name}.md", (caption(named, job.options, job.data) + "\n").encode())

@@ -33,7 +33,7 @@ BOTH = ("runs", "history", "summary", "confusion", "probes")
 TABLES = (*(f"{name}.{kind}" for name in BOTH for kind in ("parquet", "csv")), "curves.csv")
 STAGES = {
     "tables": Stage("results/tables", "identity-*.json", "results/tables/*.parquet"),
-    "figures": Stage("reports/identity", "figures-*.json", "reports/figures/*.svg"),
+    "figures": Stage("reports/identity", "figures-*.json", "reports/figures/*/*.svg"),
     "report": Stage("reports/identity", "report-*.json", "reports/report.html"),
 }
 

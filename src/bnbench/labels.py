@@ -268,9 +268,22 @@ def metric(name: str, value: float) -> str:
     return DASH if pd.isna(value) else f"{value:.3g}"
 
 
+def figure_place(study: str, figure: str) -> str:
+    """Where a figure's files lie under the folder of figures, without suffix: names have no `/`, so none are mixed."""
+    return f"{study}/{figure}"
+
+
 def contact_sheet(dataset: str, augmentation: str) -> str:
-    """The name of the files of an augmentation's contact sheet, without suffix."""
-    return f"augmentation_{dataset}_{augmentation}"
+    """Where an augmentation's contact sheet lies likewise: no study has a dot in its name, so in none's folder."""
+    return figure_place(f"augmentation.{dataset}", augmentation)
+
+
+def data_used(used: Iterable[str], asked: list[str], titles: Mapping[str, str]) -> str:
+    """The titles of the data sets used, and of those that a study is about where a tier takes others."""
+    shown = sorted(set(used))
+    text = joined([titles.get(name, name) for name in shown])
+    others = joined([titles.get(name, name) for name in asked])
+    return text if set(shown) <= set(asked) else f"{text}, in place of {others}"
 
 
 def joined(parts: list[str]) -> str:

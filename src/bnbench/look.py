@@ -1,9 +1,13 @@
 """How figures look: type sizes, colours, what a line of each norm looks like everywhere."""
 
+import contextlib
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 from matplotlib.colors import to_rgb
 
@@ -39,6 +43,20 @@ STYLE: dict[str, Any] = {
     "svg.hashsalt": "bnbench",  # the same ids, so the same bytes, every time
     "savefig.dpi": 150,
 }
+
+
+@contextlib.contextmanager
+def styled(families: Sequence[str] = ()) -> Iterator[None]:
+    """Within it figures look as they should: matplotlib's defaults, whatever its settings were, and `STYLE`.
+
+    Args:
+        families: fonts for characters that the usual one lacks.
+    """
+    style = STYLE | {"font.family": [STYLE["font.family"], *families]}
+    # its stubs list each name of each setting
+    with warnings.catch_warnings(), mpl.style.context(["default", cast(Any, style)]):
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # told once for all figures
+        yield
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -105,19 +105,20 @@ def name_panels(panels: list[Panel], axes: Sequence[Axes], notes: Sequence[str])
 
 
 def add_legend(drawing: Drawing, handles: Sequence[Any], names: list[str], title: str | None) -> None:
-    """One legend above all panels, in as many columns as the width allows."""
+    """One legend above all panels, in as many columns as the width allows, to be read line by line."""
     if not names:
         return
     width = 72 * drawing.get_size_inches()[0]
     names = [textwrap.fill(name, int(width / CHARACTER) - 8) for name in names]
     longest = max(len(line) for name in names for line in name.splitlines())
-    columns = int(width // (CHARACTER * longest + 4 * NORMAL))
+    columns = max(1, min(int(width // (CHARACTER * longest + 4 * NORMAL)), len(names)))
+    order = [place for column in range(columns) for place in range(column, len(names), columns)]  # it fills columns
     drawing.legend(
-        handles,
-        names,
+        [handles[place] for place in order],
+        [names[place] for place in order],
         title=title,
         loc="outside upper center",
-        ncols=max(1, min(columns, len(names))),
+        ncols=columns,
         frameon=False,
         columnspacing=1.4,
         handlelength=2.2,

@@ -100,6 +100,18 @@ def _study(document: Document, params: Params, name: str) -> ResolvedStudy:
     return ResolvedStudy(name, study, grid.axes(merged), runs, base)
 
 
+def asked_data(values: dict[str, Any], name: str) -> list[str]:
+    """The data sets that a study is about: those of the tier `full`, whatever the others take in their place."""
+    raw = values["studies"][name]
+    variant, tier = (raw.get("tiers") or {}).get("full") or {}, values["tiers"].get("full") or {}
+    parts = (values["training"], tier.get("base"), raw.get("base"), variant.get("base"))
+    bases = [part["dataset"] for part in parts if part and "dataset" in part]
+    merged = grid.merge(raw["grid"], variant.get("grid") or {})
+    axes = [merged.get("zip"), merged.get("around"), merged.get("product"), *(merged.get("include") or [])]
+    varied = [str(value) for axis in axes for value in (axis or {}).get("dataset", [])]
+    return list(dict.fromkeys(varied or bases[-1:]))
+
+
 def _shape(run: Run) -> str:
     """The settings that can be at odds with each other."""
     return run.model_dump_json(exclude={"seed", "learning_rate"})

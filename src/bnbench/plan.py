@@ -15,7 +15,7 @@ from typing import Any
 from bnbench import cost, identities, machine
 from bnbench.data import augmented_fingerprint, fingerprint
 from bnbench.files import canonical, digest, source_digest
-from bnbench.params import Resolved, resolve
+from bnbench.params import Resolved, asked_data, resolve
 from bnbench.runs import identity, run_folders
 from bnbench.schema import NO_AUGMENTATION, Run
 
@@ -29,13 +29,14 @@ OF_A_RUN = {"seed", "learning_rate"}
 # The modules whose source decides what a stage makes of its input.
 COLLECT = ("classes.py", "collect.py", "notation.py", "runs.py", "spans.py", "summary.py", "tables.py")
 DRAW = (
-    "architecture.py", "axes.py", "captions.py", "classes.py", "confusion.py", "contact.py", "curves.py", "figures.py",
-    "heatmap.py", "hyperplanes.py", "labels.py", "look.py", "markdown.py", "networks.py", "panels.py", "points.py",
-    "predictions.py", "remarks.py", "ridges.py", "summary.py", "sweeps.py", "tables.py", "usable.py",
+    "architecture.py", "axes.py", "captions.py", "classes.py", "confusion.py", "contact.py", "counts.py", "curves.py",
+    "figures.py", "fonts.py", "heatmap.py", "hyperplanes.py", "intervals.py", "labels.py", "look.py", "markdown.py",
+    "networks.py", "panels.py", "plain.py", "points.py", "predictions.py", "remarks.py", "ridges.py", "summary.py",
+    "sweeps.py", "tables.py", "usable.py",
 )  # fmt: skip
 REPORT = (
-    "architecture.py", "behind.py", "classes.py", "document.py", "labels.py", "markdown.py", "points.py",
-    "published.py", "report.py", "results.py", "summary.py", "tables.py", "usable.py",
+    "architecture.py", "behind.py", "classes.py", "document.py", "fonts.py", "intervals.py", "labels.py", "markdown.py",
+    "plain.py", "points.py", "published.py", "report.py", "results.py", "summary.py", "tables.py", "usable.py",
     "assets/folded.lua", "assets/report.css", "assets/report.html", "assets/report.typ",
 )  # fmt: skip
 
@@ -176,7 +177,9 @@ class Plan:
     def figures_id(self) -> str:
         """Identity of the figures: the tables, what is drawn of them, and the code that draws."""
         options = {s.name: s.study.model_dump(include={"figures"}, exclude_unset=True) for s in self.resolved.studies}
-        return digest(self.tables_id, options, list(self.augmented.values()), source_digest(*DRAW))
+        shown = [options, {name: dataset.title for name, dataset in self.resolved.datasets.items()}]
+        shown.append({study: words["data"] for study, words in self.words()["studies"].items()})
+        return digest(self.tables_id, shown, list(self.augmented.values()), source_digest(*DRAW))
 
     @cached_property
     def report_id(self) -> str:
@@ -191,6 +194,7 @@ class Plan:
                 "question": s.study.question,
                 "work": s.study.work,
                 "varies": s.varies,
+                "data": asked_data(self.resolved.values, s.name),
                 "figures": {name: figure.model_dump(exclude_unset=True) for name, figure in s.study.figures.items()},
                 "order": list(s.study.figures),  # of the figures in the report: a record's keys have none
                 "published": [value.model_dump(exclude_unset=True) for value in s.study.published],

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from bnbench import labels
 from bnbench import tables as store_tables
 from bnbench.architecture import stages
 from bnbench.classes import class_rows
@@ -187,10 +188,14 @@ def _named(source: Source, options: Figure) -> pd.DataFrame:
     return measured(source, options).rename(columns={name: column(name, options.probe) for name in ("item", "at")})
 
 
+def _called(options: Measure) -> str:
+    return labels.quantity(options.y, options.probe)
+
+
 def _probe_curves(source: Source, options: Figure) -> pd.DataFrame:
     rows, by = _named(source, options), [*facets(options), x_column(options)]
     _unmixed(rows, by)
-    return _tidy(aggregate(rows, by, [VALUE]), by, VALUE)
+    return _tidy(aggregate(rows, by, [VALUE], _called(options)), by, VALUE)
 
 
 def sweep_points(source: Source, options: Figure) -> pd.DataFrame:
@@ -198,7 +203,7 @@ def sweep_points(source: Source, options: Figure) -> pd.DataFrame:
     rows, y = _named(source, options), measures(options)[0]
     by = list(dict.fromkeys([*facets(options), x_column(options)]))
     _unmixed(rows, by)
-    return _tidy(aggregate(rows, by, [y]), by, y)
+    return _tidy(aggregate(rows, by, [y], _called(options)), by, y)
 
 
 def heatmap_points(source: Source, options: Figure) -> pd.DataFrame:
@@ -210,7 +215,7 @@ def heatmap_points(source: Source, options: Figure) -> pd.DataFrame:
         )
     )
     _unmixed(rows, by)
-    return _tidy(aggregate(rows, by, [y]), by, y)
+    return _tidy(aggregate(rows, by, [y], _called(options)), by, y)
 
 
 def single_points(source: Source, options: Figure) -> pd.DataFrame:

@@ -1,12 +1,14 @@
 """Published values beside what the study's runs gave."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from bnbench import labels
 from bnbench.errors import UserError
+from bnbench.intervals import written
 from bnbench.markdown import heading, table
 from bnbench.points import Source, measured, measures, sweep_points
 from bnbench.schema import Figure, Published
@@ -16,22 +18,37 @@ from bnbench.usable import said, usable_ranges
 ABSENT = "not in this tier"
 
 
-def tables(study: dict[str, Any], source: Source, anchor: str) -> list[str]:
+def tables(study: dict[str, Any], source: Source, anchor: str, titles: Mapping[str, str] | None = None) -> list[str]:
     """Markdown of a study's published values: a table of single numbers and ranges, and one for each row of numbers.
 
-    `anchor` is what the anchors of their headings start with.
+    Args:
+        study: as the plan has it.
+        source: its tables.
+        anchor: what the anchors of their headings start with.
+        titles: of the data sets; they stand at the numbers where this tier takes other data than were published.
     """
     values = [Published.model_validate(raw) for raw in study["published"]]
     single = [value for value in values if value.x or not isinstance(value.value, list)]
     rows = [value for value in values if value not in single]
     found = []
     if single:
-        header = ["Quantity", "Published", "Here", "Seeds"]
+        header = ["Quantity", *_heads(study, source, titles or {}), "Seeds"]
         told = [(_range if value.x else _single)(source, value) for value in single]
         found.append(table(header, told, numbers=3))
     for index, value in enumerate(rows):
         found += [heading(4, value.what, f"{anchor}-{index + 1}"), _side_by_side(source, value)]
     return found
+
+
+def _heads(study: dict[str, Any], source: Source, titles: Mapping[str, str]) -> list[str]:
+    """What stands above published numbers and ours: of other data sets, which."""
+    used, asked = sorted(set(source.runs["dataset"])), study.get("data") or []
+    if not titles or set(used) <= set(asked):
+        return ["Published", "Here"]
+    return [
+        f"{word} (on {labels.joined([titles[name] for name in names])})"
+        for word, names in (("Published", asked), ("Here", used))
+    ]
 
 
 def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | None:
@@ -46,7 +63,9 @@ def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | 
         return None
     y = measures(value)[0]
     by = by or ["all"]
-    found = aggregate(rows.assign(all=0), by, [y])
+    # of several rows of a run the mean: n and the interval are of runs
+    rows = rows.assign(all=0).groupby(["run_id", "status", *by])[y].mean(skipna=False).reset_index()
+    found = aggregate(rows, by, [y], labels.quantity(value.y, value.probe))
     return found.rename(columns={f"{y}_{part}": part for part in ("mean", "low", "high")}).sort_values(by)
 
 
@@ -57,9 +76,7 @@ def _single(source: Source, value: Published) -> list[str]:
     if found is None:
         return [value.what, published, ABSENT, labels.DASH]
     row = found.iloc[0]
-    here = text(name, row["mean"])
-    if not pd.isna(row["high"]):
-        here = text(name, row["mean"], row["high"] - row["mean"])
+    here = written(name, row, digits=2)
     lost = int(row["n_diverged"] + row["n_other"])
     return [value.what, published, here, f"{int(row['n'])} ({lost} more failed)" if lost else str(int(row["n"]))]
 
@@ -79,14 +96,9 @@ def _range(source: Source, value: Published) -> list[str]:
     return [value.what, published, said(usable_ranges(points, options).iloc[0]), str(seeds)]
 
 
-def text(name: str, value: float, half: float | None = None) -> str:
-    """A value, and half its interval, in the unit of its column: accuracy in percent with two digits."""
-    if pd.isna(value):
-        return labels.DASH
-    if labels.is_accuracy(name):
-        return f"{100 * value:.2f} %" if half is None else f"{100 * value:.2f} ± {100 * half:.2f} %"
-    shown = labels.number(float(f"{value:.3g}"))
-    return shown if half is None else f"{shown} ± {labels.number(float(f'{half:.2g}'))}"
+def text(name: str, value: float) -> str:
+    """A value in the unit of its column: accuracy in percent with two digits."""
+    return written(name, {"mean": value, "low": math.nan, "high": math.nan}, digits=2)
 
 
 def _side_by_side(source: Source, value: Published) -> str:

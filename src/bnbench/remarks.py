@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from bnbench import labels
+from bnbench.intervals import above, higher, wide, written
 from bnbench.points import column, facets, lines, x_column
 from bnbench.schema import Figure
 from bnbench.usable import margin, said, usable_ranges, width
@@ -51,10 +52,10 @@ def _listed(points: pd.DataFrame, name: str, options: Figure) -> str:
     rows = _in_order(points, name)
     means = ", ".join(f"{labels.phrase(name, row[name])} {_interval(row, options)}" for row in rows)
     batch = next((row for row in rows if name == "norm" and row[name] == "batch"), None)
-    if batch is None or pd.isna(batch["low"]):
+    if batch is None or not wide(batch):
         return means
     sides: dict[str, list[str]] = {}
-    for row in (row for row in rows if row is not batch and not pd.isna(row["low"])):
+    for row in (row for row in rows if row is not batch and wide(row)):
         sides.setdefault(_side(row, batch), []).append(labels.phrase(name, row[name]))
     told = "; ".join(f"{labels.joined(sides[side])} {side}" for side in SIDES if side in sides)
     return f"{means} (intervals, against that of batch norm: {told})" if told else means
@@ -62,9 +63,9 @@ def _listed(points: pd.DataFrame, name: str, options: Figure) -> str:
 
 def _side(row: "pd.Series[Any]", other: "pd.Series[Any]") -> str:
     """Which of `SIDES` of another interval a point's is on."""
-    if row["low"] > other["high"]:
+    if above(row, other):
         return SIDES[0]
-    return SIDES[1] if row["high"] < other["low"] else SIDES[2]
+    return SIDES[1] if above(other, row) else SIDES[2]
 
 
 def _in_order(points: pd.DataFrame, name: str) -> list["pd.Series[Any]"]:
@@ -73,14 +74,8 @@ def _in_order(points: pd.DataFrame, name: str) -> list["pd.Series[Any]"]:
 
 
 def _interval(row: "pd.Series[Any]", options: Figure) -> str:
-    """A mean and half its interval."""
-    y = named(options)[-1]
-    if pd.isna(row["mean"]):
-        return "none left"
-    half = row["high"] - row["mean"]
-    if labels.is_accuracy(y):
-        return f"{100 * row['mean']:.1f}" + ("" if pd.isna(half) else f" ± {100 * half:.1f}") + " %"
-    return f"{row['mean']:.3g}" + ("" if pd.isna(half) else f" ± {half:.2g}")
+    """A mean and its interval."""
+    return "none left" if pd.isna(row["mean"]) else written(named(options)[-1], row)
 
 
 def _compared(points: pd.DataFrame, options: Figure) -> str:
@@ -96,13 +91,24 @@ def _compared(points: pd.DataFrame, options: Figure) -> str:
     both = one.merge(other, on=places, suffixes=("_one", "_other")).dropna(subset=["mean_one", "mean_other"])
     if both.empty:
         return ""
-    higher, apart = both["mean_one"] > both["mean_other"], both["low_one"] > both["high_other"]
-    lower, below = both["mean_one"] < both["mean_other"], both["high_one"] < both["low_other"]
-    name = labels.sentence(labels.phrase(hue, values[1]))
-    return (
-        f"{name} is higher than {labels.phrase(hue, values[0])} at {higher.sum()} of {len(both)} places"
-        f" ({apart.sum()} with intervals apart), lower at {lower.sum()} ({below.sum()})."
-    )
+    parts = ["mean", "low", "high"]
+    sides = [both[[f"{part}_{end}" for part in parts]].set_axis(parts, axis=1) for end in ("one", "other")]
+    return _told(labels.phrase(hue, values[1]), labels.phrase(hue, values[0]), *sides)
+
+
+def _told(name: str, other: str, one: pd.DataFrame, two: pd.DataFrame) -> str:
+    """How the means of one colour compare with those of another, row by row."""
+    up, down = higher(one["mean"], two["mean"]), higher(two["mean"], one["mean"])
+    apart = above(one, two) | above(two, one)
+    name, places = labels.sentence(name), len(one)
+    if places == 1:
+        word = "higher than" if up[0] else "lower than" if down[0] else "equal to"
+        return f"{name} is {word} {other}{', with intervals apart' if apart[0] else ''}."
+    evidence = f" ({(apart & up).sum()} with intervals apart)" if up.any() else ""
+    parts = [f"higher than {other} at {up.sum() or 'none'} of {places} places{evidence}"]
+    parts += [f"lower at {down.sum()} ({(apart & down).sum()} with intervals apart)"] if down.any() else []
+    parts += [f"equal at {places - up.sum() - down.sum()}"] if (~up & ~down).any() else []
+    return f"{name} is {', '.join(parts)}."
 
 
 def _usable(points: pd.DataFrame, options: Figure) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pypandoc
 import typst
 
-from bnbench import identities, labels
+from bnbench import fonts, identities, labels, plain
 from bnbench import tables as store_tables
 from bnbench.document import TITLE, Inputs, markdown
 from bnbench.files import explained, write_bytes
@@ -46,6 +46,8 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
         )
         text = markdown(inputs)
         made = {"md": text.encode(), "html": to_html(text, folder), "pdf": to_pdf(text, folder)}
+    texts = fonts.strings({key: value for key, value in plan.items() if key != "runs"})
+    fonts.warn(texts, fonts.fallback([text])[1], "report")
     written = [out / f"report.{kind}" for kind in made]
     for path, content in zip(written, made.values(), strict=True):
         write_bytes(path, content)
@@ -55,16 +57,22 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
 
 def _take(drawn: Identity, plan: dict[str, Any], figures: Path, folder: Path) -> None:
     """Copy what the report shows of the figures into `folder`, as it was drawn."""
-    folder.mkdir()
-    names = [f"{study}_{figure}" for study, content in plan["studies"].items() for figure in content["figures"]]
+    names = [
+        labels.figure_place(study, figure)
+        for study, content in plan["studies"].items()
+        for figure in content["figures"]
+    ]
     names += [labels.contact_sheet(entry["dataset"], entry["augmentation"]) for entry in plan["augmentations"]]
     for file in (f"{name}.{suffix}" for name in names for suffix in ("svg", "md")):
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(drawn.content(figures / file))
 
 
 def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:
     shutil.copyfile(str(ASSETS / "folded.lua"), folder / "folded.lua")
+    plain.pandoc()
     options = [*extra, "--wrap=none", "--columns=10000", "--lua-filter=folded.lua", f"--metadata=title:{TITLE}"]
+    options.append(f"--data-dir={folder}")  # not the user's: its init.lua would run
     return str(pypandoc.convert_text(text, to, format=READER, extra_args=options, cworkdir=str(folder)))
 
 
@@ -78,9 +86,16 @@ def to_html(text: str, folder: Path) -> bytes:
 
 
 def to_pdf(text: str, folder: Path) -> bytes:
-    """`text` as PDF, with fonts that Typst brings and without a date: equal texts give equal bytes."""
+    """`text` as PDF, without a date: equal texts give equal bytes.
+
+    Its fonts come with Typst; DejaVu Sans, and of this machine those of the figures, are for what these lack.
+    """
     shutil.copyfile(str(ASSETS / "report.typ"), folder / "template.typ")
     source = folder / "report.typ"
     content = _pandoc(text, "typst", folder, ["--standalone", "--template=template.typ"])
     source.write_text(content, encoding="utf-8")
-    return bytes(typst.compile(source, root=folder, ignore_system_fonts=True, timestamp=0))
+    (folder / "fonts").mkdir()
+    for index, font in enumerate([fonts.OWN, *fonts.fallback([text])[0]]):
+        (folder / "fonts" / f"{index}{font.suffix}").symlink_to(font)
+    paths = [folder / "fonts"]
+    return bytes(typst.compile(source, root=folder, font_paths=paths, ignore_system_fonts=True, timestamp=0))

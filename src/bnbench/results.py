@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from bnbench import labels
+from bnbench.intervals import written
 from bnbench.tables import CELL
 
 LONGEST = 24  # rows of a table that are still read
@@ -32,15 +33,10 @@ def varied(cells: pd.DataFrame) -> list[str]:
 
 
 def mean_of(value: str) -> Callable[["pd.Series[float]"], str]:
-    """A column: the mean of `value` and half its interval, as "97.1 ± 0.4 %"."""
+    """A column: the mean of `value` and its interval, as "97.1 ± 0.4 %"."""
 
     def text(cell: "pd.Series[float]") -> str:
-        mean, high = cell[f"{value}_mean"], cell[f"{value}_high"]
-        if pd.isna(mean) or pd.isna(high):
-            return labels.metric(value, mean)
-        if labels.is_accuracy(value):
-            return f"{100 * mean:.1f} ± {100 * (high - mean):.1f} %"
-        return f"{mean:.3g} ± {high - mean:.2g}"
+        return written(value, {part: cell[f"{value}_{part}"] for part in ("mean", "low", "high")})
 
     return text
 
@@ -88,7 +84,7 @@ def in_order(cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
 def best(cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
     """For each combination of `names` the cell of best validation accuracy; a failed run counts as 0."""
     runs = cells["n"] + cells["n_diverged"] + cells["n_other"]
-    score = (cells["valid_accuracy_mean"].fillna(0.0) * cells["n"] / runs).rename("score")
+    score = (cells["valid_accuracy_mean"].fillna(0.0) * cells["n"] / runs).round(12).rename("score")  # ties are ties
     ranked = cells.assign(score=score).sort_values("score", ascending=False, kind="stable")
     return ranked.drop_duplicates(names).sort_index().drop(columns="score") if names else ranked[:1]
 
@@ -128,7 +124,7 @@ def _cell(cell: "pd.Series[float]", chosen: list[str]) -> str:
 
 
 def _note(chosen: list[str]) -> str:
-    text = "Test accuracy: mean over seeds and half its 95 % t interval."
+    text = "Test accuracy: mean over seeds and half its 95 % t interval, or the whole where it ends at a limit."
     if not chosen:
         return text
     names = labels.joined([labels.column(name).lower() for name in chosen])

@@ -74,8 +74,6 @@ def draw_sweep(frame: pd.DataFrame, options: Figure) -> Drawing:
 
     Where some runs diverged, the mean of the rest is hollow; how many did stands at the bottom of the panel.
     """
-    if labels.is_accuracy(labels.quantity(options.y, options.probe)):  # a share is never outside 0 to 1
-        frame = frame.assign(low=frame["low"].clip(0, 1), high=frame["high"].clip(0, 1))
     hue, x = facet(options, "hue"), x_column(options)
     places, values = Places(x, labels.ordered(x, frame[x])), values_of(frame, hue)
     styles = looks(hue, values)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bnbench import labels
+from bnbench.intervals import equal
 from bnbench.points import facets, lines, x_column
 from bnbench.schema import Figure
 
@@ -40,7 +41,7 @@ def _range(line: pd.DataFrame, x: str, options: Figure) -> dict[str, Any]:
     score = np.where(sound, sign * line["mean"].to_numpy(float), -np.inf)
     if not sound.any():
         return dict.fromkeys(("best", "at", "low", "high", "decades", "open_low", "open_high"))
-    best = int(score.argmax())
+    best = int(equal(score, score.max()).argmax())  # of ties the first
     near = score >= score[best] - options.within - EDGE
     first, last = best, best
     while first > 0 and near[first - 1]:

@@ -137,7 +137,7 @@ def test_training_refuses_data_that_its_runs_were_not_planned_for(project: Path)
     plan = Plan(PARAMS)
     packs = [{**pack.record(), "data": str(other)} for pack in plan.packs]
     write_json(Path(".bnbench/job.json"), packs)
-    with pytest.raises(UserError, match="the job was planned from other parameters"):
+    with pytest.raises(UserError, match="its id is not the hash of its settings and of the data"):
         train_job(Path(".bnbench/job.json"), Place(Path("results/runs"), Path("t"), Path(".bnbench")), workers=1)
     assert not list(project.glob("results/runs/*"))
 

@@ -4,7 +4,7 @@ rule augment:
     output:
         update(directory("data/augmented/{dataset}/{augmentation}-{key}")),
     log:
-        "logs/augment/{dataset}-{augmentation}-{key}.log",
+        "logs/augment/{dataset}/{augmentation}-{key}.log",
     conda:
         "../envs/bnbench.yaml"
     params:

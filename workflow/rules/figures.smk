@@ -8,7 +8,7 @@ rule figures:
     output:
         report(
             directory("reports/figures"),
-            patterns=["{study}_{figure}.svg"],
+            patterns=["{study}/{figure}.svg"],
             caption="../report/figure.rst",
             category="{study}",
             labels={"figure": "{figure}"},
