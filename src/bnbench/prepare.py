@@ -22,7 +22,7 @@ Indices = NDArray[np.intp]
 # keys of a manifest that hold names (or counts) of files -> what was done to them
 NOTED = {
     "left_out": "left out",
-    "litter": "kinds of litter passed over",
+    "litter": "passed over that a system left (litter)",
     "turned": "turned as their EXIF says",
     "reduced": "reduced from 16 bits to the upper 8",
     "blended": "blended with white where transparent",
@@ -63,7 +63,8 @@ def _made(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int
 
 def noted(manifest: Mapping[str, Any]) -> str:
     """Return what was done to raw files besides splitting, counted: "3 left out, 16 reduced from 16 bits"."""
-    return ", ".join(f"{len(manifest[key])} {words}" for key, words in NOTED.items() if manifest.get(key))
+    counts = {key: len(manifest.get(key, ())) for key in NOTED} | {"litter": sum(manifest.get("litter", {}).values())}
+    return ", ".join(f"{counts[key]} {words}" for key, words in NOTED.items() if counts[key])
 
 
 def _already(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:

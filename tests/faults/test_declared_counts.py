@@ -102,7 +102,9 @@ def test_the_command_says_what_was_left_out_and_done_to_the_images(tmp_path: Pat
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "1 left out, 1 kinds of litter passed over, 16 reduced from 16 bits to the upper 8" in done.stdout
+    assert (
+        "1 left out, 1 passed over that a system left (litter), 16 reduced from 16 bits to the upper 8" in done.stdout
+    )
     manifest, prepared = read_manifest(tmp_path / "out"), Prepared.read(tmp_path / "out")
     assert list(manifest["left_out"]) == ["XR/notes.txt"]
     assert len(manifest["reduced"]) == 16
