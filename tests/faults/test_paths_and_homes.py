@@ -81,3 +81,20 @@ def test_a_folder_among_the_temporary_ones_that_others_may_write_is_refused(
     files.private_folder().chmod(0o777)
     with pytest.raises(files.SystemFault, match="can be written by others"):
         files.private_folder()
+
+
+@pytest.mark.slow
+def test_the_two_variables_that_the_table_of_messages_names_let_snakemake_plan(tmp_path: Path) -> None:
+    prefix = _as_nobody()
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    project = miniature(tmp_path / "project")
+    for path in (project.folder, *project.folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project.folder / "src")}
+    text = (Path(__file__).parents[2] / "docs" / "messages.md").read_text()
+    for name, value in (("HOME", str(project.folder)), ("USER", "me")):
+        assert f"export {name}=" in text
+        variables[name] = value
+    told = _told(*prefix, BIN / "snakemake", "-n", "data", "--cores", "1", folder=project.folder, **variables)
+    assert "This was a dry-run" in told
