@@ -1,6 +1,5 @@
 """Slurm itself, asked before anything is submitted: whether it takes such jobs, and what an earlier start left."""
 
-import getpass
 import os
 import shlex
 import socket
@@ -120,7 +119,7 @@ def _alone(work: Path) -> None:
 
 def orphans(work: Path) -> list[str]:
     """Jobs in the queue that a start in this folder submitted."""
-    told = _ask("squeue", "--noheader", "--user", getpass.getuser(), "--Format=JobID:20,Name:80,WorkDir:1000")
+    told = _ask("squeue", "--noheader", "--user", str(os.getuid()), "--Format=JobID:20,Name:80,WorkDir:1000")
     rows = [line.split(maxsplit=2) for line in told.splitlines()]
     here = str(work.resolve().parent)
     return [row[0] for row in rows if len(row) == 3 and row[1].startswith(PREFIX) and row[2].strip() == here]

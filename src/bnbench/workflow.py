@@ -57,6 +57,16 @@ def check_place(folder: str) -> None:
         )
 
 
+def put_own_programs_first() -> None:
+    """Let the shells of rules find the `bnbench` of this interpreter first, whatever PATH was given, if any.
+
+    In the environment and not in the rules: an environment that `--sdm conda` activates then still comes before it.
+    """
+    here, others = str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)
+    if others.split(os.pathsep)[0] != here:
+        os.environ["PATH"] = f"{here}{os.pathsep}{others}"
+
+
 class Workflow:
     """What Snakemake asks: paths, resources, marks of what is done.
 
@@ -84,6 +94,7 @@ class Workflow:
         self.root = root
         self.main = main
         self.work = root / ".bnbench"
+        put_own_programs_first()
         self.cores = min(cores or machine.cores(), machine.quota())
         self._jobs: dict[str, list[dict[str, Any]]] = {}
         self.begun = time.time()

@@ -1,0 +1,100 @@
+"""The interpreter that plans is the one that works, whatever PATH says; commands need no home and no user's name."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bnbench import files
+from tests.miniature import miniature
+
+BIN = Path(sys.executable).parent
+NOBODY = 12345
+
+
+def _told(*command: str | Path, folder: Path, code: int = 0, **environment: str) -> str:
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
+    )
+    told = done.stdout + done.stderr
+    assert done.returncode == code, told
+    assert "Traceback" not in told, told
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("other", [False, True], ids=["no bnbench on PATH", "another bnbench first on PATH"])
+def test_the_rules_run_the_programs_of_snakemakes_own_interpreter(other: bool, tmp_path: Path) -> None:
+    project = miniature(tmp_path / "project")
+    (tmp_path / "bin").mkdir()
+    if other:
+        (tmp_path / "bin" / "bnbench").write_text("#!/bin/sh\necho another program; exit 1\n")
+        (tmp_path / "bin" / "bnbench").chmod(0o755)
+    variables = {
+        "PATH": f"{tmp_path}/bin:/usr/bin:/bin",
+        "PYTHONPATH": str(project.folder / "src"),
+        "HOME": str(tmp_path),
+    }
+    told = _told(BIN / "snakemake", "data", "--cores", "1", folder=project.folder, **variables)
+    assert "another program" not in told
+    assert len(list((project.folder / "data" / "prepared").glob("digits-*/manifest.json"))) == 1
+
+
+def _as_nobody() -> tuple[str, ...]:
+    """The start of a command by a user without a name; skips where that may not be."""
+    if os.getuid() or not shutil.which("setpriv"):
+        pytest.skip("only root can be another user")
+    prefix = (shutil.which("setpriv") or "", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    if subprocess.run([*prefix, sys.executable, "-c", "import bnbench"], check=False, capture_output=True).returncode:
+        pytest.skip("another user cannot read this Python")
+    return prefix
+
+
+@pytest.mark.parametrize(
+    "home", [{}, {"HOME": "/"}, {"HOME": "/nowhere"}], ids=["no HOME", "HOME=/", "HOME is missing"]
+)
+def test_a_user_without_name_or_home_has_a_cache_and_can_plan(home: dict[str, str], tmp_path: Path) -> None:
+    prefix = _as_nobody()
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    (tmp_path / "project").mkdir()
+    (tmp_path / "temporary").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path / "project")
+    for path in (tmp_path / "project", tmp_path / "temporary"):
+        os.chown(path, NOBODY, NOBODY)
+    variables = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path / "temporary"), **home}
+    code = "from bnbench.files import cache_folder; print(cache_folder())"
+    told = _told(*prefix, sys.executable, "-c", code, folder=tmp_path / "project", **variables)
+    assert told.strip() == str(tmp_path / "temporary" / f"bnbench-{NOBODY}")
+    told = _told(*prefix, BIN / "bnbench", "plan", folder=tmp_path / "project", **variables)
+    assert "workers of one thread" in told
+
+
+def test_a_folder_among_the_temporary_ones_that_others_may_write_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    assert files.private_folder() == tmp_path / f"bnbench-{os.getuid()}"
+    files.private_folder().chmod(0o777)
+    with pytest.raises(files.SystemFault, match="can be written by others"):
+        files.private_folder()
+
+
+@pytest.mark.slow
+def test_the_two_variables_that_the_table_of_messages_names_let_snakemake_plan(tmp_path: Path) -> None:
+    prefix = _as_nobody()
+    for path in (tmp_path, *tmp_path.parents[:2]):
+        path.chmod(0o755)
+    project = miniature(tmp_path / "project")
+    for path in (project.folder, *project.folder.rglob("*")):
+        os.chown(path, NOBODY, NOBODY)
+    variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project.folder / "src")}
+    text = (Path(__file__).parents[2] / "docs" / "messages.md").read_text()
+    for name, value in (("HOME", str(project.folder)), ("USER", "me")):
+        assert f"export {name}=" in text
+        variables[name] = value
+    told = _told(*prefix, BIN / "snakemake", "-n", "data", "--cores", "1", folder=project.folder, **variables)
+    assert "This was a dry-run" in told
