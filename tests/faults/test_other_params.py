@@ -14,12 +14,11 @@ from bnbench.collect import collect
 from bnbench.data import Prepared, read_manifest, seal
 from bnbench.doctor import run_store
 from bnbench.errors import UserError
-from bnbench.files import read_json, write_json
+from bnbench.files import digest, read_json, write_json
 from bnbench.jobs import Place, train_job
 from bnbench.params import dataset
 from bnbench.plan import TRAINER_VERSION, Plan
 from bnbench.prepare import prepare
-from bnbench.runs import identity
 from bnbench.schema import Augmentation
 from tests.little import ROOT
 from tests.miniature import EDITS, SHOWN
@@ -62,9 +61,9 @@ def test_snakemake_with_another_file_gives_the_results_of_that_file(tmp_path: Pa
         toy(folder, *EDITS, *AUGMENTED)
         other_split(folder)
     (plain / MINE).replace(plain / PARAMS)
-    done = console("snakemake", "--cores", "2", "--config", f"params={MINE}", folder=named)
+    done = console("snakemake", "tables", "--cores", "2", "--config", f"params={MINE}", folder=named)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert console("snakemake", "--cores", "2", folder=plain).returncode == 0
+    assert console("snakemake", "tables", "--cores", "2", folder=plain).returncode == 0
     tables = sorted(path.relative_to(plain) for path in (plain / "results" / "tables").glob("*.csv"))
     assert tables
     for path in (*tables, *map(Path, SHOWN[:1])):
@@ -103,7 +102,7 @@ def wrong_split(project: Path) -> tuple[Path, str]:
     folder = sorted((project / "results" / "runs").iterdir())[0]
     config = read_json(folder / "run.json")["config"]
     rewrite(folder, data="f" * 16)
-    return folder, identity(config, "f" * 16, TRAINER_VERSION)
+    return folder, digest(config, "f" * 16, TRAINER_VERSION)
 
 
 def test_a_run_on_other_data_is_in_no_table(project: Path) -> None:
