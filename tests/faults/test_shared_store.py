@@ -10,6 +10,7 @@ import pytest
 
 from bnbench.files import write_json
 from tests.faults.clones import TRAIN, begun, clone, share, started, until
+from tests.miniature import miniature
 
 LONG = (
     ("epochs: 1, model", "epochs: 3000, model"),
@@ -90,3 +91,23 @@ def test_several_preparations_of_one_folder_give_it_once(tmp_path: Path) -> None
             for process in [running.enter_context(started(folder, *words)) for folder in (one, other, one, other)]:
                 assert "1197 train" in process.ended()
     assert not [path.name for path in (one / "data" / "prepared").glob(".*") if path.name != ".locks"]
+
+
+@pytest.mark.slow
+def test_two_snakemakes_in_clones_of_one_store_and_data_train_each_run_once(tmp_path: Path) -> None:
+    one = miniature(tmp_path / "one").folder
+    other = miniature(tmp_path / "other").folder
+    (other / "results").mkdir(exist_ok=True)
+    for place in ("data", "results/runs"):
+        (one / place).mkdir(parents=True)
+        (other / place).symlink_to(one / place)
+    with contextlib.ExitStack() as running:
+        words = ("snakemake", "--cores", "1")
+        both = [
+            running.enter_context(started(folder, *words, PYTHONPATH=str(folder / "src"))) for folder in (one, other)
+        ]
+        told = "".join(process.ended() for process in both)
+    assert sum(int(count) for count in re.findall(r"^(\d+) runs: ", told, re.MULTILINE)) == 4, told
+    assert len(list((one / "results" / "runs").glob("*/run.json"))) == 4
+    tables = [(folder / "results" / "tables" / "runs.csv").read_bytes() for folder in (one, other)]
+    assert tables[0] == tables[1]
