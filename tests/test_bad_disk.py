@@ -10,7 +10,7 @@ import pytest
 
 from bnbench.collect import collect
 from bnbench.figures import draw
-from bnbench.files import write_json
+from bnbench.files import write_sealed
 from bnbench.workflow import Workflow
 from tests.parameters import toy
 from tests.shell import SECONDS, bnbench, contents, namespace, no_temporaries, spent, with_mirror
@@ -48,7 +48,7 @@ class Inputs:
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     folder = tmp_path_factory.mktemp("inputs")
     plan = make_plan({"A1": ({"epochs": 3}, {"norm": ["none", "batch"], "seed": [0, 1, 2]})})
-    write_json(folder / "plan.json", plan)
+    write_sealed(folder / "plan.json", plan)
     fill_store(plan, folder / "runs")
     collect(plan, folder / "runs", folder / "tables")
     draw(plan, folder / "tables", folder / "reports" / "figures", 1)

@@ -147,7 +147,7 @@ def test_plain_snakemake_heals_all_of_it_to_the_same_bytes(tmp_path: Path) -> No
         told = project.run("snakemake --cores 2")
         assert trained(told) == 0
         assert contents(project) == whole, f"{name}\n{told}"
-        assert "Nothing to be done" in project.run("snakemake -n")
+    assert "Nothing to be done" in project.run("snakemake -n")
     another_value(project.folder / "results/tables")
     project.edit("title: A figure", "title: Another")
     assert trained(project.run("snakemake --cores 2")) == 0
