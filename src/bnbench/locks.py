@@ -12,8 +12,8 @@ import hashlib
 import os
 import struct
 import sys
+import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +43,17 @@ NO_LOCKS = (
 REMEDY |= dict.fromkeys((errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL), NO_LOCKS)
 
 _files: dict[tuple[int, int, int], int] = {}  # device, inode and mode of a lock file -> its one descriptor here
-_held: Counter[tuple[int, int]] = Counter()  # descriptor and place -> how often this process holds it
-os.register_at_fork(after_in_child=_held.clear)  # a child has none of its parent's
+_held: dict[tuple[int, int], list[int]] = {}  # descriptor and place -> the thread that has it, once for each hold
+_one = threading.RLock()  # to the system a process's threads are one
+
+
+def _forked() -> None:
+    """A child has none of its parent's locks."""
+    _held.clear()
+    _one.release()
+
+
+os.register_at_fork(before=_one.acquire, after_in_parent=_one.release, after_in_child=_forked)
 
 
 @dataclass(frozen=True, order=True)
@@ -64,7 +73,7 @@ def of(path: Path, what: str = "") -> Lock:
 
 @contextlib.contextmanager
 def first_of(locks: Sequence[Lock], pause: Callable[[], object] = lambda: None) -> Iterator[Lock]:
-    """Hold the first of these locks that is free; wait while none is, and say so. One that is held here is free.
+    """Hold the first of these locks that is free; wait while none is, and say so. This thread's own are free.
 
     Args:
         locks: at least one.
@@ -106,17 +115,20 @@ def keep(lock: Lock) -> int | None:
     Raises:
         SystemFault: the lock file cannot be opened or locked.
     """
-    with _explained(lock):
+    with _explained(lock), _one:
         while True:
             handle = _opened(lock.file, os.O_RDWR | os.O_CREAT)
+            holds = _held.get((handle, lock.place), [])
+            if holds and threading.get_ident() not in holds:
+                return None
             try:
-                if not _held[handle, lock.place]:
+                if not holds:
                     fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, lock.length, lock.place)
             except OSError as error:
                 if error.errno in BUSY:
                     return None
                 raise
-            _held[handle, lock.place] += 1
+            _held[handle, lock.place] = [*holds, threading.get_ident()]
             if _key(lock.file, os.O_RDWR) == _key(handle, os.O_RDWR):
                 return handle
             _release(lock, handle)  # of a file that was deleted meanwhile
@@ -128,14 +140,14 @@ def holder(lock: Lock) -> int | None:
     Raises:
         SystemFault: the lock file cannot be read.
     """
-    with _explained(lock):
+    with _explained(lock), _one:
         try:
             known = _key(lock.file, os.O_RDWR) in _files
             handle = _opened(lock.file, os.O_RDWR if known else os.O_RDONLY)
         except FileNotFoundError:
             return None
         places = range(lock.place, lock.place + lock.length)
-        if any(count and at == handle and place in places for (at, place), count in _held.items()):
+        if any(at == handle and place in places for at, place in _held):
             return os.getpid()
         asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, lock.place, lock.length, 0)
         kind, _, _, _, process = struct.unpack(FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
@@ -176,10 +188,11 @@ def _tell(line: str) -> None:
 
 
 def _release(lock: Lock, handle: int) -> None:
-    _held[handle, lock.place] -= 1
-    if not _held[handle, lock.place]:
-        del _held[handle, lock.place]
-        fcntl.lockf(handle, fcntl.LOCK_UN, lock.length, lock.place)
+    with _one:
+        _held[handle, lock.place].pop()
+        if not _held[handle, lock.place]:
+            del _held[handle, lock.place]
+            fcntl.lockf(handle, fcntl.LOCK_UN, lock.length, lock.place)
 
 
 def _key(file: Path | int, mode: int) -> tuple[int, int, int] | None:
