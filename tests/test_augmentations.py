@@ -61,7 +61,7 @@ def test_a_plan_without_augmentation_asks_for_none(tmp_path: Path) -> None:
 
 def test_data_sets_of_the_same_files_are_downloaded_once() -> None:
     flow = Workflow(Path(__file__).parents[1] / "params.yaml", {})
-    small, large = flow.plan.raw("catsdogs32"), flow.raw("catsdogs224")
+    small, large = flow.plan.raw("catsdogs32"), flow.plan.raw("catsdogs224")
     assert small == large
     assert small is not None
     assert small.startswith("data/raw/catsdogs32-")

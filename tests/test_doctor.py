@@ -96,7 +96,7 @@ def test_a_whole_folder_has_no_faults(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize("name", INJURIES)
 def test_an_injury_is_named_with_its_remedy(project: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     injure, what, remedy = INJURIES[name]
-    injure(project, sorted((project / "results" / "runs").iterdir())[0])
+    injure(project, sorted((project / "results" / "runs").glob("[!.]*"))[0])
     found = faults(project)
     assert len(found) == 1
     assert what in found[0].what
@@ -106,7 +106,7 @@ def test_an_injury_is_named_with_its_remedy(project: Path, name: str, capsys: py
 
 
 def test_a_run_that_is_being_written_was_not_left_by_a_killed_process(project: Path) -> None:
-    run = sorted((project / "results" / "runs").iterdir())[0]
+    run = sorted((project / "results" / "runs").glob("[!.]*"))[0]
     run.rename(run.with_name(f".{run.name}.abcdefgh"))
     holder = _holder(project / "results" / "runs", run.name)
     assert _held(holder, 30)

@@ -17,7 +17,7 @@ PARAMS = Path("params.yaml")
 
 def some(project: Path, **settings: object) -> str:
     """A stored run with these settings."""
-    for folder in sorted((project / "results" / "runs").iterdir()):
+    for folder in sorted((project / "results" / "runs").glob("[!.]*")):
         config = read_json(folder / "run.json")["config"]
         if all(config[name] == value for name, value in settings.items()):
             return folder.name

@@ -23,13 +23,13 @@ def test_a_value_taken_out_leaves_orphans_that_are_removed_on_request(
 ) -> None:
     PARAMS.write_text(PARAMS.read_text().replace("seed: [0, 1]", "seed: [0]"))
     runs = project / "results" / "runs"
-    seeds = {folder.name: read_json(folder / "run.json")["config"]["seed"] for folder in runs.iterdir()}
+    seeds = {folder.name: read_json(folder / "run.json")["config"]["seed"] for folder in runs.glob("[!.]*")}
     before = paths(project)
     assert main(["prune"]) == 0
     assert paths(project) == before
     assert "2 orphaned runs; 2 files and folders" in capsys.readouterr().out
     assert main(["prune", "--delete"]) == 0
-    assert {folder.name for folder in runs.iterdir()} == {name for name, seed in seeds.items() if seed == 0}
+    assert {folder.name for folder in runs.glob("[!.]*")} == {name for name, seed in seeds.items() if seed == 0}
     gone = {name for name, seed in seeds.items() if seed == 1}
     assert before - paths(project) == {path for path in before if any(name in path for name in gone)}
     capsys.readouterr()
