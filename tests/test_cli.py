@@ -148,8 +148,8 @@ def test_a_record_that_cannot_be_read_is_named(
     paths = [word for flag in needed for word in (flag, str(tmp_path / "out"))]
     assert main([command, str(tmp_path / "record"), *paths]) == 2
     told = capsys.readouterr().err
-    assert told.startswith(f"bnbench {command}: {tmp_path}/record: {'No such file' if content is None else 'no JSON'}")
-    assert "which `snakemake` writes" in told
+    assert told.startswith(f"bnbench {command}: {tmp_path}/record: {'no such file' if content is None else 'no JSON'}")
+    assert "which each start of snakemake writes anew" in told
     assert not (tmp_path / "out").exists()
 
 

@@ -35,17 +35,19 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
     temporary = tempfile.TemporaryDirectory(prefix="bnbench-report-")
     with explained(Path(tempfile.gettempdir())), temporary as name:
         folder = Path(name)
-        _take(drawn, plan, figures, folder / "figures")
+        (folder / "figures").symlink_to(figures.resolve())
+        _check(drawn, plan, figures)
         inputs = Inputs(
             plan=plan,
             runs=store_tables.read(tables, "runs", tables_id),
             summary=store_tables.read(tables, "summary", tables_id),
             tables=tables,
-            figures=folder / "figures",
+            figures=figures,
             folder="figures",
         )
         text = markdown(inputs)
         made = {"md": text.encode(), "html": to_html(text, folder), "pdf": to_pdf(text, folder)}
+        _check(drawn, plan, figures)  # nor was any changed while it was read
     texts = fonts.strings({key: value for key, value in plan.items() if key != "runs"})
     fonts.warn(texts, fonts.fallback([text])[1], "report")
     written = [out / f"report.{kind}" for kind in made]
@@ -55,8 +57,8 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
     identities.conclude(identity / f"report-{plan['report_id']}.json", about, written, made_from)
 
 
-def _take(drawn: Identity, plan: dict[str, Any], figures: Path, folder: Path) -> None:
-    """Copy what the report shows of the figures into `folder`, as it was drawn."""
+def _check(drawn: Identity, plan: dict[str, Any], figures: Path) -> None:
+    """Check that what the report shows of the figures is as it was drawn."""
     names = [
         labels.figure_place(study, figure)
         for study, content in plan["studies"].items()
@@ -64,8 +66,7 @@ def _take(drawn: Identity, plan: dict[str, Any], figures: Path, folder: Path) ->
     ]
     names += [labels.contact_sheet(entry["dataset"], entry["augmentation"]) for entry in plan["augmentations"]]
     for file in (f"{name}.{suffix}" for name in names for suffix in ("svg", "md")):
-        (folder / file).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file).write_bytes(drawn.content(figures / file))
+        drawn.content(figures / file)
 
 
 def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:
