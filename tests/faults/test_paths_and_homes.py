@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,14 @@ def test_the_rules_run_the_programs_of_snakemakes_own_interpreter(other: bool, t
     assert len(list((project.folder / "data" / "prepared").glob("digits-*/manifest.json"))) == 1
 
 
+@pytest.fixture
+def seen_by_all() -> Iterator[Path]:
+    """A folder that other users can look into; pytest's own is shut to them at each start of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 def _as_nobody() -> tuple[str, ...]:
     """The start of a command by a user without a name; skips where that may not be."""
     if os.getuid() or not shutil.which("setpriv"):
@@ -56,20 +66,18 @@ def _as_nobody() -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "home", [{}, {"HOME": "/"}, {"HOME": "/nowhere"}], ids=["no HOME", "HOME=/", "HOME is missing"]
 )
-def test_a_user_without_name_or_home_has_a_cache_and_can_plan(home: dict[str, str], tmp_path: Path) -> None:
+def test_a_user_without_name_or_home_has_a_cache_and_can_plan(home: dict[str, str], seen_by_all: Path) -> None:
     prefix = _as_nobody()
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    (tmp_path / "project").mkdir()
-    (tmp_path / "temporary").mkdir()
-    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path / "project")
-    for path in (tmp_path / "project", tmp_path / "temporary"):
+    (seen_by_all / "project").mkdir()
+    (seen_by_all / "temporary").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", seen_by_all / "project")
+    for path in (seen_by_all / "project", seen_by_all / "temporary"):
         os.chown(path, NOBODY, NOBODY)
-    variables = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path / "temporary"), **home}
+    variables = {"PATH": "/usr/bin:/bin", "TMPDIR": str(seen_by_all / "temporary"), **home}
     code = "from bnbench.files import cache_folder; print(cache_folder())"
-    told = _told(*prefix, sys.executable, "-c", code, folder=tmp_path / "project", **variables)
-    assert told.strip() == str(tmp_path / "temporary" / f"bnbench-{NOBODY}")
-    told = _told(*prefix, BIN / "bnbench", "plan", folder=tmp_path / "project", **variables)
+    told = _told(*prefix, sys.executable, "-c", code, folder=seen_by_all / "project", **variables)
+    assert told.strip() == str(seen_by_all / "temporary" / f"bnbench-{NOBODY}")
+    told = _told(*prefix, BIN / "bnbench", "plan", folder=seen_by_all / "project", **variables)
     assert "workers of one thread" in told
 
 
@@ -84,11 +92,9 @@ def test_a_folder_among_the_temporary_ones_that_others_may_write_is_refused(
 
 
 @pytest.mark.slow
-def test_the_two_variables_that_the_table_of_messages_names_let_snakemake_plan(tmp_path: Path) -> None:
+def test_the_two_variables_that_the_table_of_messages_names_let_snakemake_plan(seen_by_all: Path) -> None:
     prefix = _as_nobody()
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    project = miniature(tmp_path / "project")
+    project = miniature(seen_by_all / "project")
     for path in (project.folder, *project.folder.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
     variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project.folder / "src")}
