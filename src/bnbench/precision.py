@@ -71,6 +71,6 @@ def multiply(a_RNI: Tensor, b_RIO: Tensor, out_RNO: Tensor, bias: Tensor | None 
     each = [arrays] if a_RNI.is_cuda else [[array[r].unsqueeze(0) for array in arrays] for r in range(len(a_RNI))]
     for a, b, out, *start in each:
         if start:
-            torch.baddbmm(*start, a, b, out=out)
+            torch.baddbmm(start[0], a, b, out=out)
         else:
             torch.bmm(a, b, out=out)

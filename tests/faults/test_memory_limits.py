@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -145,7 +146,9 @@ def _job(folder: Path) -> Path:
     dice = np.random.default_rng(0)
     x, y = dice.integers(0, 256, (60_000, 1, 28, 28), dtype=np.uint8), dice.integers(0, 10, 60_000)
     (folder / "many").mkdir()
-    parts = {part: {"images": x[:count], "labels": y[:count]} for part, count in COUNTS.items()}
+    parts: dict[str, dict[str, Any]] = {
+        part: {"images": x[:count], "labels": y[:count]} for part, count in COUNTS.items()
+    }
     sums = {
         part: {
             f"{name}_sha256": data.save(folder / "many" / data.file_name(part, name), a) for name, a in arrays.items()

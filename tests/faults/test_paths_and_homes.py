@@ -4,23 +4,26 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bnbench import files
+from bnbench.errors import SystemFault
 from tests.miniature import miniature
 
 BIN = Path(sys.executable).parent
 NOBODY = 12345
 
 
-def _told(*command: str | Path, folder: Path, code: int = 0, **environment: str) -> str:
+def _told(*command: str | Path, folder: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
     told = done.stdout + done.stderr
-    assert done.returncode == code, told
+    assert done.returncode == 0, told
     assert "Traceback" not in told, told
     return told
 
@@ -38,9 +41,17 @@ def test_the_rules_run_the_programs_of_snakemakes_own_interpreter(other: bool, t
         "PYTHONPATH": str(project.folder / "src"),
         "HOME": str(tmp_path),
     }
-    told = _told(BIN / "snakemake", "data", "--cores", "1", folder=project.folder, **variables)
+    told = _told(BIN / "snakemake", "data", "--cores", "1", folder=project.folder, environment=variables)
     assert "another program" not in told
     assert len(list((project.folder / "data" / "prepared").glob("digits-*/manifest.json"))) == 1
+
+
+@pytest.fixture
+def seen_by_all() -> Iterator[Path]:
+    """A folder that other users can look into; pytest's own is shut to them at each start of pytest."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def _as_nobody() -> tuple[str, ...]:
@@ -56,39 +67,35 @@ def _as_nobody() -> tuple[str, ...]:
 @pytest.mark.parametrize(
     "home", [{}, {"HOME": "/"}, {"HOME": "/nowhere"}], ids=["no HOME", "HOME=/", "HOME is missing"]
 )
-def test_a_user_without_name_or_home_has_a_cache_and_can_plan(home: dict[str, str], tmp_path: Path) -> None:
+def test_a_user_without_name_or_home_has_a_cache_and_can_plan(home: dict[str, str], seen_by_all: Path) -> None:
     prefix = _as_nobody()
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    (tmp_path / "project").mkdir()
-    (tmp_path / "temporary").mkdir()
-    shutil.copy(Path(__file__).parents[2] / "params.yaml", tmp_path / "project")
-    for path in (tmp_path / "project", tmp_path / "temporary"):
+    (seen_by_all / "project").mkdir()
+    (seen_by_all / "temporary").mkdir()
+    shutil.copy(Path(__file__).parents[2] / "params.yaml", seen_by_all / "project")
+    for path in (seen_by_all / "project", seen_by_all / "temporary"):
         os.chown(path, NOBODY, NOBODY)
-    variables = {"PATH": "/usr/bin:/bin", "TMPDIR": str(tmp_path / "temporary"), **home}
+    variables = {"PATH": "/usr/bin:/bin", "TMPDIR": str(seen_by_all / "temporary"), **home}
     code = "from bnbench.files import cache_folder; print(cache_folder())"
-    told = _told(*prefix, sys.executable, "-c", code, folder=tmp_path / "project", **variables)
-    assert told.strip() == str(tmp_path / "temporary" / f"bnbench-{NOBODY}")
-    told = _told(*prefix, BIN / "bnbench", "plan", folder=tmp_path / "project", **variables)
+    told = _told(*prefix, sys.executable, "-c", code, folder=seen_by_all / "project", environment=variables)
+    assert told.strip() == str(seen_by_all / "temporary" / f"bnbench-{NOBODY}")
+    told = _told(*prefix, BIN / "bnbench", "plan", folder=seen_by_all / "project", environment=variables)
     assert "workers of one thread" in told
 
 
 def test_a_folder_among_the_temporary_ones_that_others_may_write_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert files.private_folder() == tmp_path / f"bnbench-{os.getuid()}"
     files.private_folder().chmod(0o777)
-    with pytest.raises(files.SystemFault, match="can be written by others"):
+    with pytest.raises(SystemFault, match="can be written by others"):
         files.private_folder()
 
 
 @pytest.mark.slow
-def test_the_two_variables_that_the_table_of_messages_names_let_snakemake_plan(tmp_path: Path) -> None:
+def test_the_two_variables_that_the_table_of_messages_names_let_snakemake_plan(seen_by_all: Path) -> None:
     prefix = _as_nobody()
-    for path in (tmp_path, *tmp_path.parents[:2]):
-        path.chmod(0o755)
-    project = miniature(tmp_path / "project")
+    project = miniature(seen_by_all / "project")
     for path in (project.folder, *project.folder.rglob("*")):
         os.chown(path, NOBODY, NOBODY)
     variables = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(project.folder / "src")}
@@ -96,5 +103,5 @@ def test_the_two_variables_that_the_table_of_messages_names_let_snakemake_plan(t
     for name, value in (("HOME", str(project.folder)), ("USER", "me")):
         assert f"export {name}=" in text
         variables[name] = value
-    told = _told(*prefix, BIN / "snakemake", "-n", "data", "--cores", "1", folder=project.folder, **variables)
+    told = _told(*prefix, BIN / "snakemake", "-n", "data", "--cores", "1", folder=project.folder, environment=variables)
     assert "This was a dry-run" in told

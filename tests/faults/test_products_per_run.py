@@ -32,7 +32,7 @@ class Products(TorchDispatchMode):
     """Notes each product that torch is asked for: its name, and sizes and strides of its arrays."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.made: list[tuple[Any, ...]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -56,7 +56,8 @@ def _pack(settings: dict[str, Any], seeds: Sequence[int]) -> Pack:
 
 
 def _of_training(settings: dict[str, Any], seeds: Sequence[int]) -> list[tuple[Any, ...]]:
-    with Products() as seen:
+    seen = Products()
+    with seen:
         assert {one.result["status"] for one in trained(_runs(settings, seeds))} == {"ok"}
     return seen.made
 

@@ -59,8 +59,8 @@ def _name(made_from: str, library: Path) -> str:
 
 
 def _run(who: str, *command: str) -> None:
-    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, start_new_session=True) as process:
+    none, pipe = subprocess.DEVNULL, subprocess.PIPE
+    with subprocess.Popen(command, stdin=none, stdout=pipe, stderr=pipe, start_new_session=True) as process:
         try:
             out, told = process.communicate(timeout=SECONDS)
         except subprocess.TimeoutExpired:
