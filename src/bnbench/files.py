@@ -27,6 +27,8 @@ REMEDY = {
     errno.EROFS: "this file system is read-only; work in a folder that can be written",
 }
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
@@ -41,6 +43,22 @@ def explained(path: Path) -> Iterator[None]:
         if error.errno not in REMEDY:
             raise
         place = error.filename2 or error.filename or path  # of a copy or a renaming the second is written
+        raise SystemFault(f"cannot write {place}: {REMEDY[error.errno]}") from error
+
+
+@contextlib.contextmanager
+def full_told() -> Iterator[None]:
+    """Turn a full disk or a limit of files' size, wherever it is met, into a message with a remedy.
+
+    Raises:
+        SystemFault: no space, no larger files, a read-only file system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = error.filename or f"a file (here in {Path.cwd()}, or for a moment in {tempfile.gettempdir()})"
         raise SystemFault(f"cannot write {place}: {REMEDY[error.errno]}") from error
 
 

@@ -60,7 +60,8 @@ def folders(files: Mapping[str, Path], shape: Shape, workers: int) -> Arrays:
     images = np.empty((len(names), *shape), np.uint8)
     about: dict[str, Any] = {"class_names": classes, "left_out": {}}
     kept: list[str] = []
-    with ThreadPoolExecutor(workers) as pool:  # Pillow decodes and resizes without Python's lock
+    pool = ThreadPoolExecutor(workers)  # Pillow decodes and resizes without Python's lock
+    try:
         for name, made in zip(names, pool.map(lambda name: decode(sources[name], shape), names), strict=True):
             if made.pixels is None:
                 about["left_out"][name] = made.fault
@@ -69,6 +70,8 @@ def folders(files: Mapping[str, Path], shape: Shape, workers: int) -> Arrays:
             kept.append(name)
             for sign in made.signs:
                 about.setdefault(sign, []).append(name)
+    finally:
+        pool.shutdown(cancel_futures=True)  # what is left after a signal need not be decoded
     labels = np.array([classes.index(_class(name)) for name in kept], np.int64)
     if empty := sorted(set(range(len(classes))) - set(labels.tolist())):
         raise DataError(f"no image in {classes[empty[0]]} can be decoded; seen: {shown(about['left_out'])}")

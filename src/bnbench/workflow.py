@@ -4,7 +4,6 @@ import contextlib
 import gc
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bnbench import cost, devices, stages
+from bnbench import cost, devices, lifeline, stages
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
 from bnbench.files import check_folder, digest, read_json, write_json
@@ -168,7 +167,9 @@ class Workflow:
         return sorted(marks)
 
     def begin(self) -> None:
-        """Ask the stages for their times; on a cluster check that jobs can be submitted, end what an old start left.
+        """Ask the stages for their times, and to end with this start.
+
+        On a cluster check that jobs can be submitted, and end what an old start left.
 
         Raises:
             SystemExit: they cannot; with the reason and the remedy.
@@ -186,15 +187,11 @@ class Workflow:
 
         self.notes.parent.mkdir(parents=True, exist_ok=True)
         os.environ[stages.NOTES] = str(self.notes.absolute())
+        if not self.cluster:  # whose jobs outlive it; the next start ends them
+            lifeline.lead(self.notes)
 
     def end(self) -> None:
-        """Tell how long this start and its stages took, where there was something to do.
-
-        Snakemake looks for jobs that it may submit a second after the last, and its end would wait for that.
-        """
-        for thread in threading.enumerate():
-            if isinstance(thread, threading.Timer):
-                thread.cancel()
+        """Tell how long this start and its stages took, where there was something to do."""
         if stages.NOTES not in os.environ:
             return
         print(stages.told(self.notes, self.begun, time.time()), file=sys.stderr)
