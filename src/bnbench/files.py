@@ -27,6 +27,7 @@ REMEDY = {
     errno.EROFS: "this file system is read-only; work in a folder that can be written",
 }
 
+TEMPORARY_BYTES = 1 << 20  # more than Snakemake needs
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -60,6 +61,17 @@ def full_told() -> Iterator[None]:
             raise
         place = error.filename or f"a file (here in {Path.cwd()}, or for a moment in {tempfile.gettempdir()})"
         raise SystemFault(f"cannot write {place}: {REMEDY[error.errno]}") from error
+
+
+def check_temporary() -> None:
+    """Check that temporary files can be written: Snakemake needs them, and its own error has no remedy.
+
+    Raises:
+        SystemFault: they cannot.
+    """
+    with explained(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+        file.write(bytes(TEMPORARY_BYTES))
+        file.flush()
 
 
 def check_folder(path: Path) -> None:

@@ -1,5 +1,6 @@
 """A command's standard streams: where one is full, closed or gone, that is said in words, and nothing else is lost."""
 
+import errno
 import io
 import os
 import sys
@@ -23,8 +24,9 @@ class _Stream(io.FileIO):
                 self.told = False
                 if isinstance(error, BrokenPipeError):
                     raise
-                reason = f"cannot write the standard output: {(error.strerror or str(error)).lower()}"
-                raise SystemFault(f"{reason}; send it elsewhere (`> FILE`) and run the same command again") from None
+                why = "it is closed" if error.errno == errno.EBADF else (error.strerror or str(error)).lower()
+                remedy = "send it elsewhere (`> FILE`) and run the same command again"
+                raise SystemFault(f"cannot write the standard output: {why}; {remedy}") from None
             return len(data)
 
 

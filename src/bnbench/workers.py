@@ -8,13 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from multiprocessing.context import BaseContext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from bnbench import signals
 from bnbench.errors import Interrupted
+from bnbench.files import explained
 
 Result = TypeVar("Result")
 
+SHARED = Path("/dev/shm")  # where Linux keeps the locks of queues between processes
 LOOK_SECONDS = 0.5  # between two looks whether to end
 _busy = False  # in a worker: a task is being done
 
@@ -43,7 +46,8 @@ def working(
         Interrupted: a signal came.
     """
     signals.check()
-    pool = ProcessPoolExecutor(count, context, _begin, (os.getpid(), begin))
+    with explained(SHARED):
+        pool = ProcessPoolExecutor(count, context, _begin, (os.getpid(), begin))
     try:
         with signals.blocked():
             futures = [pool.submit(_do, function, *task) for task in tasks]

@@ -15,7 +15,7 @@ from uuid import uuid4
 from bnbench import cost, devices, lifeline, stages
 from bnbench.cluster import Cluster
 from bnbench.errors import UserError
-from bnbench.files import check_folder, digest, read_json, write_json
+from bnbench.files import check_folder, check_temporary, digest, read_json, write_json
 from bnbench.plan import Plan
 
 # Folders that the workflow writes to. Snakemake's own error where one cannot be written has no remedy.
@@ -85,6 +85,7 @@ class Workflow:
             self.plan.memory = self.cluster.memory if self.cluster else devices.gpu_memory()
 
     def _check(self) -> None:
+        check_temporary()
         if self.cluster:
             from bnbench import slurm
 
