@@ -68,7 +68,7 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     if workers > 1:
         # spawned, not forked: a fork of a process with pyarrow's threads may hang
         with processes.working(workers, get_context("spawn"), save, [(job,) for job in jobs]) as drawn:
-            for figure in drawn:
+            for figure in processes.as_they_end(drawn):
                 figure.result()
     else:
         for job in jobs:

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from concurrent.futures import Future, as_completed
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,7 @@ from bnbench.pack import Outcome, Pack
 from bnbench.progress import Counts, Progress
 from bnbench.schema import Run
 from bnbench.train import start, train
-from bnbench.workers import working
+from bnbench.workers import as_they_end, working
 
 CHECKPOINT_SECONDS = 30.0  # at most so much work is lost with a process
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
@@ -89,7 +89,9 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
         working(workers, context, _train, tasks, begin) as futures,
         Progress(title, seconds, shared, log) as progress,
     ):
-        for told in _fallbacks(packs, place):
+        with signals.raised():
+            lacking = list(_fallbacks(packs, place))
+        for told in lacking:
             progress.say(told)
         return _gather(dict(zip(futures, packs, strict=True)), progress)
 
@@ -115,7 +117,7 @@ def _gather(
     counts: Counter[str] = Counter()
     crashed: list[str] = []
     said: set[str] = set()
-    for future in as_completed(waiting):
+    for future in as_they_end(waiting):
         pack = waiting[future]
         some = next(iter(pack["runs"].values()))
         name = f"pack {pack['id']} ({some['model']}, norm {some['norm']}, batch {some['batch_size']})"

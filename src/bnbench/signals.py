@@ -79,6 +79,17 @@ def raised() -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def held() -> Iterator[None]:
+    """Only note signals during the block, where an exception might leave a lock taken for ever."""
+    global _raising
+    before, _raising = _raising, False
+    try:
+        yield
+    finally:
+        _raising = before and not _noted
+
+
+@contextlib.contextmanager
 def blocked() -> Iterator[None]:
     """Hold signals back during the block. Processes that it starts hold them back too, until they `listen`."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -5,8 +5,8 @@ import multiprocessing
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,17 +48,30 @@ def working(
     signals.check()
     with explained(SHARED):
         pool = ProcessPoolExecutor(count, context, _begin, (os.getpid(), begin))
-    try:
-        with signals.blocked():
-            futures = [pool.submit(_do, function, *task) for task in tasks]
-        with signals.raised():
+    with signals.held():
+        try:
+            with signals.blocked():
+                futures = [pool.submit(_do, function, *task) for task in tasks]
             yield futures
-    except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()  # which it notes
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            for child in multiprocessing.active_children():
+                child.terminate()  # which it notes
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def as_they_end(futures: Iterable[Future[Result]]) -> Iterator[Future[Result]]:
+    """Yield futures in the order in which they end.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    left = set(futures)
+    while left:
+        over, left = wait(left, LOOK_SECONDS, FIRST_COMPLETED)
+        signals.check()
+        yield from over
 
 
 def _begin(parent: int, begin: Callable[[], None] | None) -> None:

@@ -57,9 +57,13 @@ def members(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return found
 
 
-def ended(process: "subprocess.Popen[str]") -> int:
+def ended(process: "subprocess.Popen[str]", seconds: float = PATIENCE) -> int:
     """Wait until no process of a start is left; the first one's exit code."""
-    until(lambda: process.poll() is not None and not members(process), f"every process of {process.args} gone")
+    end = time.monotonic() + seconds
+    while process.poll() is None or members(process):
+        left = [(one.pid, one.ppid(), one.cmdline()) for one in members(process) if time.monotonic() > end]
+        assert not left, f"still there after {seconds:.0f} s: {left}"
+        time.sleep(0.01)
     return int(process.returncode)
 
 
