@@ -31,7 +31,7 @@ class Progress:
             log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log.open("w", buffering=1) if log else None
         self.over = threading.Event()
-        self.thread = threading.Thread(target=self._live if self.console.is_terminal else self._lines)
+        self.thread = threading.Thread(target=self._live if self.console.is_terminal else self._lines, daemon=True)
 
     def __enter__(self) -> "Progress":
         self.thread.start()
