@@ -14,6 +14,7 @@ from bnbench import locks
 from tests.parameters import toy
 from tests.web import CONTENT
 
+PROGRAM = str(Path(sys.executable).with_name("bnbench"))  # as users start it
 SECONDS = 5.0  # of processor time within which a mistake is told, where no network is asked
 
 
@@ -24,7 +25,7 @@ def bnbench(*words: object, folder: Path, prefix: tuple[str, ...] = (), limit: i
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
-    command = [*prefix, sys.executable, "-m", "bnbench.cli", *map(str, words)]
+    command = [*prefix, PROGRAM, *map(str, words)]
     environment = {key: value for key, value in os.environ.items() if key != "BNBENCH_MIRROR"}
     done = subprocess.run(
         command, cwd=folder, env={**environment, "NO_PROXY": "127.0.0.1"}, preexec_fn=limited,

@@ -16,6 +16,7 @@ from bnbench.jobs import PackCrashed
 from bnbench.plan import Plan
 from tests.little import ROOT
 from tests.parameters import toy
+from tests.shell import PROGRAM
 
 # command -> what must be given, what may be; whoever changes this changes what users have in their scripts
 COMMANDS = {
@@ -54,8 +55,7 @@ def arguments(command: argparse.ArgumentParser) -> list[argparse.Action]:
 
 
 def run(*words: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bnbench.cli", *words]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run([PROGRAM, *words], cwd=folder, capture_output=True, text=True, check=False, timeout=60)
 
 
 def test_the_commands_and_their_flags() -> None:
@@ -178,7 +178,7 @@ def test_a_plan_longer_than_a_day_says_the_hours_on_a_gpu(tmp_path: Path) -> Non
 @pytest.mark.parametrize("words", ["plan", "prepare digits --out out"])
 def test_a_closed_pipe_ends_quietly(tmp_path: Path, words: str) -> None:
     toy(tmp_path)
-    command = f"'{sys.executable}' -m bnbench.cli {words} | true; echo ${{PIPESTATUS[0]}}"
+    command = f"'{PROGRAM}' {words} | true; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout in ("0\n", "1\n")
     assert done.stderr == ""

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from bnbench.pack import Pack as Training
 from bnbench.plan import Pack, run_id
 from bnbench.schema import Run
 from bnbench.steps import advance
+from tests import shell
 from tests.little import digits, run
 
 
@@ -56,7 +56,7 @@ def _place(folder: Path, seconds: float = 30.0) -> jobs.Place:
 
 def _command(job: Path, folder: Path, *more: str) -> list[str]:
     paths = ["--out", folder / "runs", "--timings", folder / "timings", "--work", folder / "work"]
-    return [sys.executable, "-m", "bnbench.cli", "train", str(job), *map(str, paths), "--workers", "2", *more]
+    return [shell.PROGRAM, "train", str(job), *map(str, paths), "--workers", "2", *more]
 
 
 def _contents(folder: Path) -> dict[str, bytes]:

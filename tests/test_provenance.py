@@ -17,7 +17,7 @@ ENTRIES = {
     "tables": ("collect.py", *plan.COLLECT),
     "report": ("figures.py", "report.py", *plan.DRAW, *(name for name in plan.REPORT if name.endswith(".py"))),
 }
-PLUMBING = {"errors.py", "files.py", "identities.py", "locks.py", "names.py", "records.py"}  # they decide no result
+PLUMBING = {"errors.py", "files.py", "identities.py", "locks.py", "names.py", "records.py", "signals.py", "workers.py"}
 
 
 @pytest.mark.parametrize("stage", ENTRIES)

@@ -1,54 +1,51 @@
 """`bnbench STAGE inputs --out output`: each stage by hand, and what there is to do, said before anything starts."""
 
 import argparse
-import atexit
-import io
-import os
+import contextlib
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from bnbench import machine, stages
+from bnbench import lifeline, machine, signals, stages, standard
 from bnbench.argument_types import place, port, positive, run_id, seconds
-from bnbench.errors import UserError
-from bnbench.files import read_sealed, write_json
+from bnbench.errors import SystemFault, UserError
+from bnbench.files import full_told, read_sealed, write_json
 
 Arguments = argparse.Namespace
 DRAWING_MIB = 250.0  # of a process that draws figures
 
 
-def command() -> NoReturn:
-    """The program: `main`, ended without giving back memory piece by piece, which takes half a second with torch."""
-    code = main()
-    atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+def command() -> int:
+    """The program: `main`, in a process of its own; returns the exit code."""
+    signals.listen()
+    standard.prepare()
+    lifeline.follow()
+    return main()
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; returns its exit code (0 done, 2 to 4 see `errors`, 75 go on by starting again)."""
-    _escape()
-    arguments = parser().parse_args(argv)
+    name = "bnbench"
     try:
-        with stages.noted(arguments.command):
-            result: int | None = arguments.run(arguments)
-        sys.stdout.flush()  # so that a closed pipe is noticed here
+        try:
+            arguments = parser().parse_args(argv)
+            name = f"bnbench {arguments.command}"
+            ending = contextlib.nullcontext() if arguments.run is train else signals.raised()  # training saves first
+            with stages.noted(arguments.command), full_told(), ending:
+                result: int | None = arguments.run(arguments)
+        except SystemExit:  # after the help, or what is wrong with the command line
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()  # so that one that is closed or full is noticed here
     except UserError as error:
-        print(f"bnbench {arguments.command}: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
+        with contextlib.suppress(SystemFault, BrokenPipeError):
+            sys.stdout.flush()
         return error.code
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return result or 0
-
-
-def _escape() -> None:
-    r"""Let characters that an output cannot show stand there as \uXXXX, instead of ending the command."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def plan(arguments: Arguments) -> None:
@@ -299,4 +296,4 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -5,7 +5,6 @@ MNIST; ready after 5 s of processor time.
 """
 
 import os
-import signal
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,6 +49,5 @@ def serve(plan: Plan, run_ids: Sequence[str], port: int | None = None, browser: 
         except OSError:
             taken = port or f"{PORTS[0]} to {PORTS[-1]}"
             raise UserError(f"port {taken} of {HOST} is taken; name a free one with --port") from None
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # else its folder stays
         print(f"{served.local_url} (Ctrl-C ends it)", flush=True)
         served.block_thread()

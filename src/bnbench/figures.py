@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure as Drawing
 
 from bnbench import fonts, identities, labels, plain
 from bnbench import tables as store_tables
+from bnbench import workers as processes
 from bnbench.captions import caption
 from bnbench.confusion import draw_confusion
 from bnbench.contact import contact_caption, draw_contact
@@ -82,8 +82,9 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     workers = min(workers, len(jobs) // WORTH)
     if workers > 1:
         # spawned, not forked: a fork of a process with pyarrow's threads may hang
-        with ProcessPoolExecutor(workers, get_context("spawn"), plain.load) as pool:
-            list(pool.map(save, jobs))
+        with processes.working(workers, get_context("spawn"), save, [(job,) for job in jobs], plain.load) as pending:
+            for figure in processes.as_they_end(pending):
+                figure.result()
     else:
         for job in jobs:
             save(job)

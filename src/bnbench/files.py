@@ -53,6 +53,9 @@ class Unreadable(UserError, ValueError):
 
 TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{6,8}")
 
+TEMPORARY_BYTES = 1 << 20  # more than Snakemake needs
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
@@ -78,6 +81,33 @@ def check_file(path: Path) -> None:
     """
     if path.is_dir():
         raise SystemFault(f"cannot write {path}: {REMEDY[errno.EISDIR]}")
+
+
+@contextlib.contextmanager
+def full_told() -> Iterator[None]:
+    """Turn a full disk or a limit of files' size, wherever it is met, into a message with a remedy.
+
+    Raises:
+        SystemFault: no space, no larger files, a read-only file system.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = error.filename or f"a file (here in {Path.cwd()}, or for a moment in {tempfile.gettempdir()})"
+        raise SystemFault(f"cannot write {place}: {REMEDY[error.errno]}") from error
+
+
+def check_temporary() -> None:
+    """Check that temporary files can be written: Snakemake needs them, and its own error has no remedy.
+
+    Raises:
+        SystemFault: they cannot.
+    """
+    with explained(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+        file.write(bytes(TEMPORARY_BYTES))
+        file.flush()
 
 
 def check_folder(path: Path) -> None:

@@ -51,13 +51,14 @@ def folders(files: Mapping[str, Path], shape: Shape, workers: int) -> Arrays:
     """
     if shape[0] not in MODES:
         raise UserError(f"format folders gives images of 1 or 3 channels, but the shape is {list(shape)}")
-    with ExitStack() as opened, ThreadPoolExecutor(workers) as pool:
+    with ExitStack() as opened:
+        pool = ThreadPoolExecutor(workers)  # Pillow decodes and resizes without Python's lock
+        opened.callback(pool.shutdown, cancel_futures=True)  # what is left after a signal need not be decoded
         found = _found(files, opened)
         names = sorted(found.sources, key=lambda name: (_class(name), name))
         images = np.empty((len(names), *shape), np.uint8)
         signs: dict[str, list[str]] = {}
         kept: list[str] = []
-        # Pillow decodes and resizes without Python's lock
         for name, made in zip(names, pool.map(lambda name: decode(found.sources[name], shape), names), strict=True):
             if made.pixels is None:
                 found.left_out[name] = made.fault

@@ -1,23 +1,22 @@
 """A training job: its packs, the longest first, on workers of one thread each."""
 
-import contextlib
 import ctypes
 import gc
 import multiprocessing
-import signal
 import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bnbench import cost, devices, locks, machine, precision, provenance, store
+from bnbench import cost, devices, locks, machine, precision, provenance, signals, store
 from bnbench.compiled import calls, kernels
 from bnbench.data import Prepared
 from bnbench.errors import Interrupted, UserError
@@ -27,12 +26,12 @@ from bnbench.packs import read_packs, read_runs
 from bnbench.progress import Counts, Progress
 from bnbench.schema import Run
 from bnbench.train import start, train
+from bnbench.workers import as_they_end, working
 
 CHECKPOINT_SECONDS = 30.0  # at most so much work is lost with a process
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 # how many runs ended with which status, how often runs were parted, what the worker goes without on its GPU and why
 Trained = tuple[Counter[str], int, dict[str, str]]
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
 class PackCrashed(UserError):
@@ -53,8 +52,8 @@ class Place:
     provenance: Path | None = None
 
 
-_stopping = False  # in a worker: save and end
-_counts: Counts | None = None  # in a worker: what it has done, shared with the others
+_counts: Counts | None = None  # in a worker: what was done of each pack, shared with the others
+_pack = 0  # in a worker: which pack it is at
 
 
 def train_job(job: Path, place: Place, workers: int, log: Path | None = None) -> Counter[str]:
@@ -82,20 +81,20 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
     needs = [float(pack["memory"]) for pack in packs]
     able = machine.fitting(needs, workers) if on_cpu else len(place.devices)
     context = multiprocessing.get_context("fork" if on_cpu else "spawn")
-    shared: Counts = context.Array("d", 2)
+    shared: Counts = context.RawArray("d", 2 * len(packs))  # no lock, which a worker that is killed might hold
     title = f"training {sum(len(pack['runs']) for pack in packs)} runs"
-    pools = ProcessPoolExecutor(able, context, _begin, (shared,))
-    with explained(log or place.store), pools as pool, _signals_passed_on():
-        waiting = {pool.submit(train_pack, pack, place): pack for pack in packs}
-        with Progress(title, sum(pack["seconds"] for pack in packs), shared, log) as progress:
-            for told in (*machine.lowered(needs, workers if on_cpu else 1), *_fallbacks(packs, place)):
-                progress.tell(told)
-            try:
-                return _gather(waiting, progress)
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                _stop_workers()
-                raise
+    tasks, begin = [(i, pack, place) for i, pack in enumerate(packs)], partial(_begin, shared)
+    seconds = sum(pack["seconds"] for pack in packs)
+    with (
+        explained(log or place.store),
+        working(able, context, _train, tasks, begin) as futures,
+        Progress(title, seconds, shared, log) as progress,
+    ):
+        with signals.raised():
+            lacking = [*machine.lowered(needs, workers if on_cpu else 1), *_fallbacks(packs, place)]
+        for told in lacking:
+            progress.tell(told)
+        return _gather(dict(zip(futures, packs, strict=True)), progress)
 
 
 def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
@@ -119,7 +118,7 @@ def _gather(
     counts: Counter[str] = Counter()
     crashed: list[str] = []
     said: set[str] = set()
-    for future in as_completed(waiting):
+    for future in as_they_end(waiting):
         pack = waiting[future]
         some = next(iter(pack["runs"].values()))
         name = f"pack {pack['id']} ({some['model']}, norm {some['norm']}, batch {some['batch_size']})"
@@ -128,6 +127,7 @@ def _gather(
         except UserError:
             raise
         except BrokenProcessPool:
+            signals.check()
             raise Interrupted(f"a worker was killed, {machine.short_of_memory()}") from None
         except Exception as error:
             progress.say(f"{name}: crashed\n{''.join(traceback.format_exception(error))}")
@@ -150,42 +150,12 @@ def summary(counts: Counter[str]) -> str:
     return f"{counts.total()} runs: {told}" if counts else "nothing to train"
 
 
-@contextlib.contextmanager
-def _signals_passed_on() -> Iterator[None]:
-    """Let a signal to this process reach its workers; they save and end, and so this process does."""
-    old = {number: signal.signal(number, lambda _number, _frame: _stop_workers()) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
-
-
-def _stop_workers() -> None:
-    for child in multiprocessing.active_children():
-        child.terminate()  # SIGTERM, on which a worker sets its flag
-
-
 def _begin(shared: Counts) -> None:
-    """Set a worker up: one thread, signals that only ask it to stop."""
+    """Set a worker up: one thread, and where to say what it has done."""
     global _counts
     _counts = shared
     torch.set_num_threads(1)
     _keep_memory()
-    for number in SIGNALS:
-        signal.signal(number, _stop)
-
-
-def _stop(_number: int, _frame: object) -> None:
-    """Note a signal. No lock may be in the way, not threading.Event's either: a second signal may come in the midst."""
-    global _stopping
-    _stopping = True
-
-
-def _end_if_asked() -> None:
-    """End a worker that waits."""
-    if _stopping:
-        raise Interrupted("stopped before the first step; start again to go on from there")
 
 
 def _keep_memory() -> None:
@@ -199,6 +169,12 @@ def _keep_memory() -> None:
         change(M_MMAP_MAX, 0)
 
 
+def _train(number: int, pack: dict[str, Any], place: Place) -> Trained:
+    global _pack
+    _pack = number
+    return train_pack(pack, place)
+
+
 def train_pack(pack: dict[str, Any], place: Place) -> Trained:
     """Train those runs of a pack that the store does not have, each from its last checkpoint.
 
@@ -208,7 +184,7 @@ def train_pack(pack: dict[str, Any], place: Place) -> Trained:
     """
     data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
     own = [locks.of(place.store / name, f"run {name}") for name in pack["runs"]]
-    with devices.leased(place.devices, _end_if_asked) as device, locks.all_of(own, _end_if_asked):
+    with devices.leased(place.devices, signals.check) as device, locks.all_of(own, signals.check):
         begun = time.perf_counter()  # what was waited for is no part of it
         where = pack["augmented"] or pack["data"]
         runs = read_runs(pack["runs"], (data.augmented or data).fingerprint, where)
@@ -280,10 +256,10 @@ class _Training:
             nonlocal due, seen
             taken, seen = len(pack.names) * (pack.step - seen), pack.step
             _advance(self.share * taken / pack.steps, taken * pack.run.batch_size)
-            if _stopping or time.monotonic() > due:
+            if signals.asked() or time.monotonic() > due:
                 store.save(checkpoints, pack)
                 due = time.monotonic() + place.checkpoint_seconds
-            if _stopping:
+            if signals.asked():
                 raise Interrupted(f"stopped at step {pack.step} of {pack.steps}; start again to go on from there")
 
         def done(outcome: Outcome) -> None:
@@ -305,8 +281,7 @@ class _Training:
 
 
 def _advance(seconds: float, images: int) -> None:
-    """Note work done, in estimated seconds and in images."""
+    """Note work done of this pack, in estimated seconds and in images."""
     if _counts is not None:
-        with _counts.get_lock():
-            _counts[0] += seconds
-            _counts[1] += images
+        _counts[2 * _pack] += seconds
+        _counts[2 * _pack + 1] += images

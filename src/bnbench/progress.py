@@ -1,9 +1,9 @@
 """A progress bar with rate and time left: live on a terminal, a line now and then elsewhere."""
 
+import ctypes
 import sys
 import threading
 import time
-from multiprocessing.sharedctypes import SynchronizedArray
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ from rich.progress import Progress as Bar
 LINE_SECONDS = 15.0  # between two lines where there is no terminal
 
 if TYPE_CHECKING:
-    Counts = SynchronizedArray[float]
+    Counts = ctypes.Array[ctypes.c_double]
 else:
-    Counts = SynchronizedArray  # work done in estimated seconds, images trained on
+    Counts = ctypes.Array  # of each pack: work done in estimated seconds, images trained on
 
 
 class Progress:
@@ -31,7 +31,7 @@ class Progress:
             log.parent.mkdir(parents=True, exist_ok=True)
         self.log = log.open("w", buffering=1) if log else None
         self.over = threading.Event()
-        self.thread = threading.Thread(target=self._live if self.console.is_terminal else self._lines)
+        self.thread = threading.Thread(target=self._live if self.console.is_terminal else self._lines, daemon=True)
 
     def __enter__(self) -> "Progress":
         self.thread.start()
@@ -54,7 +54,7 @@ class Progress:
         self.say(line)
 
     def _rate(self) -> str:
-        return f"{self.counts[1] / (time.monotonic() - self.begun):,.0f} images/s"
+        return f"{sum(self.counts[1::2]) / (time.monotonic() - self.begun):,.0f} images/s"
 
     def _live(self) -> None:
         columns = (
@@ -66,12 +66,12 @@ class Progress:
         with Bar(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self.console) as bar:
             task = bar.add_task(self.title, total=self.total, rate="")
             while not self.over.wait(0.2):
-                bar.update(task, completed=self.counts[0], rate=self._rate())
-            bar.update(task, completed=self.counts[0], rate=self._rate())
+                bar.update(task, completed=sum(self.counts[::2]), rate=self._rate())
+            bar.update(task, completed=sum(self.counts[::2]), rate=self._rate())
 
     def _lines(self) -> None:
         while not self.over.wait(LINE_SECONDS):
-            share = min(1.0, self.counts[0] / self.total)
+            share = min(1.0, sum(self.counts[::2]) / self.total)
             passed = time.monotonic() - self.begun
             left = f"{passed / share - passed:.0f} s left" if share > 0.01 else "time left not known yet"
             self.console.print(f"{self.title}: {share:.0%} after {passed:.0f} s, {self._rate()}, {left}")

@@ -24,7 +24,8 @@ def noted(stage: str) -> Iterator[None]:
     finally:
         if notes and Path(notes).parent.is_dir():  # not on a node that does not see it
             line = orjson.dumps([stage, begun, time.time()]) + b"\n"
-            with open(notes, "ab", buffering=0) as file:  # noqa: PTH123 - one write, which other processes cannot split
+            # a full disk is told where results are written; one write, which other processes cannot split
+            with contextlib.suppress(OSError), Path(notes).open("ab", buffering=0) as file:
                 file.write(line)
 
 

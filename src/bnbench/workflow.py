@@ -4,7 +4,6 @@ import contextlib
 import gc
 import os
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bnbench import cost, devices, machine, places, stages, starts
+from bnbench import cost, devices, lifeline, machine, places, stages, starts
 from bnbench.cluster import Cluster
 from bnbench.config import read as read_config
 from bnbench.errors import UserError
@@ -22,6 +21,7 @@ from bnbench.files import (
     Unreadable,
     check_file,
     check_folder,
+    check_temporary,
     digest,
     explained,
     is_sealed,
@@ -124,6 +124,7 @@ class Workflow:
             self.plan.memory = self.cluster.memory if self.cluster else devices.gpu_memory()
 
     def _check(self) -> None:
+        check_temporary()
         if self.cluster:
             from bnbench import slurm
 
@@ -221,7 +222,7 @@ class Workflow:
                 starts.enter(self.root)
 
     def begin(self) -> None:
-        """Let the next start begin, and ask the stages for their times.
+        """Let the next start begin, and ask the stages for their times and to end with this start.
 
         On a cluster check that jobs can be submitted, and end what an old start left.
 
@@ -243,15 +244,11 @@ class Workflow:
 
         self.notes.parent.mkdir(parents=True, exist_ok=True)
         os.environ[stages.NOTES] = str(self.notes.absolute())
+        if not self.cluster:  # whose jobs outlive it; the next start ends them
+            lifeline.lead(self.notes)
 
     def end(self) -> None:
-        """Tell how long this start and its stages took, where there was something to do.
-
-        Snakemake looks for jobs that it may submit a second after the last, and its end would wait for that.
-        """
-        for thread in threading.enumerate():
-            if isinstance(thread, threading.Timer):
-                thread.cancel()
+        """Tell how long this start and its stages took, where there was something to do."""
         if stages.NOTES not in os.environ:
             return
         print(stages.told(self.notes, self.begun, time.time()), file=sys.stderr)

@@ -1,0 +1,92 @@
+"""Processes as users start them, each start a session of its own: signals to one or to all, and who is left."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # that ask for an end
+PATIENCE = 60.0  # seconds until a test gives up; what is awaited takes two on a quiet machine
+
+
+def until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
+    """Wait until something is true."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.01)
+
+
+@contextmanager
+def started(
+    command: list[str], folder: Path, environment: Mapping[str, str] | None = None, ignore: tuple[int, ...] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """Start a command as in a terminal of its own; what is left of it at the end of the block is killed."""
+
+    def dispositions() -> None:
+        for number in SIGNALS:  # whoever runs the tests may ignore some
+            signal.signal(number, signal.SIG_IGN if number in ignore else signal.SIG_DFL)
+
+    with (folder / "told").open("w") as told:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, start_new_session=True, text=True, preexec_fn=dispositions,
+            stdin=subprocess.DEVNULL, stdout=told, stderr=told,
+        )  # fmt: skip
+    try:
+        yield process
+    finally:
+        for left in members(process):
+            left.kill()
+        process.wait()
+
+
+def members(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The processes of a start that still work, also those whose parent has ended."""
+    found = []
+    for other in psutil.process_iter():
+        try:
+            if os.getsid(other.pid) == process.pid and other.status() != psutil.STATUS_ZOMBIE:
+                found.append(other)
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def ended(process: "subprocess.Popen[str]", seconds: float = PATIENCE) -> int:
+    """Wait until no process of a start is left; the first one's exit code."""
+    end = time.monotonic() + seconds
+    while process.poll() is None or members(process):
+        left = [(one.pid, one.ppid(), one.cmdline()) for one in members(process) if time.monotonic() > end]
+        assert not left, f"still there after {seconds:.0f} s: {left}"
+        time.sleep(0.01)
+    return int(process.returncode)
+
+
+def told(folder: Path) -> str:
+    """What the last command started in a folder said."""
+    return (folder / "told").read_text()
+
+
+def children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
+    """The processes that a command has started itself and that still work."""
+    try:
+        return [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def loads(pid: int, library: str) -> bool:
+    """Whether a process has a library in its memory."""
+    return library in Path(f"/proc/{pid}/maps").read_text()

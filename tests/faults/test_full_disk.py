@@ -1,0 +1,101 @@
+"""A full disk or a limit on files at any moment of a training: a message, an end, nothing lost; full streams."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from bnbench import jobs
+from tests import test_jobs
+from tests.faults.processes import ended, started, told
+from tests.miniature import miniature
+from tests.shell import PROGRAM, namespace
+
+prepared = test_jobs.prepared  # a fixture: the digits as a prepared folder
+
+FULL = "no space is left on the disk; free some and run the same command again"
+SIZES = (4, 8, 16, 24, 40, 60, 90, 120, 150, 180)  # kB: the disk is full at another moment
+
+
+def _told_and_whole(told: str, code: int) -> None:
+    assert "Traceback" not in told
+    assert code in (0, 4), told
+    assert (FULL in told) == (code == 4), told
+
+
+@pytest.mark.parametrize("size", [SIZES[1], *(pytest.param(size, marks=pytest.mark.slow) for size in SIZES)])
+def test_a_disk_that_fills_in_a_training_ends_it_and_loses_nothing(tmp_path: Path, prepared: Path, size: int) -> None:
+    job = test_jobs._job(tmp_path, prepared, test_jobs.RUNS, width=3)
+    whole = tmp_path / "whole"
+    jobs.train_job(job, test_jobs._place(whole), 2)
+    small, kept = tmp_path / "small", tmp_path / "kept"
+    for folder in (small, kept):
+        folder.mkdir()
+    prefix = namespace("-t", "tmpfs", "-o", f"size={size}k", "none", str(small))
+    script = '"$@"; code=$?; cp -a small/. kept/; exit $code'
+    command = [*prefix, "sh", "-c", script, "sh", *test_jobs._command(job, small, "--checkpoint-seconds", "0.001")]
+    with started(command, tmp_path) as process:
+        code = ended(process)
+    _told_and_whole(told(tmp_path), code)
+    stored, expected = test_jobs._contents(kept), test_jobs._contents(whole)
+    assert stored.items() <= expected.items()
+    subprocess.run(test_jobs._command(job, kept), check=True, timeout=60)
+    assert test_jobs._contents(kept) == expected
+    print(f"{size} kB: {len(stored) // 2} of {len(test_jobs.RUNS)} runs were stored")
+
+
+@pytest.mark.parametrize("size", [1000, 3000])
+def test_files_that_may_not_grow_end_a_training_with_the_remedy(tmp_path: Path, prepared: Path, size: int) -> None:
+    job = test_jobs._job(tmp_path, prepared, test_jobs.RUNS)
+    limit = ["bash", "-c", f'ulimit -f {size // 1000}; exec "$@"', "bash"]
+    with started([*limit, *test_jobs._command(job, tmp_path)], tmp_path) as process:
+        assert ended(process) == 4
+    assert "raise the limit (ulimit -f) and run the same command again" in told(tmp_path)
+    assert "Traceback" not in told(tmp_path)
+
+
+@pytest.mark.slow
+def test_a_start_without_room_for_temporary_files_says_so(tmp_path: Path) -> None:
+    project = miniature(tmp_path / "project")
+    room = tmp_path / "room"
+    room.mkdir()
+    prefix = namespace("-t", "tmpfs", "-o", "size=8k", "none", str(room))
+    with started(
+        [*prefix, "snakemake", "--cores", "2"], project.folder, project.environment | {"TMPDIR": str(room)}
+    ) as process:
+        assert ended(process) == 1
+    assert f"snakemake: cannot write {room}" in told(project.folder)
+    assert FULL in told(project.folder)
+    assert "Traceback" not in told(project.folder)
+
+
+# what a command prints to its standard output, or nothing
+COMMANDS = {
+    "plan": True, "status": True, "doctor": True, "prune": True, "--help": True, "train --help": True,
+    "schema --out made/schema.json": False, "nonsense": False,
+    "prepare digits --out made/digits": True,
+}  # fmt: skip
+STREAMS = (">/dev/full", ">&-", "2>/dev/full", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>&1")
+
+
+@pytest.mark.parametrize("streams", STREAMS)
+@pytest.mark.parametrize("words", COMMANDS)
+def test_a_stream_that_is_full_or_closed_is_no_traceback(project: Path, words: str, streams: str) -> None:
+    usual = subprocess.run([PROGRAM, *words.split()], capture_output=True, check=False, timeout=100)
+    before = _made(project)
+    shutil.rmtree(project / "made", ignore_errors=True)
+    line = f"'{PROGRAM}' {words} {streams}"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=100)
+    silent = COMMANDS[words] and ">" in streams.replace("2>", "")
+    assert done.returncode == (4 if silent else usual.returncode)
+    if silent and "2>" not in streams:
+        why = "it is closed" if "&-" in streams else "no space left on device"
+        assert f"cannot write the standard output: {why}; send it elsewhere (`> FILE`)" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+    assert _made(project) == before
+
+
+def _made(project: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in sorted((project / "made").rglob("*")) if path.is_file()}
