@@ -1,6 +1,7 @@
 """Augmentation from the parameter file to the report: what is declared, planned, named and shown; what is refused."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -165,8 +166,10 @@ def test_the_report_shows_each_contact_sheet_with_its_caption(shown: tuple[dict[
 
 def test_a_contact_sheet_that_is_missing_is_named(shown: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     plan, folder = shown
-    with pytest.raises(UserError, match=r"augmentation.digits/three\.svg is missing"):
-        write(plan, folder / "results" / "tables", tmp_path, tmp_path)
+    shutil.copytree(folder / "reports", tmp_path, dirs_exist_ok=True)
+    (tmp_path / "figures" / "augmentation.digits" / "three.svg").unlink()
+    with pytest.raises(UserError, match=r"augmentation.digits/three\.svg: no such file"):
+        write(plan, folder / "results" / "tables", tmp_path / "figures", tmp_path)
 
 
 def test_sheets_of_an_earlier_plan_go(shown: tuple[dict[str, Any], Path]) -> None:
