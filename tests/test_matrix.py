@@ -120,7 +120,7 @@ def clone(column: Column) -> None:
 def lose(column: Column) -> None:
     """Delete one run of those that every state has, after having kept its bytes."""
     column.here.run("git status --short")
-    lost = sorted(path for path in (column.here.folder / "results" / "runs").iterdir() if path.is_dir())[0]
+    lost = sorted(path for path in (column.here.folder / "results" / "runs").glob("[!.]*") if path.is_dir())[0]
     shutil.rmtree(lost)
 
 

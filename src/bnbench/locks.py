@@ -68,7 +68,7 @@ class Lock:
 
 def of(path: Path, what: str = "") -> Lock:
     """The lock of what is made at `path`: beside it, so that all who reach it, through whatever link, ask for one."""
-    return Lock(path.parent / NAME, int(hashlib.sha256(path.name.encode()).hexdigest()[:15], 16), what or str(path))
+    return Lock(path.parent / NAME, int(hashlib.sha256(os.fsencode(path.name)).hexdigest()[:15], 16), what or str(path))
 
 
 @contextlib.contextmanager

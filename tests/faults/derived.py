@@ -19,7 +19,7 @@ WRITTEN = {
         "results/tables/curves.csv",
         *(f"results/tables/{name}.{kind}" for name in TABLES for kind in ("parquet", "csv")),
     ),
-    "figures": tuple(f"reports/figures/S_f.{kind}" for kind in ("svg", "png", "csv", "md")),
+    "figures": tuple(f"reports/figures/S/f.{kind}" for kind in ("svg", "png", "csv", "md")),
     "report": tuple(f"reports/report.{kind}" for kind in ("md", "html", "pdf")),
 }
 IDENTITIES = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnbench.collect import collect
-from bnbench.files import write_json
+from bnbench.files import write_sealed
 from tests.shell import contents
 from tests.store import fill_store, make_plan
 
@@ -24,7 +24,7 @@ def filled(folder: Path, **figures: dict[str, Any]) -> Path:
     plan["studies"]["E1"] |= {"figures": figures, "order": list(figures)}
     fill_store(plan, folder / "runs")
     collect(plan, folder / "runs", folder / "tables")
-    write_json(folder / "plan.json", plan)
+    write_sealed(folder / "plan.json", plan)
     return folder
 
 

@@ -31,7 +31,7 @@ def test_runs_that_came_out_the_same_ask_for_no_new_tables(project: Path) -> Non
 
 def test_runs_that_came_out_otherwise_ask_for_new_tables(project: Path) -> None:
     mark = mark_of_all_runs(project)
-    rewrite(sorted((project / "results" / "runs").iterdir())[0], test_accuracy=0.5)
+    rewrite(sorted((project / "results" / "runs").glob("[!.]*"))[0], test_accuracy=0.5)
     flow = start()
     assert flow.trained(None) == [str(mark)]
     assert len(flow.pending) == 1
@@ -50,12 +50,12 @@ def test_after_dvc_repro_of_one_deleted_run_nothing_is_to_be_done(tmp_path: Path
     assert trained(project.run("dvc repro")) == 4
     assert "Nothing to be done" in project.run("snakemake -n")
     outputs = project.outputs()
-    shutil.rmtree(sorted((project.folder / "results" / "runs").iterdir())[0])
+    shutil.rmtree(sorted((project.folder / "results" / "runs").glob("[!.]*"))[0])
     assert trained(project.run("dvc repro")) == 1
     assert project.outputs() == outputs
     assert "Nothing to be done" in project.run("snakemake -n")
     locked(project)
-    (project.folder / "reports" / "figures" / "S_f.png").write_bytes(b"")
+    (project.folder / "reports" / "figures" / "S" / "f.png").write_bytes(b"")
     assert trained(project.run("dvc repro")) == 0
     assert project.outputs() == outputs
     assert "Nothing to be done" in project.run("snakemake -n")

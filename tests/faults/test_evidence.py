@@ -2,7 +2,6 @@
 
 import itertools
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,20 +127,19 @@ def test_no_interval_is_beyond_what_is_possible(name: str, values: list[float], 
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tables of runs whose accuracies are near 1, and so their intervals beyond it."""
+def near(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """A study's tables of runs whose accuracies are near 1, and so their intervals beyond it."""
     folder = tmp_path_factory.mktemp("near")
     plan = make_plan()
     fill_store(plan, folder / "runs")
     collect(plan, folder / "runs", folder / "tables")
-    runs = pd.read_parquet(folder / "tables" / "runs.parquet")
-    near = 1 - (runs["seed"] == 4) / 10
-    runs.assign(test_accuracy=near.where(runs["status"] == "ok")).to_parquet(folder / "tables" / "runs.parquet")
-    return folder
+    source = Source.read(folder / "tables", plan, "A1")
+    values = 1 - (source.runs["seed"] == 4) / 10
+    return replace(source, runs=source.runs.assign(test_accuracy=values.where(source.runs["status"] == "ok")))
 
 
-def test_a_clipped_interval_is_written_whole_wherever_it_stands(folder: Path) -> None:
-    source = Source.read(folder / "tables", make_plan(), "A1")
+def test_a_clipped_interval_is_written_whole_wherever_it_stands(near: Source) -> None:
+    source = near
     wanted = figure(kind="sweep", x="norm", y="test_accuracy")
     points = POINTS["sweep"](source, wanted)
     assert points["high"].tolist() == [1.0, 1.0]
@@ -153,8 +151,8 @@ def test_a_clipped_interval_is_written_whole_wherever_it_stands(folder: Path) ->
     assert mean_of("test_accuracy")(cell) == "98.0 % (92.4 to 100.0 %)"
 
 
-def test_rows_of_a_probe_are_not_seeds(folder: Path) -> None:
-    source = Source.read(folder / "tables", make_plan(), "A1")
+def test_rows_of_a_probe_are_not_seeds(near: Source) -> None:
+    source = near
     ids = list(source.runs["run_id"])
     rows = [
         {"run_id": run, "probe": "neurons", "item": item, "value": float(item)} for run in ids for item in range(10)
@@ -167,9 +165,9 @@ def test_rows_of_a_probe_are_not_seeds(folder: Path) -> None:
     assert found["high"].tolist() == [4.5]
 
 
-def test_a_band_of_curves_stays_within_limits(folder: Path) -> None:
-    source = Source.read(folder / "tables", make_plan(), "A1")
+def test_a_band_of_curves_stays_within_limits(near: Source) -> None:
+    source = near
     seeds = source.history["run_id"].map(source.runs.set_index("run_id")["seed"])
-    near = source.history.assign(valid_accuracy=1 - (seeds == 4) / 10)
-    points = POINTS["curves"](replace(source, history=near), figure(kind="curves", y="valid_accuracy", hue="norm"))
+    high = source.history.assign(valid_accuracy=1 - (seeds == 4) / 10)
+    points = POINTS["curves"](replace(source, history=high), figure(kind="curves", y="valid_accuracy", hue="norm"))
     assert points["high"].max() == 1.0

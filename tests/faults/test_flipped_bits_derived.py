@@ -82,7 +82,7 @@ def correction(path: Path, _plan: Path) -> float | None:
 def origins(path: Path, _plan: Path) -> list[dict[str, Any]] | None:
     """What this record says of runs, but for its own digest."""
     folder = alone(path)
-    found = [one for run in sorted(Path("results/runs").iterdir()) for one in provenance.read(folder, run.name)]
+    found = [one for run in sorted(Path("results/runs").glob("[!.]*")) for one in provenance.read(folder, run.name)]
     return [{key: one.get(key) for key in TOLD} for one in found] or None
 
 
@@ -93,9 +93,9 @@ KINDS: dict[str, Kind] = {
     "CSV": Kind("results/tables/*.csv", looked_at, by_a_start("tables")),
     "numbers": Kind("results/metrics.json", looked_at, by_a_start("tables")),
     "the tables' identity": Kind(IDENTITIES["tables"], drawn, by_a_start("tables")),
-    "figure": Kind("reports/figures/*.svg", reported, by_a_start("figures")),
-    "caption": Kind("reports/figures/*.md", reported, by_a_start("figures")),
-    "picture": Kind("reports/figures/*.png", looked_at, by_a_start("figures")),
+    "figure": Kind("reports/figures/*/*.svg", reported, by_a_start("figures")),
+    "caption": Kind("reports/figures/*/*.md", reported, by_a_start("figures")),
+    "picture": Kind("reports/figures/*/*.png", looked_at, by_a_start("figures")),
     "the figures' identity": Kind(IDENTITIES["figures"], reported, by_a_start("figures")),
     "report": Kind("reports/report.*", looked_at, by_a_start("report")),
     "the report's identity": Kind(IDENTITIES["report"], looked_at, by_a_start("report")),

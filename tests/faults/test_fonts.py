@@ -10,7 +10,7 @@ from matplotlib import font_manager
 
 from bnbench import fonts
 from bnbench.figures import draw
-from bnbench.files import read_json, write_json
+from bnbench.files import read_json, write_sealed
 from tests.faults.drawn import command, filled
 from tests.shell import contents
 from tests.store import DENSE
@@ -50,7 +50,7 @@ def titled(folder: Path, title: str) -> Path:
     plan = read_json(folder / "plan.json")
     plan["datasets"]["digits"]["title"] = title
     plan["studies"]["E1"]["title"] = title
-    write_json(folder / "plan.json", plan)
+    write_sealed(folder / "plan.json", plan)
     return folder
 
 

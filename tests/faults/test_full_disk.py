@@ -79,6 +79,7 @@ COMMANDS = {
 STREAMS = (">/dev/full", ">&-", "2>/dev/full", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>&1")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streams", STREAMS)
 @pytest.mark.parametrize("words", COMMANDS)
 def test_a_stream_that_is_full_or_closed_is_no_traceback(project: Path, words: str, streams: str) -> None:

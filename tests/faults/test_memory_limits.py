@@ -149,13 +149,13 @@ def _job(folder: Path) -> Path:
     parts: dict[str, dict[str, Any]] = {
         part: {"images": x[:count], "labels": y[:count]} for part, count in COUNTS.items()
     }
-    sums = {
-        part: {
-            f"{name}_sha256": data.save(folder / "many" / data.file_name(part, name), a) for name, a in arrays.items()
-        }
+    sums: dict[str, dict[str, Any]] = {
+        part: {"n": len(arrays["labels"])}
+        | {f"{name}_sha256": data.save(folder / "many" / data.file_name(part, name), a) for name, a in arrays.items()}
         for part, arrays in parts.items()
     }
-    about = {"name": "many", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 28, 28], "parts": sums}
+    said = {"title": "Many", "licence": "free", "format": "idx", "sources": {}}
+    about = said | {"name": "many", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 28, 28], "parts": sums}
     write_json(folder / "many" / data.MANIFEST, data.seal(about))
     runs = [run(model="784-100-10", norm="none", seed=seed, batch_size=1000, epochs=4) for seed in range(2)]
     packs = [Pack({run_id(one, "0" * 16): one}, str(folder / "many"), 1.0, memory=700.0) for one in runs]

@@ -99,7 +99,7 @@ def test_an_augmentation_goes_into_no_folder_named_after_another(tmp_path: Path)
 
 def wrong_split(project: Path) -> tuple[Path, str]:
     """Let a whole run of the store be one on other data than its name says; its folder, and its right id."""
-    folder = sorted((project / "results" / "runs").iterdir())[0]
+    folder = sorted((project / "results" / "runs").glob("[!.]*"))[0]
     config = read_json(folder / "run.json")["config"]
     rewrite(folder, data="f" * 16)
     return folder, digest(config, "f" * 16, TRAINER_VERSION)
@@ -120,7 +120,7 @@ def test_a_run_on_other_data_is_a_finding_of_the_doctor(project: Path) -> None:
 
 
 def test_a_whole_run_under_another_name_is_to_be_renamed_not_deleted(project: Path) -> None:
-    folder = sorted((project / "results" / "runs").iterdir())[0]
+    folder = sorted((project / "results" / "runs").glob("[!.]*"))[0]
     folder.rename(folder.with_name("f" * 16))
     (finding,) = (found for found in run_store(project) if not found.note)
     assert f"holds run {folder.name}, whole, under another run's name" in finding.what
@@ -138,7 +138,7 @@ def test_training_refuses_data_that_its_runs_were_not_planned_for(project: Path)
     write_json(Path(".bnbench/job.json"), packs)
     with pytest.raises(UserError, match="its id is not the hash of its settings and of the data"):
         train_job(Path(".bnbench/job.json"), Place(Path("results/runs"), Path("t"), Path(".bnbench")), workers=1)
-    assert not list(project.glob("results/runs/*"))
+    assert not list(project.glob("results/runs/[!.]*"))
 
 
 def test_an_augmentation_of_other_data_is_not_trained_on(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_an_augmentation_of_other_data_is_not_trained_on(tmp_path: Path) -> None
 
 def test_the_commands_that_an_explanation_prints_name_the_file(project: Path) -> None:
     shutil.copy(PARAMS, MINE)
-    name = sorted((project / "results" / "runs").iterdir())[0].name
+    name = sorted((project / "results" / "runs").glob("[!.]*"))[0].name
     told = "\n".join(explain.lines(explain.find(MINE, name)))
     assert f"snakemake trained --config tier=quick 'params={MINE}'" in told
     assert f"bnbench explain {name} --check --params '{MINE}'" in told

@@ -19,7 +19,7 @@ def small_invalid(project: Path) -> str:
     old = "tiers: {small: {base: {epochs: 2}}}"
     assert text.count(old) == 1
     PARAMS.write_text(text.replace(old, "tiers: {small: {base: {batch_size: 9999}}}"))
-    return sorted((project / "results" / "runs").iterdir())[0].name
+    return sorted((project / "results" / "runs").glob("[!.]*"))[0].name
 
 
 def test_a_run_is_explained_where_another_tier_is_invalid(
@@ -41,7 +41,7 @@ def test_the_tier_in_use_may_be_the_invalid_one(small_invalid: str, capsys: pyte
 @pytest.mark.usefixtures("small_invalid")
 def test_nothing_is_removed_while_a_tier_is_invalid(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stray = project / "results" / "runs" / ("f" * 16)  # may be a run of the invalid tier
-    shutil.copytree(sorted((project / "results" / "runs").iterdir())[0], stray)
+    shutil.copytree(sorted((project / "results" / "runs").glob("[!.]*"))[0], stray)
     for words in (["prune"], ["prune", "--delete"]):
         assert main(words) == 2
         told = capsys.readouterr()
@@ -57,7 +57,7 @@ def test_a_plan_names_the_runs_of_other_tiers_as_such(project: Path, capsys: pyt
     assert "also in results/runs: 4 of tier quick" in told
     assert "orphaned" not in told
     stray = project / "results" / "runs" / ("f" * 16)
-    shutil.copytree(sorted((project / "results" / "runs").iterdir())[0], stray)
+    shutil.copytree(sorted((project / "results" / "runs").glob("[!.]*"))[0], stray)
     assert main(["plan", "--tier", "small"]) == 0
     told = capsys.readouterr().out
     assert "also in results/runs: 4 of tier quick" in told

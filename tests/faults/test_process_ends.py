@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bnbench.files import write_json
+from bnbench.files import write_sealed
 from bnbench.plan import Plan
 from tests import test_jobs
 from tests.faults.processes import children, ended, members, started, told, until
@@ -170,7 +170,7 @@ def test_figures_leave_no_worker_behind(tmp_path: Path, project: Path, number: s
     plan = Plan(Path("params.yaml")).record()
     study = plan["studies"]["S"]
     study["figures"] = {f"f{i}": study["figures"]["f"] for i in range(12)}
-    write_json(tmp_path / "plan.json", plan)
+    write_sealed(tmp_path / "plan.json", plan)
     words = ["figures", str(tmp_path / "plan.json"), "--tables", "results/tables", "--out", str(tmp_path / "figures")]
     with started([PROGRAM, *words, "--workers", "2"], project) as process:
         until(lambda: len(children(process)) >= 2, "workers")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bnbench import locks, store
 from bnbench.workflow import Workflow
 from tests import test_jobs
 from tests.faults.processes import SIGNALS, catches, children, ended, loads, members, started, told, until
@@ -47,7 +48,10 @@ def test_a_training_that_gets_a_signal_saves_and_ends(
         assert ended(process) == 75
     assert f"bnbench train: stopped by {number.name}; what is finished is kept" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)
-    assert all(path.stat().st_mtime_ns > stamp for path, stamp in before.items())
+    assert all(path.stat().st_mtime_ns >= stamp for path, stamp in before.items())
+    states = [store.load(path.parent, path.stem) for path in before]  # None where one is not whole
+    assert len({state.about.step for state in states if state}) <= 2  # all runs of a pack were saved at one step
+    assert None not in states
 
 
 def _in_imports(process: Process) -> bool:
@@ -118,8 +122,8 @@ def test_a_worker_that_is_killed_while_idle_leaves_none_that_waits(tmp_path: Pat
 
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_training_that_waits_for_another_one_ends(tmp_path: Path, job: Path, number: signal.Signals) -> None:
-    (tmp_path / "work").mkdir()
-    with (tmp_path / "work" / "locks").open("ab") as other, started(training(job, tmp_path), tmp_path) as process:
+    (tmp_path / "runs").mkdir()
+    with (tmp_path / "runs" / locks.NAME).open("ab") as other, started(training(job, tmp_path), tmp_path) as process:
         fcntl.lockf(other, fcntl.LOCK_EX)
         until(lambda: len(children(process)) == 2, "workers")
         until(lambda: all(child.status() == "sleeping" for child in children(process)), "workers that wait")
