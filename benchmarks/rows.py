@@ -17,7 +17,7 @@ from benchmarks.arithmetic import Measured
 from benchmarks.grids import WORK, Grid, environment, key
 from benchmarks.products import products
 from bnbench import cost
-from bnbench.files import read_json, write_json
+from bnbench.files import digest, read_json, write_json
 from bnbench.precision import bf16
 from bnbench.schema import Run
 
@@ -146,7 +146,8 @@ def one_by_one(grid: Grid, runs: list[str], workers: int) -> Measured:
     for pack in (pack.record() for pack in grid.plan.packs):
         share = pack["seconds"] / len(pack["runs"])
         records |= {
-            run: {**pack, "id": run, "seconds": share, "runs": {run: pack["runs"][run]}} for run in pack["runs"]
+            run: {**pack, "id": digest([run]), "seconds": share, "runs": {run: pack["runs"][run]}}
+            for run in pack["runs"]
         }
     for run in runs:
         write_json(folder / f"{run}.json", [records[run]])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+LARGEST = 2**30  # bytes of a file that is read at once
 ALWAYS = "always"  # a key that is asked for whatever the parameters are
 
 Keys = Callable[[Path, Path], Iterable[str]]  # of a project's folder and a path below it
@@ -42,9 +43,11 @@ def by_log(_root: Path, path: Path) -> Iterable[str]:
 def inside(root: Path, path: Path) -> Iterable[str]:
     """The runs that a record or a job names. What cannot be read stays."""
     try:
+        if not (root / path).is_file() or (root / path).stat().st_size > LARGEST:  # a pipe would wait for its writer
+            return (ALWAYS,)
         record = json.loads((root / path).read_bytes())
         return [run for pack in (record if isinstance(record, list) else [record]) for run in pack["runs"]]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return (ALWAYS,)
 
 

@@ -63,7 +63,9 @@ READERS: dict[str, Callable[[Plan, str], Any]] = {
 def test_whoever_reads_a_run_notices_an_altered_file(plan: Plan, reader: str, file: str) -> None:
     run_id = sorted(plan.runs)[0]
     flip(plan.store / run_id / file)
-    with pytest.raises(UserError, match=rf"run {run_id} in the run store cannot be used: .*{run_id}/{file}[ :]") as told:
+    with pytest.raises(
+        UserError, match=rf"run {run_id} in the run store cannot be used: .*{run_id}/{file}[ :]"
+    ) as told:
         READERS[reader](plan, run_id)
     assert f"Delete the folder {plan.store / run_id} and start again: only that run" in str(told.value)
 
