@@ -106,7 +106,7 @@ def test_an_unreachable_mirror_ends_with_the_remedy(project: Path) -> None:
 def test_moved_images_are_made_once_shared_and_shown(project: Path) -> None:
     edit(project, "{model: 64-16-10, epochs: 2}", "{model: 64-16-10, epochs: 2, augmentation: published}")
     assert trained(snakemake(project)) == 4
-    folders = list((project / "data/augmented/digits").iterdir())
+    folders = list((project / "data/augmented/digits").glob("[!.]*"))
     assert [folder.name.split("-")[0] for folder in folders] == ["published"]
     assert "figures/augmentation.digits/published.svg" in (project / "reports" / "report.md").read_text()
     first = tables(project)
