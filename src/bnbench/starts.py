@@ -8,6 +8,7 @@ whose machine was started anew since. Two starts at a time pass from here to Sna
 import contextlib
 import os
 import secrets
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -40,6 +41,8 @@ def enter(root: Path) -> None:
             path.unlink(missing_ok=True)
         files = {}
         _tell("removed the lock of a Snakemake of this machine that was killed")
+    if not files and alive is None:  # a killed start's copies of outputs, which the next one would stumble over
+        shutil.rmtree(root / ".snakemake" / "backups", ignore_errors=True)
     for path in files:
         _check(path)
     if files:

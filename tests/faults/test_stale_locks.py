@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -137,3 +138,11 @@ def test_of_several_starts_after_a_killed_one_one_works_and_none_fails_otherwise
         ["git", "status", "--porcelain"], cwd=project.folder, capture_output=True, text=True, check=True
     )
     assert "runs" not in done.stdout
+
+
+def test_copies_of_outputs_that_a_killed_start_left_are_removed(tmp_path: Path) -> None:
+    left = tmp_path / ".snakemake" / "backups" / "data" / "prepared"
+    left.mkdir(parents=True)
+    code = "import pathlib, sys; from bnbench import starts; starts.enter(pathlib.Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+    assert not left.exists()
