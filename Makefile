@@ -58,4 +58,4 @@ lint: $(BIN)/.ready-dev
 	snakemake --lint
 
 clean:
-	rm -rf .snakemake $$($(PYTHON) -P src/bnbench/places.py)
+	rm -rf .snakemake $$($(PYTHON) -P src/bnbench/core/places.py)

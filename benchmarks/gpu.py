@@ -20,13 +20,16 @@ from torch import Tensor, nn
 import bnbench  # noqa: F401 - before torch: it sets how MKL rounds
 from benchmarks.arithmetic import spread
 from benchmarks.grids import ROOT
-from bnbench import convolutions, cost, gpu, graphs, notation, yamlfile
-from bnbench.compiled import kernels
-from bnbench.data import Part, Prepared
-from bnbench.files import write_bytes, write_json
-from bnbench.schema import Run
-from bnbench.steps import advance
-from bnbench.train import start
+from bnbench.core import yaml_reader
+from bnbench.core.files import write_bytes, write_json
+from bnbench.data.prepared import Part, Prepared
+from bnbench.params import architecture
+from bnbench.params.schema import Run
+from bnbench.plan import cost
+from bnbench.training.arithmetic import convolutions, gpu, kernels
+from bnbench.training.engine import cuda_graphs
+from bnbench.training.engine.step import advance
+from bnbench.training.train import start
 
 RESULTS = ROOT / "benchmarks" / "results"
 DEVICE = "cuda:0"
@@ -98,7 +101,7 @@ def compared(model: str, batch: int, runs: int, data: Prepared, arguments: argpa
     """A row: both programs in turn, each round."""
     torch.cuda.empty_cache()
     row = Measured(model, batch, runs)
-    settings = dict(yamlfile.read(ROOT / "params.yaml").values["training"]) | {"model": model, "batch_size": batch}
+    settings = dict(yaml_reader.read(ROOT / "params.yaml").values["training"]) | {"model": model, "batch_size": batch}
     settings |= {"norm": arguments.norm, "activation": "leaky_relu", "optimizer": "adam", "learning_rate": 1e-4}
     run = Run.model_validate(settings | {"precision": arguments.precision, "dropout": 0, "epochs": 10**6})
     try:
@@ -121,7 +124,7 @@ def pack_step(run: Run, runs: int, data: Prepared) -> tuple[Step, Callable[[], b
     pack.bind()
 
     def recorded() -> bool:
-        return isinstance(pack.recorded, graphs.Recorded) and pack.recorded.graph is not None
+        return isinstance(pack.recorded, cuda_graphs.Recorded) and pack.recorded.graph is not None
 
     return lambda: advance(pack), recorded
 
@@ -156,18 +159,18 @@ def modules(run: Run) -> nn.Sequential:
     """The run's net of the library's modules, its first weights the library's."""
     channels, height, width = SHAPE
     parts: list[nn.Module] = []
-    normed, layers = run.norm != "none", notation.parse(run.model).layers
+    normed, layers = run.norm != "none", architecture.parse(run.model).layers
     for layer in layers:
-        if isinstance(layer, notation.Conv):
+        if isinstance(layer, architecture.Conv):
             parts.append(nn.Conv2d(channels, layer.kernels, layer.size, padding="same", bias=not normed))
             channels = layer.kernels
             parts += [nn.BatchNorm2d(channels)] * normed + [nn.LeakyReLU(run.slope)]
-        elif isinstance(layer, notation.Pool):
+        elif isinstance(layer, architecture.Pool):
             parts.append(nn.MaxPool2d(layer.size))
             height, width = height // layer.size, width // layer.size
-        elif isinstance(layer, notation.Drop):
+        elif isinstance(layer, architecture.Drop):
             parts.append(nn.Dropout(layer.rate))
-        elif isinstance(layer, notation.Dense):
+        elif isinstance(layer, architecture.Dense):
             inputs, last = channels * height * width, layer is layers[-1]
             parts += [nn.Flatten()] * (not any(isinstance(part, nn.Flatten) for part in parts))
             parts.append(nn.Linear(inputs, layer.units, bias=last or not normed))

@@ -10,10 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bnbench import notation, yamlfile
-from bnbench.files import digest, write_json
-from bnbench.plan import Plan
-from bnbench.schema import Run
+from bnbench.core import yaml_reader
+from bnbench.core.files import digest, write_json
+from bnbench.params import architecture
+from bnbench.params.schema import Run
+from bnbench.plan.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks" / "grids"
@@ -46,7 +47,7 @@ class Grid:
     @classmethod
     def read(cls, name: str) -> "Grid":
         """One of the grids in `benchmarks/grids/`."""
-        return cls(name, yamlfile.read(FOLDER / f"{name}.yaml").values)
+        return cls(name, yaml_reader.read(FOLDER / f"{name}.yaml").values)
 
     @property
     def title(self) -> str:
@@ -77,7 +78,7 @@ class Grid:
         (WORK / "data").mkdir(exist_ok=True)
         for name, target in (("workflow", ROOT / "workflow"), ("data", WORK / "data")):
             (folder / name).symlink_to(target)
-        values = yamlfile.read(ROOT / "params.yaml").values
+        values = yaml_reader.read(ROOT / "params.yaml").values
         for dataset, changed in self.fragment.get("datasets", {}).items():
             values["datasets"][dataset] |= changed
         values["training"] |= settings
@@ -112,13 +113,13 @@ def layers(model: str) -> list[list[Any]]:
         ValueError: it has a layer that the peers do not have.
     """
     out: list[list[Any]] = []
-    for layer in notation.parse(model).layers:
+    for layer in architecture.parse(model).layers:
         match layer:
-            case notation.Conv(kernels=kernels, size=size):
+            case architecture.Conv(kernels=kernels, size=size):
                 out.append(["conv", kernels, size])
-            case notation.Pool(size=size):
+            case architecture.Pool(size=size):
                 out.append(["pool", size])
-            case notation.Dense(units=units):
+            case architecture.Dense(units=units):
                 out.append(["dense", units])
             case _:
                 raise ValueError(f"{model}: the peers have no {type(layer).__name__}")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from scaling import ROWS, write_store
 
-from bnbench.plan import Plan
+from bnbench.plan.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 COPIED = ("dvc.yaml", "workflow", "src", ".gitignore", ".dvcignore", ".dvc/config", ".dvc/plots")

@@ -6,11 +6,12 @@ from typing import Any
 
 from benchmarks.grids import Grid
 from benchmarks.peers.task import FINAL
-from bnbench import cost, notation
-from bnbench.network import widest
-from bnbench.pack import CHUNK
-from bnbench.plan import Pack
-from bnbench.schema import Dataset
+from bnbench.params import architecture
+from bnbench.params.schema import Dataset
+from bnbench.plan import cost
+from bnbench.plan.plan import Pack
+from bnbench.training.nets.network import widest
+from bnbench.training.pack.pack import CHUNK
 
 # (kind, runs, images, inputs, outputs, kernel size, height); dense layers have neither kernel nor height
 Product = tuple[str, int, int, int, int, int, int]
@@ -51,17 +52,17 @@ def _images(split: int | str) -> int:
     return split if isinstance(split, int) else 10_000
 
 
-def _layers(model: str, shape: notation.Shape) -> Iterator[Product]:
+def _layers(model: str, shape: architecture.Shape) -> Iterator[Product]:
     """(kind, inputs, outputs, kernel size, height) of each layer with weights."""
     channels, height, width = shape
     flat = 0
-    for layer in notation.parse(model).layers:
-        if isinstance(layer, notation.Conv):
+    for layer in architecture.parse(model).layers:
+        if isinstance(layer, architecture.Conv):
             yield "conv", channels, layer.kernels, layer.size, height  # type: ignore[misc]
             channels = layer.kernels
-        elif isinstance(layer, notation.Pool):
+        elif isinstance(layer, architecture.Pool):
             height, width = height // layer.size, width // layer.size
-        elif isinstance(layer, notation.Dense):
+        elif isinstance(layer, architecture.Dense):
             flat = flat or channels * height * width
             yield "dense", flat, layer.units, 0, 0  # type: ignore[misc]
             flat = layer.units

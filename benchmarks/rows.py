@@ -16,10 +16,10 @@ from typing import Any
 from benchmarks.arithmetic import Measured
 from benchmarks.grids import WORK, Grid, environment, key
 from benchmarks.products import products
-from bnbench import cost
-from bnbench.files import digest, read_json, write_json
-from bnbench.precision import bf16
-from bnbench.schema import Run
+from bnbench.core.files import digest, read_json, write_json
+from bnbench.params.schema import Run
+from bnbench.plan import cost
+from bnbench.training.arithmetic.matmul import bf16
 
 Command = list[str]
 Measure = Callable[[Grid, list[str], int], Measured]

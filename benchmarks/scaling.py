@@ -22,9 +22,9 @@ from typing import Any
 
 import orjson
 
-from bnbench.collect import RESULTS
-from bnbench.plan import TRAINER_VERSION, Plan
-from bnbench.runs import conclude
+from bnbench.plan.plan import TRAINER_VERSION, Plan
+from bnbench.store.run_record import conclude
+from bnbench.tables.collect import RESULTS
 from bnbench.workflow import Workflow
 
 ROOT = Path(__file__).parent.parent

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench.compiled import tape
-from bnbench.data import Prepared
-from tests import little, miniature
+from bnbench.training.engine import step_program
+from bnbench.data.prepared import Prepared
+from tests.support import little, miniature
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let packs train by blocks of one step, so that each can be watched."""
-    monkeypatch.setattr(tape, "BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr(step_program, "BLOCK_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

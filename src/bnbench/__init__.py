@@ -12,9 +12,9 @@ if (given := os.environ.get("MKL_CBWR", MKL_CBWR)) != MKL_CBWR:
     warnings.warn(f"MKL_CBWR={given} is not used: bnbench computes with {MKL_CBWR}", RuntimeWarning, stacklevel=2)
 os.environ["MKL_CBWR"] = MKL_CBWR
 if "torch" in sys.modules:
-    from bnbench import precision
+    from bnbench.training.arithmetic import matmul
 
-    if not (precision.library_mode() or precision.STRICT) & precision.STRICT:
+    if not (matmul.library_mode() or matmul.STRICT) & matmul.STRICT:
         late = (
             "torch multiplied before bnbench was imported, so that results may depend on a pack; import bnbench first"
         )

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bnbench import lifeline, machine, signals, stages, standard
-from bnbench.argument_types import place, port, positive, run_id, seconds
-from bnbench.errors import SystemFault, UserError
-from bnbench.files import full_told, read_sealed, write_json
+from bnbench.core import lifeline, machine, signals, stage_times, standard
+from bnbench.core.argument_types import place, port, positive, run_id, seconds
+from bnbench.core.errors import SystemFault, UserError
+from bnbench.core.files import full_told, read_sealed, write_json
 
 Arguments = argparse.Namespace
 DRAWING_MIB = 250.0  # of a process that draws figures
@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
             arguments = parser().parse_args(argv)
             name = f"bnbench {arguments.command}"
             ending = contextlib.nullcontext() if arguments.run is train else signals.raised()  # training saves first
-            with stages.noted(arguments.command), full_told(), ending:
+            with stage_times.noted(arguments.command), full_told(), ending:
                 result: int | None = arguments.run(arguments)
         except SystemExit:  # after the help, or what is wrong with the command line
             sys.stdout.flush()
@@ -50,9 +50,9 @@ def main(argv: list[str] | None = None) -> int:
 
 def plan(arguments: Arguments) -> None:
     """Print runs, packs, done, missing and estimated time, per study."""
-    from bnbench.explain import valid_tiers
-    from bnbench.overview import elsewhere, overview
-    from bnbench.plan import Plan
+    from bnbench.manage.explain import valid_tiers
+    from bnbench.plan.overview import elsewhere, overview
+    from bnbench.plan.plan import Plan
 
     plan = Plan(arguments.params, arguments.tier)
     overview(plan, arguments.workers)
@@ -62,7 +62,7 @@ def plan(arguments: Arguments) -> None:
 
 def status(arguments: Arguments) -> None:
     """Print how many runs of each study are done, a line each."""
-    from bnbench.plan import Plan
+    from bnbench.plan.plan import Plan
 
     plan = Plan(arguments.params, arguments.tier)
     for study, names in plan.studies.items():
@@ -74,7 +74,7 @@ def status(arguments: Arguments) -> None:
 
 def explain(arguments: Arguments) -> int:
     """Say what a run is, where it comes from, how to train it again; with --check do so and compare."""
-    from bnbench import explain as explaining
+    from bnbench.manage import explain as explaining
 
     found = explaining.find(arguments.params, arguments.run_id)
     if not arguments.check:
@@ -88,9 +88,9 @@ def explain(arguments: Arguments) -> int:
 
 def prune(arguments: Arguments) -> None:
     """List what no study of any tier asks for; with --delete remove it."""
-    from bnbench import places
-    from bnbench import prune as pruning
-    from bnbench.explain import valid_tiers
+    from bnbench.core import places
+    from bnbench.manage import prune as pruning
+    from bnbench.manage.explain import valid_tiers
 
     plans, refused = valid_tiers(arguments.params)
     found = pruning.orphans(plans)
@@ -114,7 +114,7 @@ def prune(arguments: Arguments) -> None:
 
 def doctor(_arguments: Arguments) -> int:
     """Look for stale locks, half-written runs, missing and altered files; say what to do."""
-    from bnbench.doctor import examine
+    from bnbench.manage.doctor import examine
 
     findings = list(examine())
     for finding in findings:
@@ -126,8 +126,8 @@ def doctor(_arguments: Arguments) -> int:
 
 def archive(arguments: Arguments) -> None:
     """Pack a tier's results, parameters, report and code as an RO-Crate, to be archived with a DOI."""
-    from bnbench.archive import archive as pack
-    from bnbench.plan import Plan
+    from bnbench.manage.archive import archive as pack
+    from bnbench.plan.plan import Plan
 
     pack(Plan(arguments.params, arguments.tier), arguments.out)
     print(f"{arguments.out}: an RO-Crate, described in its ro-crate-metadata.json")
@@ -135,7 +135,7 @@ def archive(arguments: Arguments) -> None:
 
 def schema(arguments: Arguments) -> None:
     """Write the JSON schema of params.yaml, for editors and for Snakemake."""
-    from bnbench.schema import Params
+    from bnbench.params.schema import Params
 
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     write_json(arguments.out, dialect | Params.model_json_schema())
@@ -143,17 +143,17 @@ def schema(arguments: Arguments) -> None:
 
 def download(arguments: Arguments) -> None:
     """Fetch a data set's files from its mirrors."""
-    from bnbench.download import download as fetch
-    from bnbench.params import dataset
+    from bnbench.data.download import download as fetch
+    from bnbench.params.resolve import dataset
 
     fetch(arguments.dataset, dataset(arguments.params, arguments.dataset), arguments.out)
 
 
 def prepare(arguments: Arguments) -> None:
     """Turn downloaded files into split arrays with a manifest."""
-    from bnbench.params import dataset
-    from bnbench.prepare import noted
-    from bnbench.prepare import prepare as make
+    from bnbench.data.prepare import noted
+    from bnbench.data.prepare import prepare as make
+    from bnbench.params.resolve import dataset
 
     name = arguments.dataset
     manifest = make(name, dataset(arguments.params, name), arguments.raw, arguments.out, arguments.workers)
@@ -165,8 +165,8 @@ def prepare(arguments: Arguments) -> None:
 
 def augment(arguments: Arguments) -> None:
     """Move a prepared data set's training images at random, as copies or for a contact sheet alone."""
-    from bnbench.augment import augment as make
-    from bnbench.params import augmentation, dataset
+    from bnbench.data.augment import augment as make
+    from bnbench.params.resolve import augmentation, dataset
 
     definition = augmentation(arguments.params, arguments.augmentation)
     make(dataset(arguments.params, arguments.dataset), definition, arguments.data, arguments.out)
@@ -175,28 +175,29 @@ def augment(arguments: Arguments) -> None:
 
 def train(arguments: Arguments) -> None:
     """Train a job's runs into the run store."""
-    from bnbench import devices, jobs
+    from bnbench.core import devices
+    from bnbench.training import job
 
     found = tuple(devices.check(arguments.device))
     working = (arguments.work, found, arguments.checkpoint_seconds)
-    place = jobs.Place(arguments.out, arguments.timings, *working, arguments.provenance)
-    counts = jobs.train_job(arguments.job, place, arguments.workers, arguments.log)
-    print(jobs.summary(counts), file=sys.stderr)
+    place = job.Place(arguments.out, arguments.timings, *working, arguments.provenance)
+    counts = job.train_job(arguments.job, place, arguments.workers, arguments.log)
+    print(job.summary(counts), file=sys.stderr)
 
 
 def collect(arguments: Arguments) -> None:
     """Make the tables from the run store."""
-    from bnbench.collect import collect as gather
+    from bnbench.tables.collect import collect as gather
 
     gather(_plan(arguments.plan), arguments.store, arguments.out)
 
 
 def figures(arguments: Arguments) -> None:
     """Draw the figures from the tables."""
-    from bnbench import plain
+    from bnbench.figures import plain
 
     plain.load()
-    from bnbench.figures import draw
+    from bnbench.figures.draw import draw
 
     workers = machine.fitting([DRAWING_MIB] * arguments.workers, arguments.workers)
     draw(_plan(arguments.plan), arguments.tables, arguments.out, workers)
@@ -204,7 +205,7 @@ def figures(arguments: Arguments) -> None:
 
 def report(arguments: Arguments) -> None:
     """Write the report, HTML and PDF."""
-    from bnbench.report import write
+    from bnbench.report.render import write
 
     write(_plan(arguments.plan), arguments.tables, arguments.figures, arguments.out)
 
@@ -215,8 +216,8 @@ def _plan(path: Path) -> dict[str, Any]:
 
 def demo(arguments: Arguments) -> None:
     """Open a page to draw digits on, and see what trained runs say of them."""
-    from bnbench.demo import serve
-    from bnbench.plan import Plan
+    from bnbench.demo.serve import serve
+    from bnbench.plan.plan import Plan
 
     serve(Plan(arguments.params, arguments.tier), arguments.run_ids, arguments.port, not arguments.no_browser)
 

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bnbench import cost, devices, lifeline, machine, places, stages, starts
-from bnbench.cluster import Cluster
-from bnbench.config import read as read_config
-from bnbench.errors import UserError
-from bnbench.files import (
+from bnbench.cluster.jobs import Cluster
+from bnbench.core import devices, lifeline, machine, places, stage_times, starts
+from bnbench.core.errors import UserError
+from bnbench.core.files import (
     Missing,
     Unreadable,
     check_file,
@@ -29,9 +28,11 @@ from bnbench.files import (
     write_json,
     write_sealed,
 )
-from bnbench.identities import TABLES, forget_altered
-from bnbench.packs import left, read_packs
-from bnbench.plan import Plan
+from bnbench.params.config import read as read_config
+from bnbench.plan import cost
+from bnbench.plan.identities import TABLES, forget_altered
+from bnbench.plan.packs import left, read_packs
+from bnbench.plan.plan import Plan
 
 REPORTS = ("reports/report.html", "reports/report.pdf", "reports/report.md")
 
@@ -126,7 +127,7 @@ class Workflow:
     def _check(self) -> None:
         check_temporary()
         if self.cluster:
-            from bnbench import slurm
+            from bnbench.cluster import slurm
 
             self.cluster.check(self.plan.packs)
             slurm.put_status_first(self.work)
@@ -232,7 +233,7 @@ class Workflow:
         with _told_alone():
             starts.entered(self.root)
         if self.cluster:
-            from bnbench import slurm
+            from bnbench.cluster import slurm
 
             names = [Path(mark).stem for mark in self._marks]
             packs = [self._packs(name) for name in names]
@@ -243,15 +244,15 @@ class Workflow:
                     path.unlink(missing_ok=True)
 
         self.notes.parent.mkdir(parents=True, exist_ok=True)
-        os.environ[stages.NOTES] = str(self.notes.absolute())
+        os.environ[stage_times.NOTES] = str(self.notes.absolute())
         if not self.cluster:  # whose jobs outlive it; the next start ends them
             lifeline.lead(self.notes)
 
     def end(self) -> None:
         """Tell how long this start and its stages took, where there was something to do."""
-        if stages.NOTES not in os.environ:
+        if stage_times.NOTES not in os.environ:
             return
-        print(stages.told(self.notes, self.begun, time.time()), file=sys.stderr)
+        print(stage_times.told(self.notes, self.begun, time.time()), file=sys.stderr)
         self.notes.unlink(missing_ok=True)
 
     @property

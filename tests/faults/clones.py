@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnbench.files import read_json, write_json
-from bnbench.plan import Plan
-from bnbench.prepare import prepare
-from tests.miniature import EDITS
-from tests.parameters import toy
+from bnbench.core.files import read_json, write_json
+from bnbench.data.prepare import prepare
+from bnbench.plan.plan import Plan
+from tests.support.miniature import EDITS
+from tests.support.parameters import toy
 
 PROGRAMS = Path(sys.executable).parent
 SECONDS = 120.0

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bnbench.collect import collect
-from bnbench.files import write_sealed
-from tests.shell import contents
-from tests.store import fill_store, make_plan
+from bnbench.core.files import write_sealed
+from bnbench.tables.collect import collect
+from tests.support.shell import contents
+from tests.support.store import fill_store, make_plan
 
 Variables = dict[str, str] | None
 COMMAND = Path(sys.executable).with_name("bnbench")

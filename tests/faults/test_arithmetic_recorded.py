@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from bnbench import precision
-from bnbench.files import read_json
-from tests import test_jobs
-from tests.little import ROOT, run
+from bnbench.core.files import read_json
+from bnbench.training.arithmetic import matmul
+from tests.support.little import ROOT, run
+from tests.training import test_job
 
 BNBENCH = Path(sys.executable).with_name("bnbench")
-prepared = test_jobs.prepared  # a fixture
+prepared = test_job.prepared  # a fixture
 
 
 def _record(folder: Path, prepared: Path, **variables: str) -> tuple[dict[str, Any], str]:
     """What training under these variables records of its arithmetic, and says."""
-    job = test_jobs._job(folder, prepared, [run(model="64-20-10", epochs=1)])
+    job = test_job._job(folder, prepared, [run(model="64-20-10", epochs=1)])
     places = ["--out", "runs", "--timings", "timings", "--provenance", "provenance", "--workers", "1"]
     environment = {key: value for key, value in os.environ.items() if key not in ("MKL_CBWR", "ATEN_CPU_CAPABILITY")}
     done = subprocess.run(
@@ -45,12 +45,12 @@ def test_a_mode_of_the_library_that_is_overruled_is_said(tmp_path: Path, prepare
     found, told = _record(tmp_path, prepared, MKL_CBWR="COMPATIBLE")
     assert "MKL_CBWR=COMPATIBLE is not used: bnbench computes with AUTO,STRICT" in told
     assert found["variables"]["MKL_CBWR"] == "AUTO,STRICT"
-    assert found["library_mode"] is None or found["library_mode"] & precision.STRICT
+    assert found["library_mode"] is None or found["library_mode"] & matmul.STRICT
 
 
 @pytest.mark.parametrize("used", [True, False])
 def test_a_library_that_was_used_before_is_warned_of(used: bool) -> None:
-    if precision.library_mode() is None:
+    if matmul.library_mode() is None:
         pytest.skip("torch has no MKL here")
     multiply = "torch.mm(torch.ones(50, 50), torch.ones(50, 50))" if used else "pass"
     code = f"import torch; {multiply}\nimport bnbench"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.derived import start
-from tests.miniature import belongs, locked, miniature, trained
-from tests.store import rewrite
+from tests.support.miniature import belongs, locked, miniature, trained
+from tests.support.store import rewrite
 
 
 def mark_of_all_runs(project: Path) -> Path:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.compiled import kernels
-from tests import test_jobs
-from tests.little import run
+from bnbench.training.arithmetic import kernels
+from tests.support.little import run
+from tests.training import test_job
 
 BNBENCH = Path(sys.executable).with_name("bnbench")
-prepared = test_jobs.prepared  # a fixture
+prepared = test_job.prepared  # a fixture
 LOOP = b"\xeb\xfe"  # a jump to itself
 
 
@@ -34,7 +34,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 def _train(folder: Path, prepared: Path, path: str | None = None) -> str:
     """What a small job of one run says on its way, with a cache of its own; it must end, and well."""
     folder.mkdir(exist_ok=True)
-    job = test_jobs._job(folder, prepared, [run(model="64-20-10", epochs=1)])
+    job = test_job._job(folder, prepared, [run(model="64-20-10", epochs=1)])
     places = ["--out", "runs", "--timings", "timings", "--workers", "1"]
     process = subprocess.Popen(
         [BNBENCH, "train", str(job), *places, "--log", "log"],
@@ -100,7 +100,7 @@ def test_what_a_broken_compiler_made_is_said_once_and_not_kept(tmp_path: Path, p
 def test_a_compiler_that_never_ends_is_given_up_with_all_its_programs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bnbench.compiled import build
+    from bnbench.training.arithmetic import build
 
     (tmp_path / "cc").write_text(f"#!/bin/sh\n/bin/sleep 600 &\necho $! > {tmp_path}/child\nwait\n")
     (tmp_path / "cc").chmod(0o755)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.errors import UserError
-from bnbench.site import read as read_site
+from bnbench.cluster.site_file import read as read_site
+from bnbench.core.errors import UserError
 from bnbench.workflow import Workflow
-from tests.little import ROOT
-from tests.parameters import toy
+from tests.support.little import ROOT
+from tests.support.parameters import toy
 
 
 def console(name: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.collect import collect
-from bnbench.figures import draw
-from bnbench.params import asked_data
-from bnbench.report import write
-from bnbench.yamlfile import read
-from tests.little import ROOT
-from tests.store import FIGURES, STUDIES, fill_store, make_plan
+from bnbench.core.yaml_reader import read
+from bnbench.figures.draw import draw
+from bnbench.params.resolve import asked_data
+from bnbench.report.render import write
+from bnbench.tables.collect import collect
+from tests.support.little import ROOT
+from tests.support.store import FIGURES, STUDIES, fill_store, make_plan
 
 PHOTOS = {"title": "Photos (224x224)", "licence": "free", "shape": [3, 224, 224]}
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnbench.data import Prepared, read_manifest
-from bnbench.errors import DataError, UserError
-from bnbench.prepare import prepare
-from tests.parameters import toy
-from tests.test_folders import GOOD, picture, zipped
-from tests.test_prepare import pets, toy_files
+from bnbench.core.errors import DataError, UserError
+from bnbench.data.prepare import prepare
+from bnbench.data.prepared import Prepared, read_manifest
+from tests.data.formats.test_image_folders import GOOD, picture, zipped
+from tests.data.test_prepare import pets, toy_files
+from tests.support.parameters import toy
 
 
 def test_files_left_out_are_counted_by_reason_before_another_number_is_offered(tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from urllib.parse import quote
 import pytest
 import requests
 
-from bnbench.plan import Plan
-from tests.test_demo import params, trained
-from tests.test_folders import huge, picture
+from bnbench.plan.plan import Plan
+from tests.data.formats.test_image_folders import huge, picture
+from tests.demo.test_serve import params, trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra demo")]
 DOT = [[[0.4, 0.5], [0.6, 0.5]]]

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import doctor
-from bnbench.doctor import Finding, examine
-from bnbench.errors import UserError
-from bnbench.files import read_json
-from bnbench.plan import Plan
+from bnbench.core.errors import UserError
+from bnbench.core.files import read_json
+from bnbench.manage import doctor
+from bnbench.manage.doctor import Finding, examine
+from bnbench.plan.plan import Plan
 from tests.faults.derived import HARMS, IDENTITIES, PARAMS, asked, plan_file, told
 
 COMMANDS = ("doctor", "plan", "status", "prune", "explain")

@@ -8,16 +8,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bnbench import captions
-from bnbench.collect import collect
-from bnbench.curves import draw_curves
-from bnbench.points import POINTS, Source
-from bnbench.published import observed, tables
-from bnbench.results import mean_of
-from bnbench.schema import Figure, Published
-from bnbench.summary import aggregate
-from bnbench.usable import usable_ranges
-from tests.store import fill_store, make_plan
+from bnbench.figures import captions
+from bnbench.figures.curves import draw_curves
+from bnbench.figures.plot_data import POINTS, Source
+from bnbench.figures.usable_range import usable_ranges
+from bnbench.params.schema import Figure, Published
+from bnbench.report.published import observed, tables
+from bnbench.report.result_tables import mean_of
+from bnbench.tables.collect import collect
+from bnbench.tables.summary import aggregate
+from tests.support.store import fill_store, make_plan
 
 DUST = float(np.nextafter(0.1, 1))  # the next number above 0.1
 

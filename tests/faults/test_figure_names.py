@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 from snakemake.io import apply_wildcards, regex_from_filepattern
 
-from bnbench import labels
-from bnbench.collect import collect
-from bnbench.figures import SUFFIXES, draw
-from bnbench.report import write
-from tests.little import ROOT
-from tests.miniature import miniature
-from tests.shell import contents
-from tests.store import FIGURES, STUDIES, fill_store, make_plan
+from bnbench.figures.draw import SUFFIXES, draw
+from bnbench.report.render import write
+from bnbench.tables import labels
+from bnbench.tables.collect import collect
+from tests.support.little import ROOT
+from tests.support.miniature import miniature
+from tests.support.shell import contents
+from tests.support.store import FIGURES, STUDIES, fill_store, make_plan
 
 LETTERS = string.ascii_letters
 FIRST = [

@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
-from bnbench import runs, store
-from bnbench.collect import read_run
-from bnbench.data import Augmented, Prepared, read_manifest
-from bnbench.errors import UserError
-from bnbench.plan import Plan
+from bnbench.core.errors import UserError
+from bnbench.data.prepared import Augmented, Prepared, read_manifest
+from bnbench.plan.plan import Plan
+from bnbench.store import run_record
+from bnbench.tables.collect import read_run
+from bnbench.training import run_writer
 from tests.faults.trainings import CHECKPOINTS, finished, plain
 
 HEAD = 400  # bytes at the beginning of a file, where headers are: every second flip falls there
@@ -43,7 +44,7 @@ def prepared(plan: Plan, _path: Path) -> Any:
 
 def logits(plan: Plan, path: Path) -> Any:
     """What the network of a run says of some images."""
-    _, network = store.read_network(plan.store, path.parent.name, (1, 8, 8))
+    _, network = run_writer.read_network(plan.store, path.parent.name, (1, 8, 8))
     return network.forward(torch.linspace(0, 1, 640).view(1, 10, 8, 8, 1))
 
 
@@ -54,9 +55,9 @@ def collected(plan: Plan, path: Path) -> Any:
 
 RUN, DATA, MOVED = "results/runs/*", "data/prepared/*", "data/augmented/*/*"
 KINDS: dict[str, Kind] = {
-    "checkpoint": Kind(".bnbench/checkpoints/*", lambda _, path: store.load(CHECKPOINTS, path.stem), anew=True),
+    "checkpoint": Kind(".bnbench/checkpoints/*", lambda _, path: run_writer.load(CHECKPOINTS, path.stem), anew=True),
     "run.json": Kind(f"{RUN}/run.json", collected),
-    "run.json, explained": Kind(f"{RUN}/run.json", lambda _, path: runs.read(path.parent)),
+    "run.json, explained": Kind(f"{RUN}/run.json", lambda _, path: run_record.read(path.parent)),
     "run.json, shown": Kind(f"{RUN}/run.json", logits),
     "history": Kind(f"{RUN}/history.json", collected),
     "probes": Kind(f"{RUN}/probes.parquet", collected),

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from bnbench import cost, provenance
-from bnbench.doctor import examine
+from bnbench.manage.doctor import examine
+from bnbench.plan import cost
+from bnbench.store import provenance
 from tests.faults.derived import IDENTITIES, WRITTEN, asked, flip, plan_file, restored, stage, start
 
 FEW, MANY = 2, 14  # places in each kind of file

@@ -8,12 +8,12 @@ from fontTools.fontBuilder import FontBuilder
 from fontTools.pens.ttGlyphPen import TTGlyphPen
 from matplotlib import font_manager
 
-from bnbench import fonts
-from bnbench.figures import draw
-from bnbench.files import read_json, write_sealed
+from bnbench.core.files import read_json, write_sealed
+from bnbench.figures import fonts
+from bnbench.figures.draw import draw
 from tests.faults.drawn import command, filled
-from tests.shell import contents
-from tests.store import DENSE
+from tests.support.shell import contents
+from tests.support.store import DENSE
 
 NOWHERE = "\U0001cf00\U0001cf01"  # of Znamenny notation, which no usual font has
 TITLE = f"手写数字 한국어 日本語 🎉 {NOWHERE}"

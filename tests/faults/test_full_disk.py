@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import jobs
-from tests import test_jobs
+from bnbench.training import job as jobs
 from tests.faults.processes import ended, started, told
-from tests.miniature import miniature
-from tests.shell import PROGRAM, namespace
+from tests.support.miniature import miniature
+from tests.support.shell import PROGRAM, namespace
+from tests.training import test_job
 
-prepared = test_jobs.prepared  # a fixture: the digits as a prepared folder
+prepared = test_job.prepared  # a fixture: the digits as a prepared folder
 
 FULL = "no space is left on the disk; free some and run the same command again"
 SIZES = (4, 8, 16, 24, 40, 60, 90, 120, 150, 180)  # kB: the disk is full at another moment
@@ -26,30 +26,30 @@ def _told_and_whole(told: str, code: int) -> None:
 
 @pytest.mark.parametrize("size", [SIZES[1], *(pytest.param(size, marks=pytest.mark.slow) for size in SIZES)])
 def test_a_disk_that_fills_in_a_training_ends_it_and_loses_nothing(tmp_path: Path, prepared: Path, size: int) -> None:
-    job = test_jobs._job(tmp_path, prepared, test_jobs.RUNS, width=3)
+    job = test_job._job(tmp_path, prepared, test_job.RUNS, width=3)
     whole = tmp_path / "whole"
-    jobs.train_job(job, test_jobs._place(whole), 2)
+    jobs.train_job(job, test_job._place(whole), 2)
     small, kept = tmp_path / "small", tmp_path / "kept"
     for folder in (small, kept):
         folder.mkdir()
     prefix = namespace("-t", "tmpfs", "-o", f"size={size}k", "none", str(small))
     script = '"$@"; code=$?; cp -a small/. kept/; exit $code'
-    command = [*prefix, "sh", "-c", script, "sh", *test_jobs._command(job, small, "--checkpoint-seconds", "0.001")]
+    command = [*prefix, "sh", "-c", script, "sh", *test_job._command(job, small, "--checkpoint-seconds", "0.001")]
     with started(command, tmp_path) as process:
         code = ended(process)
     _told_and_whole(told(tmp_path), code)
-    stored, expected = test_jobs._contents(kept), test_jobs._contents(whole)
+    stored, expected = test_job._contents(kept), test_job._contents(whole)
     assert stored.items() <= expected.items()
-    subprocess.run(test_jobs._command(job, kept), check=True, timeout=60)
-    assert test_jobs._contents(kept) == expected
-    print(f"{size} kB: {len(stored) // 2} of {len(test_jobs.RUNS)} runs were stored")
+    subprocess.run(test_job._command(job, kept), check=True, timeout=60)
+    assert test_job._contents(kept) == expected
+    print(f"{size} kB: {len(stored) // 2} of {len(test_job.RUNS)} runs were stored")
 
 
 @pytest.mark.parametrize("size", [1000, 3000])
 def test_files_that_may_not_grow_end_a_training_with_the_remedy(tmp_path: Path, prepared: Path, size: int) -> None:
-    job = test_jobs._job(tmp_path, prepared, test_jobs.RUNS)
+    job = test_job._job(tmp_path, prepared, test_job.RUNS)
     limit = ["bash", "-c", f'ulimit -f {size // 1000}; exec "$@"', "bash"]
-    with started([*limit, *test_jobs._command(job, tmp_path)], tmp_path) as process:
+    with started([*limit, *test_job._command(job, tmp_path)], tmp_path) as process:
         assert ended(process) == 4
     assert "raise the limit (ulimit -f) and run the same command again" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)

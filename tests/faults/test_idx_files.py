@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.download import download
-from bnbench.errors import DataError
-from bnbench.formats import idx, read_idx
-from bnbench.schema import Dataset
-from tests import pickles
-from tests.test_download import dataset
-from tests.test_formats import NAMES, write_four
-from tests.test_prepare import toy_files
+from bnbench.core.errors import DataError
+from bnbench.data.download import download
+from bnbench.data.formats.table import idx, read_idx
+from bnbench.params.schema import Dataset
+from tests.data.formats.test_table import NAMES, write_four
+from tests.data.test_download import dataset
+from tests.data.test_prepare import toy_files
+from tests.support import pickles
 
 
 def as_kept(folder: Path, keep: Callable[[bytes], bytes]) -> dict[str, Path]:

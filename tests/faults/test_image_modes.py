@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnbench import folders
-from bnbench.data import Arrays, Images, Shape
-from tests.test_folders import laid, picture
+from bnbench.data.formats import image_folders
+from bnbench.data.prepared import Arrays, Images, Shape
+from tests.data.formats.test_image_folders import laid, picture
 
 GREY: Shape = (1, 4, 4)
 COLOUR: Shape = (3, 4, 4)
@@ -43,7 +43,7 @@ def png16(kind: int, samples: list[int]) -> bytes:
 def read(folder: Path, contents: dict[str, bytes], shape: Shape = GREY) -> Arrays:
     """What becomes of these files of class `a`; class `b` has one plain image."""
     files = {f"all/a/{name}": content for name, content in contents.items()}
-    return folders.folders(laid(folder, {**files, "all/b/plain.jpg": picture(1, (4, 4), "L")}), shape, 1)
+    return image_folders.folders(laid(folder, {**files, "all/b/plain.jpg": picture(1, (4, 4), "L")}), shape, 1)
 
 
 def only(made: Arrays) -> Images:
@@ -137,7 +137,7 @@ def test_black_and_white_becomes_0_and_255(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB", "HSV"])
 def test_pixels_that_have_no_one_scale_to_eight_bits_are_refused_by_their_mode(mode: str) -> None:
-    from bnbench.decoding import Unreadable, in_eight_bits
+    from bnbench.data.formats.decoding import Unreadable, in_eight_bits
 
     with pytest.raises(Unreadable, match=rf"mode {mode}, which has no one scale to 8 bits"):
         in_eight_bits(Image.new(mode, (4, 4)), "L")

@@ -4,8 +4,8 @@ import pytest
 from matplotlib.figure import Figure as Drawing
 from matplotlib.lines import Line2D
 
-from bnbench.look import styled
-from bnbench.panels import add_legend
+from bnbench.figures.facets import add_legend
+from bnbench.figures.style import styled
 
 
 @pytest.mark.parametrize("count", range(1, 31))

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import locks
-from bnbench.errors import SystemFault
-from bnbench.files import atomic_folder
+from bnbench.core import locks
+from bnbench.core.errors import SystemFault
+from bnbench.core.files import atomic_folder
 from tests.faults.clones import TRAIN, clone, started
 
 FREE = """
 import pathlib, sys
-from bnbench import locks
+from bnbench.core import locks
 with locks.if_free(locks.of(pathlib.Path(sys.argv[1]))) as held:
     print(held)
 """

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnbench.data import MANIFEST, Augmented, Prepared, read_manifest, seal
-from bnbench.errors import DataError
-from bnbench.files import read_json, write_json
-from bnbench.plan import Plan
+from bnbench.core.errors import DataError
+from bnbench.core.files import read_json, write_json
+from bnbench.data.prepared import MANIFEST, Augmented, Prepared, read_manifest, seal
+from bnbench.plan.plan import Plan
 from tests.faults.trainings import begun, train_command
 
 

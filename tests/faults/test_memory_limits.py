@@ -15,11 +15,12 @@ import numpy as np
 import psutil
 import pytest
 
-from bnbench import data, machine
-from bnbench.files import write_json
-from bnbench.plan import Pack, run_id
-from tests.little import run
-from tests.shell import contents
+from bnbench.core import machine
+from bnbench.core.files import write_json
+from bnbench.data import prepared
+from bnbench.plan.plan import Pack, run_id
+from tests.support.little import run
+from tests.support.shell import contents
 
 BNBENCH = Path(sys.executable).with_name("bnbench")
 COUNTS = {"train": 60_000, "valid": 1000, "test": 1000}
@@ -112,7 +113,7 @@ def test_as_many_workers_as_fit_train_at_a_time_and_one_always(tmp_path: Path) -
 def test_a_limit_of_the_process_is_a_workers_share(flag: str, kind: str) -> None:
     code = (
         f"import resource; resource.setrlimit(resource.{kind}, (2**30, 2**30))\n"
-        "from bnbench import machine; print(machine.share(1), machine.memory_of_a_process().by)"
+        "from bnbench.core import machine; print(machine.share(1), machine.memory_of_a_process().by)"
     )
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split(" ", 1)
     assert float(told[0]) == (1024 if flag == "-d" else 1024 - machine.MAPPED_MIB)
@@ -151,12 +152,15 @@ def _job(folder: Path) -> Path:
     }
     sums: dict[str, dict[str, Any]] = {
         part: {"n": len(arrays["labels"])}
-        | {f"{name}_sha256": data.save(folder / "many" / data.file_name(part, name), a) for name, a in arrays.items()}
+        | {
+            f"{name}_sha256": prepared.save(folder / "many" / prepared.file_name(part, name), a)
+            for name, a in arrays.items()
+        }
         for part, arrays in parts.items()
     }
     said = {"title": "Many", "licence": "free", "format": "idx", "sources": {}}
     about = said | {"name": "many", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 28, 28], "parts": sums}
-    write_json(folder / "many" / data.MANIFEST, data.seal(about))
+    write_json(folder / "many" / prepared.MANIFEST, prepared.seal(about))
     runs = [run(model="784-100-10", norm="none", seed=seed, batch_size=1000, epochs=4) for seed in range(2)]
     packs = [Pack({run_id(one, "0" * 16): one}, str(folder / "many"), 1.0, memory=700.0) for one in runs]
     write_json(folder / "job.json", [pack.record() for pack in packs])

@@ -8,23 +8,23 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import explain
-from bnbench.augment import augment
-from bnbench.collect import collect
-from bnbench.data import Prepared, read_manifest, seal
-from bnbench.doctor import run_store
-from bnbench.errors import UserError
-from bnbench.files import digest, read_json, write_json
-from bnbench.jobs import Place, train_job
-from bnbench.params import dataset
-from bnbench.plan import TRAINER_VERSION, Plan
-from bnbench.prepare import prepare
-from bnbench.schema import Augmentation
-from tests.little import ROOT
-from tests.miniature import EDITS, SHOWN
-from tests.parameters import toy
-from tests.shell import bnbench
-from tests.store import rewrite
+from bnbench.core.errors import UserError
+from bnbench.core.files import digest, read_json, write_json
+from bnbench.data.augment import augment
+from bnbench.data.prepare import prepare
+from bnbench.data.prepared import Prepared, read_manifest, seal
+from bnbench.manage import explain
+from bnbench.manage.doctor import run_store
+from bnbench.params.resolve import dataset
+from bnbench.params.schema import Augmentation
+from bnbench.plan.plan import TRAINER_VERSION, Plan
+from bnbench.tables.collect import collect
+from bnbench.training.job import Place, train_job
+from tests.support.little import ROOT
+from tests.support.miniature import EDITS, SHOWN
+from tests.support.parameters import toy
+from tests.support.shell import bnbench
+from tests.support.store import rewrite
 
 SPLIT = "split: {valid: 240, test: 360, seed: 0}"
 AUGMENTED = (

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from bnbench.cli import main
-from bnbench.files import read_json
-from bnbench.plan import Plan
+from bnbench.core.files import read_json
+from bnbench.plan.plan import Plan
 
 PARAMS = Path("params.yaml")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.plan import Plan
-from tests.parameters import toy
+from bnbench.plan.plan import Plan
+from tests.support.parameters import toy
 
 TITLE = "Größe \u2192 \u5b66\u4e60\u7387 \U0001f600"
 ASCII = {

@@ -11,15 +11,15 @@ from typing import Annotated, Any, Union, get_args, get_origin
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from bnbench.download import download
-from bnbench.errors import DataError
-from bnbench.params import dataset, resolve
-from bnbench.plan import Plan
-from bnbench.schema import Params, Strict
-from bnbench.site import Site
-from tests.little import defaults
-from tests.parameters import line_of, refusal, toy
-from tests.shell import bnbench, with_mirror
+from bnbench.cluster.site_file import Site
+from bnbench.core.errors import DataError
+from bnbench.data.download import download
+from bnbench.params.resolve import dataset, resolve
+from bnbench.params.schema import Params, Strict
+from bnbench.plan.plan import Plan
+from tests.support.little import defaults
+from tests.support.parameters import line_of, refusal, toy
+from tests.support.shell import bnbench, with_mirror
 
 BASE = "    base: {epochs: 4}\n"
 AXES = "        seed: [0, 1]\n"

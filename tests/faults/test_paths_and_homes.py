@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import files
-from bnbench.errors import SystemFault
-from tests.miniature import miniature
+from bnbench.core import files
+from bnbench.core.errors import SystemFault
+from tests.support.miniature import miniature
 
 BIN = Path(sys.executable).parent
 NOBODY = 12345
@@ -75,7 +75,7 @@ def test_a_user_without_name_or_home_has_a_cache_and_can_plan(home: dict[str, st
     for path in (seen_by_all / "project", seen_by_all / "temporary"):
         os.chown(path, NOBODY, NOBODY)
     variables = {"PATH": "/usr/bin:/bin", "TMPDIR": str(seen_by_all / "temporary"), **home}
-    code = "from bnbench.files import cache_folder; print(cache_folder())"
+    code = "from bnbench.core.files import cache_folder; print(cache_folder())"
     told = _told(*prefix, sys.executable, "-c", code, folder=seen_by_all / "project", environment=variables)
     assert told.strip() == str(seen_by_all / "temporary" / f"bnbench-{NOBODY}")
     told = _told(*prefix, BIN / "bnbench", "plan", folder=seen_by_all / "project", environment=variables)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bnbench.doctor import examine
+from bnbench.manage.doctor import examine
 from tests.faults.derived import HARMS, plan_file, stage, start, told
 
 Edit = Callable[[dict[str, Any]], object]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.drawn import HEATMAP, figures, filled, report
-from tests.store import FIGURES
+from tests.support.store import FIGURES
 
 SETTINGS = "font.size: 30\nsavefig.dpi: 20\nsavefig.format: svg\naxes.facecolor: red\nlines.markersize: 20\n"
 INLINE = "module://matplotlib_inline.backend_inline"

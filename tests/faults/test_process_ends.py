@@ -14,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bnbench.files import write_sealed
-from bnbench.plan import Plan
-from tests import test_jobs
+from bnbench.core.files import write_sealed
+from bnbench.plan.plan import Plan
 from tests.faults.processes import children, ended, members, started, told, until
-from tests.miniature import Project, miniature
-from tests.shell import PROGRAM
+from tests.support.miniature import Project, miniature
+from tests.support.shell import PROGRAM
+from tests.training import test_job
 
-prepared = test_jobs.prepared  # a fixture: the digits as a prepared folder
+prepared = test_job.prepared  # a fixture: the digits as a prepared folder
 Process = subprocess.Popen[str]
 
 
@@ -102,14 +102,14 @@ def _sleep(process: Process, seconds: float) -> None:
 
 @pytest.mark.parametrize("seed", [0])
 def test_a_training_ended_at_random_moments_comes_to_the_same_bytes(tmp_path: Path, prepared: Path, seed: int) -> None:
-    job = test_jobs._job(tmp_path, prepared, test_jobs.LONG, width=3)
+    job = test_job._job(tmp_path, prepared, test_job.LONG, width=3)
     whole = tmp_path / "whole"
-    subprocess.run(test_jobs._command(job, whole), check=True, timeout=60)
-    command = test_jobs._command(job, tmp_path, "--checkpoint-seconds", "0.01")
-    session = Session(command, tmp_path, lambda: test_jobs._contents(tmp_path))
+    subprocess.run(test_job._command(job, whole), check=True, timeout=60)
+    command = test_job._command(job, tmp_path, "--checkpoint-seconds", "0.01")
+    session = Session(command, tmp_path, lambda: test_job._contents(tmp_path))
     session.disturb(random.Random(seed), 3.0, 4)
     session.finish()
-    assert test_jobs._contents(tmp_path) == test_jobs._contents(whole)
+    assert test_job._contents(tmp_path) == test_job._contents(whole)
     assert not list((tmp_path / "work" / "checkpoints").iterdir())
     print(dict(session.sent))
 

@@ -7,15 +7,15 @@ import pytest
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bnbench import pack as packs
-from bnbench import steps
-from bnbench.compiled import calls, passes, tape
-from bnbench.pack import Pack
-from bnbench.schema import Run
-from bnbench.train import start
-from tests.little import digits, run, trained
-from tests.test_tape import RECORDED
-from tests.test_train import SHAPES, _bits
+from bnbench.params.schema import Run
+from bnbench.training.arithmetic import calls
+from bnbench.training.engine import inference_program, step, step_program
+from bnbench.training.pack import pack as packs
+from bnbench.training.pack.pack import Pack
+from bnbench.training.train import start
+from tests.support.little import digits, run, trained
+from tests.training.engine.test_step_program import RECORDED
+from tests.training.test_train import SHAPES, _bits
 
 NAMES = ("mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "dot", "convolution", "convolution_backward")
 FEW = {"epochs": 1, "train_images": 67, "learning_rate": 0.01, "evaluate_test": True}
@@ -65,8 +65,8 @@ def _of_training(settings: dict[str, Any], seeds: Sequence[int]) -> list[tuple[A
 @pytest.fixture
 def _by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is recorded; the last chunk of the validation images holds a single one."""
-    monkeypatch.setattr(tape, "recordable", lambda _pack: False)
-    monkeypatch.setattr(passes, "recordable", lambda _pack: False)
+    monkeypatch.setattr(step_program, "recordable", lambda _pack: False)
+    monkeypatch.setattr(inference_program, "recordable", lambda _pack: False)
     monkeypatch.setattr(Pack, "chunk", len(digits().valid.labels) - 1)
 
 
@@ -86,7 +86,7 @@ def test_a_packs_products_are_those_of_each_run_alone(settings: dict[str, Any]) 
 def test_compiled_products_are_those_of_each_run_alone(settings: dict[str, Any]) -> None:
     if calls.lacking():
         pytest.skip(calls.lacking())
-    one, many = (tape.Tape(_pack(settings, seeds)).recordings for seeds in ([0], [0, 1, 2] * 3))
+    one, many = (step_program.Tape(_pack(settings, seeds)).recordings for seeds in ([0], [0, 1, 2] * 3))
     assert len(many) == 9
     (alone,) = [[(call.op, *call.n, *call.f, *call.by) for call in recording] for recording in one]
     assert all([(call.op, *call.n, *call.f, *call.by) for call in recording] == alone for recording in many)
@@ -101,9 +101,9 @@ def test_who_computes_is_chosen_alike_for_every_pack_of_a_shape(settings: dict[s
     for seeds in ([0], [3, 1, 2] * 3):
         pack = _pack(settings, seeds)
         with Products() as products:
-            steps.advance(pack) if choose == "step" else passes.forward(pack, pack.data["test"].x)
+            step.advance(pack) if choose == "step" else inference_program.forward(pack, pack.data["test"].x)
         assert products.made
-        assert pack.stepper is not steps.train_step
+        assert pack.stepper is not step.train_step
         seen.append(products.made)
     assert seen[0] == seen[1]
 
@@ -111,16 +111,16 @@ def test_who_computes_is_chosen_alike_for_every_pack_of_a_shape(settings: dict[s
 def test_an_engine_that_differs_for_some_runs_alone_is_chosen_for_all_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     if calls.lacking():
         pytest.skip(calls.lacking())
-    settings, true = RECORDED["odd"], passes.recorded
+    settings, true = RECORDED["odd"], inference_program.recorded
 
     def differs(pack: Pack, x: Tensor) -> Tensor:
         return true(pack, x) + 1e-6 * (pack.runs[0].seed == 4)
 
-    monkeypatch.setattr(passes, "recorded", differs)
+    monkeypatch.setattr(inference_program, "recorded", differs)
     chosen = []
     for seeds in ([4], [4, 5], [5, 4]):
         pack = _pack(settings, seeds)
-        passes.forward(pack, pack.data["test"].x)
+        inference_program.forward(pack, pack.data["test"].x)
         chosen.append(pack.forward)
     assert len(set(chosen)) == 1
 

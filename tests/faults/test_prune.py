@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import locks, places
 from bnbench.cli import main
-from bnbench.files import write_json
-from tests.little import ROOT
-from tests.miniature import EDITS
-from tests.parameters import toy
+from bnbench.core import locks, places
+from bnbench.core.files import write_json
+from tests.support.little import ROOT
+from tests.support.miniature import EDITS
+from tests.support.parameters import toy
 
 PARAMS = Path("params.yaml")
 GONE = "0123456789abcdef"  # the id of nothing that is asked for
 HOLD = """
 import pathlib, sys
-from bnbench import locks
+from bnbench.core import locks
 with locks.all_of([locks.of(pathlib.Path(sys.argv[1]))]):
     print("held", flush=True)
     sys.stdin.read()
@@ -124,7 +124,7 @@ def test_all_that_nobody_asks_for_is_listed_and_removed_and_nothing_else(capsys:
 
 @pytest.mark.usefixtures("project")
 def test_an_augmentation_that_is_given_up_leaves_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    from bnbench.plan import Plan
+    from bnbench.plan.plan import Plan
 
     plain = PARAMS.read_text()
     moved = "augmentations: {moved: {copies: 2, seed: 0, shift: 0.1, rotate: 10, flip: false}}"

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from bnbench import doctor, explain, provenance
+from bnbench.manage import doctor, explain
+from bnbench.store import provenance
 
 GIT = shutil.which("git") or "git"
 

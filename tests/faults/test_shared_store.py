@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.files import write_json
+from bnbench.core.files import write_json
 from tests.faults.clones import TRAIN, begun, clone, share, started, until
-from tests.miniature import miniature
+from tests.support.miniature import miniature
 
 LONG = (
     ("epochs: 1, model", "epochs: 3000, model"),

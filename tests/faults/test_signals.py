@@ -10,26 +10,27 @@ from pathlib import Path
 
 import pytest
 
-from bnbench import locks, store
+from bnbench.core import locks
+from bnbench.training import run_writer
 from bnbench.workflow import Workflow
-from tests import test_jobs
 from tests.faults.processes import SIGNALS, catches, children, ended, loads, members, started, told, until
-from tests.parameters import toy
-from tests.shell import PROGRAM
+from tests.support.parameters import toy
+from tests.support.shell import PROGRAM
+from tests.training import test_job
 
-prepared = test_jobs.prepared  # a fixture: the digits as a prepared folder
+prepared = test_job.prepared  # a fixture: the digits as a prepared folder
 Process = subprocess.Popen[str]
 
 
 @pytest.fixture
 def job(tmp_path: Path, prepared: Path) -> Path:
     """Two packs that take much longer than a test."""
-    return test_jobs._job(tmp_path, prepared, [one.model_copy(update={"epochs": 5000}) for one in test_jobs.LONG], 3)
+    return test_job._job(tmp_path, prepared, [one.model_copy(update={"epochs": 5000}) for one in test_job.LONG], 3)
 
 
 def training(job: Path, folder: Path) -> list[str]:
     """A training that saves at each occasion."""
-    return test_jobs._command(job, folder, "--checkpoint-seconds", "0.01")
+    return test_job._command(job, folder, "--checkpoint-seconds", "0.01")
 
 
 def saved(folder: Path) -> list[Path]:
@@ -42,14 +43,14 @@ def test_a_training_that_gets_a_signal_saves_and_ends(
     tmp_path: Path, job: Path, number: signal.Signals, send: Callable[[int, int], None]
 ) -> None:
     with started(training(job, tmp_path), tmp_path) as process:
-        until(lambda: len(saved(tmp_path)) == len(test_jobs.LONG), "a checkpoint of each run")
+        until(lambda: len(saved(tmp_path)) == len(test_job.LONG), "a checkpoint of each run")
         before = {path: path.stat().st_mtime_ns for path in saved(tmp_path)}
         send(process.pid, number)
         assert ended(process) == 75
     assert f"bnbench train: stopped by {number.name}; what is finished is kept" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)
     assert all(path.stat().st_mtime_ns >= stamp for path, stamp in before.items())
-    states = [store.load(path.parent, path.stem) for path in before]  # None where one is not whole
+    states = [run_writer.load(path.parent, path.stem) for path in before]  # None where one is not whole
     assert len({state.about.step for state in states if state}) <= 2  # all runs of a pack were saved at one step
     assert None not in states
 
@@ -112,7 +113,7 @@ def test_a_training_whose_worker_gets_a_signal_ends(tmp_path: Path, job: Path, n
 
 
 def test_a_worker_that_is_killed_while_idle_leaves_none_that_waits(tmp_path: Path, prepared: Path) -> None:
-    one_pack = test_jobs._job(tmp_path, prepared, [test_jobs.LONG[0].model_copy(update={"epochs": 5000})])
+    one_pack = test_job._job(tmp_path, prepared, [test_job.LONG[0].model_copy(update={"epochs": 5000})])
     with started(training(one_pack, tmp_path), tmp_path) as process:
         until(lambda: saved(tmp_path), "a checkpoint")
         idle = min(children(process), key=lambda child: sum(child.cpu_times()[:2]))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.faults.clones import started, until
-from tests.miniature import Project, miniature
+from tests.support.miniature import Project, miniature
 
 pytestmark = pytest.mark.slow
 
@@ -143,6 +143,6 @@ def test_of_several_starts_after_a_killed_one_one_works_and_none_fails_otherwise
 def test_copies_of_outputs_that_a_killed_start_left_are_removed(tmp_path: Path) -> None:
     left = tmp_path / ".snakemake" / "backups" / "data" / "prepared"
     left.mkdir(parents=True)
-    code = "import pathlib, sys; from bnbench import starts; starts.enter(pathlib.Path(sys.argv[1]))"
+    code = "import pathlib, sys; from bnbench.core import starts; starts.enter(pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
     assert not left.exists()

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from bnbench.drawing import FARTHEST, MOST_POINTS, drawn, strokes_of
-from tests.strokes import DIGITS
+from bnbench.demo.ink import FARTHEST, MOST_POINTS, drawn, strokes_of
+from tests.support.strokes import DIGITS
 
 BAD: list[Any] = [
     *(None, [], "strokes", {}, {"strokes": None}, {"strokes": "text"}, {"strokes": {}}, {"strokes": [[]]}),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.doctor import examine
+from bnbench.manage.doctor import examine
 from tests.faults.derived import (
     HARMS,
     IDENTITIES,
@@ -21,8 +21,8 @@ from tests.faults.derived import (
     stage,
     start,
 )
-from tests.miniature import Project, belongs, miniature, trained
-from tests.store import rewrite
+from tests.support.miniature import Project, belongs, miniature, trained
+from tests.support.store import rewrite
 
 
 def identities() -> list[Path]:

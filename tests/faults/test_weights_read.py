@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from bnbench import explain, runs, store
-from bnbench.collect import collect
-from bnbench.data import seal
-from bnbench.errors import UserError
-from bnbench.files import read_json, write_json
-from bnbench.plan import Plan
-from bnbench.trained import choose, data_of
+from bnbench.core.errors import UserError
+from bnbench.core.files import read_json, write_json
+from bnbench.data.prepared import seal
+from bnbench.demo.views import choose, data_of
+from bnbench.manage import explain
+from bnbench.plan.plan import Plan
+from bnbench.store import run_record
+from bnbench.tables.collect import collect
+from bnbench.training import run_writer
 from tests.faults.trainings import begun, command, trained
 
 SHAPE = (1, 8, 8)
@@ -51,7 +53,7 @@ def tables(plan: Plan, _run_id: str) -> None:
 
 # who reads the store, given a plan and a run
 READERS: dict[str, Callable[[Plan, str], Any]] = {
-    "the network": lambda plan, run_id: store.read_network(plan.store, run_id, SHAPE),
+    "the network": lambda plan, run_id: run_writer.read_network(plan.store, run_id, SHAPE),
     "the choice of runs to show": lambda plan, _: choose(plan, [SHAPE]),
     "the data of a run": lambda plan, run_id: data_of(plan, [run_id]),
     "an explanation": lambda plan, run_id: explain.find(plan.params, run_id),
@@ -111,21 +113,21 @@ def test_a_folder_for_a_file_and_a_file_for_a_folder_are_told(plan: Plan, damage
     run = plan.store / sorted(plan.runs)[0]
     damage(run)
     with pytest.raises(UserError, match=f"run {run.name} in the run store cannot be used: .* cannot be read: "):
-        runs.read(run)
+        run_record.read(run)
 
 
 def test_a_hidden_file_beside_a_runs_own_has_no_effect(plan: Plan) -> None:
     run = plan.store / sorted(plan.runs)[0]
-    before = runs.read(run)
+    before = run_record.read(run)
     (run / ".DS_Store").write_bytes(b"of a file manager")
-    assert runs.read(run) == before
+    assert run_record.read(run) == before
 
 
 def test_a_file_too_many_is_told_without_advice_to_delete_the_run(plan: Plan) -> None:
     run = plan.store / sorted(plan.runs)[0]
     (run / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"notes.txt is no part of the run\.\nMove it away: the run itself is whole"):
-        runs.read(run)
+        run_record.read(run)
 
 
 @pytest.mark.slow

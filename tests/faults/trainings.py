@@ -15,20 +15,20 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from bnbench import jobs, store
-from bnbench.augment import augment
-from bnbench.collect import collect
-from bnbench.compiled import tape
-from bnbench.data import Prepared
-from bnbench.figures import draw
-from bnbench.files import write_json
-from bnbench.pack import Pack
-from bnbench.plan import Plan
-from bnbench.prepare import prepare
-from bnbench.report import write
-from bnbench.train import start, train
-from tests.little import ROOT
-from tests.parameters import toy
+from bnbench.core.files import write_json
+from bnbench.data.augment import augment
+from bnbench.data.prepare import prepare
+from bnbench.data.prepared import Prepared
+from bnbench.figures.draw import draw
+from bnbench.plan.plan import Plan
+from bnbench.report.render import write
+from bnbench.tables.collect import collect
+from bnbench.training import job, run_writer
+from bnbench.training.engine import step_program
+from bnbench.training.pack.pack import Pack
+from bnbench.training.train import start, train
+from tests.support.little import ROOT
+from tests.support.parameters import toy
 
 MOVED = "{rotate: 10.0, shift: 0.1, flip: false, copies: 2, seed: 0}"
 BASE = (
@@ -43,7 +43,7 @@ EDITS = (
 STEP = 60  # of 141: one epoch is over
 CHECKPOINTS = Path(".bnbench/checkpoints")
 JOB = Path(".bnbench/job.json")
-PLACE = jobs.Place(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
+PLACE = job.Place(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
 
 
 def begun(folder: Path) -> Plan:
@@ -72,9 +72,9 @@ def stopped(plan: Plan, step: int = STEP) -> list[Pack]:
                 raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-            patch.setattr(tape, "BLOCK_SECONDS", 0.0)  # blocks of one step
+            patch.setattr(step_program, "BLOCK_SECONDS", 0.0)  # blocks of one step
             train(part, stop, lambda _outcome: None)
-        store.save(CHECKPOINTS, part)
+        run_writer.save(CHECKPOINTS, part)
         packs.append(part)
     return packs
 
@@ -83,7 +83,7 @@ def trained(plan: Plan) -> dict[str, bytes]:
     """Train what the store lacks, from checkpoints where there are any; what it holds then."""
     torch.set_num_threads(1)  # as a worker has it
     for pack in plan.packs:
-        jobs.train_pack(pack.record(), PLACE)
+        job.train_pack(pack.record(), PLACE)
     return stored()
 
 

@@ -1,0 +1,1 @@
+"""Slurm: jobs and their resources, the site file, checks before submission."""

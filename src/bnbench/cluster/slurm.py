@@ -1,0 +1,154 @@
+"""Slurm itself, asked before anything is submitted: whether it takes such jobs, and what an earlier start left."""
+
+import os
+import shlex
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from bnbench.cluster.jobs import Cluster
+from bnbench.core import locks
+from bnbench.core.errors import UserError
+from bnbench.core.files import explained
+
+PREFIX = "bnbench_"  # of all jobs' names: slurm-jobname-prefix in the profiles
+IN_MEMORY = ("tmpfs", "ramfs")  # file systems that no other machine sees
+SECONDS = 30  # for an answer
+
+# a word of Slurm's refusal -> the key of the site file that it is about, and what to do
+REMEDIES = {
+    "partition name": ("{device}: partition", "`sinfo -s` lists the partitions there are"),
+    "account": ("account", "`sacctmgr show assoc user=$USER format=account` lists yours; null asks for none"),
+    "generic resource": ("{device}: gpu", "`sinfo -o '%P %G'` shows which GPUs a partition has"),
+    "gres": ("{device}: gpu", "`sinfo -o '%P %G'` shows which GPUs a partition has"),
+    "time limit": ("{device}: minutes", "`scontrol show partition` names the longest time as MaxTime"),
+    "memory": ("{device}: mem_mb", "`sinfo -o '%P %m'` shows the memory of a partition's nodes"),
+    "processors": ("{device}: cpus", "`sinfo -o '%P %c'` shows the cores of a partition's nodes"),
+    "node count": ("{device}: cpus", "`sinfo -o '%P %c'` shows the cores of a partition's nodes"),
+    "configuration is not available": ("{device}", "`sinfo -o '%P %c %m %G'` shows what a partition's nodes have"),
+    "qos": ("options", "`sacctmgr show qos` lists them"),
+}
+OTHERWISE = ("", "ask those who run the cluster")
+
+
+def begin(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
+    """Make sure that jobs can be submitted, alone in this folder, and end those that a killed start left behind.
+
+    Args:
+        cluster: where the jobs go.
+        work: the folder of working files; a lock there is held as long as this process lives.
+        jobs: minutes and MB that each job asks for.
+
+    Raises:
+        UserError: the folder is not shared, Slurm does not answer or would refuse the jobs,
+            another start is at work in this folder.
+    """
+    check(cluster, work, jobs)
+    _alone(work)
+    if left := orphans(work):
+        print(f"cancelling jobs of an earlier start, which save and end: {' '.join(left)}", file=sys.stderr)
+        _ask("scancel", *left)
+
+
+def check(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
+    """Check the folder, and that Slurm takes the longest and the largest job.
+
+    Raises:
+        UserError: as for `begin`.
+    """
+    here, shared = work.resolve(), [Path(folder) for folder in cluster.site.shared]
+    if shared and not any(here.is_relative_to(folder.resolve()) for folder in shared):
+        folders = ", ".join(map(str, shared))
+        raise UserError(
+            f"{cluster.path}: shared: the nodes see {folders}, but not {here.parent}; "
+            f"move the project into a shared folder, or add its folder there if all nodes see it"
+        )
+    if not shared and (kind := _file_system(here)) in IN_MEMORY:
+        raise UserError(
+            f"{here.parent} lies in this machine's memory ({kind}), where no node sees it; "
+            "move the project into a folder that all nodes see"
+        )
+    for minutes, mem_mb in {max(jobs), max(jobs, key=lambda job: job[1])} if jobs else ():
+        _try(cluster, minutes, mem_mb)
+
+
+def _try(cluster: Cluster, minutes: int, mem_mb: int) -> None:
+    """Let Slurm judge a job like ours without queueing it."""
+    at = cluster.partition
+    options = [f"--partition={at.partition}", f"--time={minutes}", f"--mem={mem_mb}", f"--cpus-per-task={at.cpus}"]
+    options += [f"--account={cluster.site.account}"] if cluster.site.account else []
+    options += [f"--gpus={at.gpu + ':' if at.gpu else ''}1"] if cluster.device == "cuda" else []
+    options += shlex.split(cluster.site.options)
+    if (told := _refusal(options)) is None:
+        return
+    key, remedy = next((r for word, r in REMEDIES.items() if word in told.lower()), OTHERWISE)
+    if cluster.device == "cuda" and _refusal([word for word in options if not word.startswith("--gpus")]) is None:
+        key, remedy = REMEDIES["gres"]
+        told = f"a node of partition {at.partition} has no GPU{f' {at.gpu!r}' if at.gpu else ''} ({told})"
+    where = f"{cluster.path}: {key.format(device=cluster.device)}: " if key else ""
+    raise UserError(f"{where}Slurm would refuse the jobs: {told} (asked: {' '.join(options)}); {remedy}")
+
+
+def _refusal(options: list[str]) -> str | None:
+    """Why Slurm would not take a job with these options; None if it would."""
+    done = _run("sbatch", "--test-only", *options, "--wrap=true")
+    if done.returncode == 0:
+        return None
+    return done.stderr.strip().splitlines()[-1].removeprefix("allocation failure: ") if done.stderr else "no answer"
+
+
+def _file_system(path: Path) -> str:
+    """The type of the file system that a path lies in."""
+    mounts = [mount for mount in psutil.disk_partitions(all=True) if path.is_relative_to(mount.mountpoint)]
+    return str(max(mounts, key=lambda mount: len(mount.mountpoint)).fstype) if mounts else ""
+
+
+def _alone(work: Path) -> None:
+    """Be the one Snakemake that submits jobs from this folder, to the end of this process."""
+    path = work / "slurm" / "owner"
+    if locks.keep(locks.of(path)) is None:
+        owner = path.read_text().strip() if path.is_file() else "which says no more of itself"
+        raise UserError(f"another snakemake submits jobs from this folder ({owner}); wait for it, or end it")
+    with explained(path):
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
+
+
+def orphans(work: Path) -> list[str]:
+    """Jobs in the queue that a start in this folder submitted."""
+    told = _ask("squeue", "--noheader", "--user", str(os.getuid()), "--Format=JobID:20,Name:80,WorkDir:1000")
+    rows = [line.split(maxsplit=2) for line in told.splitlines()]
+    here = str(work.resolve().parent)
+    return [row[0] for row in rows if len(row) == 3 and row[1].startswith(PREFIX) and row[2].strip() == here]
+
+
+def _ask(*command: str) -> str:
+    done = _run(*command)
+    if done.returncode:
+        raise UserError(f"`{command[0]}` fails: {done.stderr.strip()}; is Slurm's controller up? Try `scontrol ping`")
+    return done.stdout
+
+
+def _run(*command: str) -> "subprocess.CompletedProcess[str]":
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+    except FileNotFoundError:
+        raise UserError(f"there is no `{command[0]}` here; run from a login node of the cluster") from None
+    except subprocess.TimeoutExpired:
+        raise UserError(f"`{command[0]}` does not answer within {SECONDS} s; is Slurm's controller up?") from None
+
+
+def put_status_first(work: Path) -> None:
+    """Put a `sacct` first on this process's path that answers Snakemake's plugin by `slurm_status`."""
+    path = (work / "slurm" / "bin" / "sacct").absolute()
+    command = shlex.join([sys.executable, "-m", "bnbench.cluster.sacct", str(path.parents[1])])
+    script = f'#!/bin/sh\nexec {command} "$@"\n'
+    if not path.exists() or path.read_text() != script:
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(script)
+            path.chmod(path.stat().st_mode | stat.S_IXUSR | stat.S_IXGRP | stat.S_IXOTH)
+    os.environ["PATH"] = f"{path.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"

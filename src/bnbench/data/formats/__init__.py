@@ -1,0 +1,1 @@
+"""Readers of raw files: IDX, CIFAR-10, folders of images, scikit-learn's digits."""

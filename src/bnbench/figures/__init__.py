@@ -1,0 +1,1 @@
+"""Figures: one file per kind, the data it draws, captions, style."""

@@ -1,0 +1,52 @@
+"""Drawings of networks, made from their notation: layers, shapes, parameter counts."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+from matplotlib.patches import FancyBboxPatch
+
+from bnbench.figures.network_table import COLUMNS
+from bnbench.figures.style import NORMAL, PAGE_WIDTH, SMALL
+from bnbench.params.schema import Figure
+from bnbench.tables import labels
+
+ACROSS = 6  # boxes side by side
+HEIGHT = 0.85  # inches of a line of boxes
+COLOURS = {"input": "#f2f2f2", "conv": "#cfe3f2", "pool": "#e8e8e8", "dense": "#fbe3c6", "dropout": "#e8e8e8"}
+
+
+def draw_networks(frame: pd.DataFrame, _options: Figure) -> Drawing:
+    """Each network as a row of boxes from the image to the classes."""
+    models = list(dict.fromkeys(frame["model"]))
+    lines = [-(-int((frame["model"] == model).sum()) // ACROSS) for model in models]
+    drawing = Drawing(layout="constrained", figsize=(PAGE_WIDTH, sum(HEIGHT * n + 0.35 for n in lines)))
+    axes = drawing.subplots(len(models), 1, squeeze=False, height_ratios=lines)[:, 0]
+    for model, ax, count in zip(models, axes, lines, strict=True):
+        part = frame[frame["model"] == model].sort_values("stage")
+        total = labels.number(int(part["parameters"].sum()))
+        ax.set_title(f"{labels.phrase('model', model)}: {total} parameters", loc="left", fontweight="bold")
+        ax.set(xlim=(0, ACROSS), ylim=(count, 0))
+        ax.axis("off")
+        for index, row in enumerate(part.itertuples()):
+            _box(ax, (index % ACROSS, index // ACROSS), row, last=index == len(part) - 1)
+    return drawing
+
+
+def _box(ax: Axes, place: tuple[int, int], row: "tuple[object, ...]", last: bool) -> None:
+    """One layer: its name, what follows, its output's shape, its parameters."""
+    x, y = place
+    values = dict(zip(("index", *COLUMNS), row, strict=True))
+    layer = str(values["name"])
+    colour = next(colour for word, colour in COLOURS.items() if word in layer)
+    shape = FancyBboxPatch((x + 0.06, y + 0.08), 0.8, 0.8, boxstyle="round,pad=0,rounding_size=0.05", fc=colour)
+    shape.set(edgecolor="#888888", linewidth=0.6)
+    ax.add_patch(shape)
+    count = int(str(values["parameters"]))
+    texts = [(layer, NORMAL), *((word, SMALL) for word in str(values["then"]).split(", ") if word)]
+    texts += [(str(values["output"]), SMALL)] + ([(labels.number(count), SMALL)] if count else [])
+    for index, (text, size) in enumerate(texts):
+        weight = "bold" if index == 0 else "normal"
+        height = y + 0.48 + (index - (len(texts) - 1) / 2) * min(0.155, 0.72 / len(texts))
+        ax.text(x + 0.46, height, text, ha="center", va="center", fontsize=size - 1, fontweight=weight)
+    if not last:
+        ax.annotate("", (x + 1.06, y + 0.48), (x + 0.86, y + 0.48), arrowprops={"arrowstyle": "->", "lw": 0.8})

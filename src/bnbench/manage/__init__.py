@@ -1,0 +1,1 @@
+"""Commands about what exists: explain, prune, doctor, archive."""

@@ -1,0 +1,1 @@
+"""The report: sections in Markdown, rendered to HTML and PDF."""

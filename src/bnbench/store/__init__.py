@@ -1,0 +1,1 @@
+"""The run store as both sides see it: training writes it, analysis reads it."""

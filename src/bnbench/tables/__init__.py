@@ -1,0 +1,1 @@
+"""Tables: gather the run store, write and read parquet and CSV, aggregate over seeds."""

@@ -1,0 +1,213 @@
+"""Collect: the run store and the plan in, tables out. 10,000 runs of 60 epochs: 7 s, 0.7 GiB on one core."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from bnbench.core.errors import UserError
+from bnbench.core.files import explained, write_json
+from bnbench.params import architecture
+from bnbench.params.norm_rules import span
+from bnbench.plan import identities
+from bnbench.store import run_record as store_runs
+from bnbench.store.run_record import History, Outcome
+from bnbench.tables import files as store_tables
+from bnbench.tables.confusion import Counts, confusion_table
+from bnbench.tables.files import CELL, CONFIG, CONFIG_TYPES, PROBED, RESULTS, settings
+from bnbench.tables.summary import COUNTS, aggregate, mean_curves
+
+SUMMARISED = ("valid_accuracy", "test_accuracy", "test_loss", "train_accuracy", "official_accuracy")
+
+WHERE_TYPES: dict[str, pa.DataType] = dict.fromkeys(("study", "work", "tier"), pa.string())
+RUNS_TYPES: dict[str, pa.DataType] = {
+    "run_id": pa.string(),
+    **WHERE_TYPES,
+    **CONFIG_TYPES,
+    "status": pa.string(),
+    "steps": pa.int64(),
+    "epochs": pa.float64(),  # of the last, unfinished epoch a part
+    "best_epoch": pa.float64(),
+    "diverged_step": pa.int64(),
+    "last_finite_loss": pa.float64(),
+    "parameters": pa.int64(),
+    "span": pa.int64(),
+    **dict.fromkeys(RESULTS, pa.float64()),
+    "generalisation_gap": pa.float64(),  # training minus test accuracy
+    "torch": pa.string(),
+    "cpu": pa.string(),
+    "device": pa.string(),
+    "threads": pa.int64(),
+    "products": pa.string(),
+}
+HISTORY_TYPES: dict[str, pa.DataType] = {
+    "run_id": pa.string(),
+    "step": pa.int64(),
+    "epoch": pa.float64(),
+    "learning_rate": pa.float64(),
+    **dict.fromkeys(RESULTS, pa.float64()),
+}
+SUMMARY_TYPES: dict[str, pa.DataType] = {
+    **WHERE_TYPES,
+    **{name: CONFIG_TYPES[name] for name in CELL},
+    **dict.fromkeys(COUNTS, pa.int64()),
+    **{f"{value}_{part}": pa.float64() for value in SUMMARISED for part in ("mean", "low", "high")},
+}
+
+CURVES_TYPES: dict[str, pa.DataType] = {
+    **dict.fromkeys(("study", "norm"), pa.string()),
+    **dict.fromkeys(("epoch", "train_loss", "valid_accuracy"), pa.float64()),
+}
+
+
+OUTCOME_COLUMNS = (
+    "status",
+    "steps",
+    "epochs",
+    "best_epoch",
+    "diverged_step",
+    "last_finite_loss",
+    "parameters",
+)
+
+
+def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
+    """Write the tables `runs`, `history`, `summary`, `confusion`, `probes`, `curves` of a plan, `metrics.json` above.
+
+    The identity comes last; it names the digest of each of them, and of the runs.
+
+    Raises:
+        UserError: a run of the plan is missing, cannot be read, or is another than the plan's.
+    """
+    with explained(tables):
+        tables.mkdir(parents=True, exist_ok=True)
+    identities.forget(tables, "identity-*.json")
+    ids = sorted(plan["runs"])
+    trained = identities.trained(store, ids)
+    found = {run_id: read_run(plan, store, run_id) for run_id in ids}
+    outcomes = {run_id: run.outcome for run_id, run in found.items()}
+    history = history_table({run_id: run.history for run_id, run in found.items()})
+    runs = runs_table(plan, outcomes)
+    store_tables.write(runs, tables, "runs", RUNS_TYPES)
+    store_tables.write(history, tables, "history", HISTORY_TYPES)
+    store_tables.write(summary_table(runs), tables, "summary", SUMMARY_TYPES)
+    counted: dict[str, dict[Any, Counts]] = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
+    store_tables.write_table(confusion_table(counted), tables, "confusion")
+    probed = {run_id: run.probes for run_id, run in found.items() if run.probes is not None}
+    store_tables.write_table(probes_table(probed), tables, "probes")
+    curves = store_tables.arrow(mean_curves(runs, history), CURVES_TYPES)
+    store_tables.write_csv(curves, tables / "curves.csv")
+    write_json(tables.parent / "metrics.json", metrics(runs))
+    about = {key: plan[key] for key in ("tier", "tables_id", "trainer_version")}
+    written = [tables.parent / "metrics.json", *(tables / name for name in identities.TABLES)]
+    identities.conclude(
+        tables / f"identity-{plan['tables_id']}.json", {**about, "runs": len(ids), "trained": trained}, written
+    )
+
+
+class Run(NamedTuple):
+    """What tables need of a stored run."""
+
+    outcome: Outcome
+    history: History
+    probes: pa.Table | None
+
+
+def read_run(plan: dict[str, Any], store: Path, run_id: str) -> Run:
+    """A run of the plan, from files that have shown to be as they were written.
+
+    Raises:
+        UserError: the run is missing, unreadable, altered, or not what the plan says.
+    """
+    folder = store / run_id
+    if not (folder / "run.json").exists():
+        raise UserError(
+            f"every run of the plan must be in the run store, but run {run_id} is not: there is no {folder}/run.json.\n"
+            f"Delete the folder {folder}, if it exists, and start again: only that run is trained anew."
+        )
+    found = store_runs.load(folder)
+    outcome = store_runs.outcome(found)
+    expected = {"config": plan["runs"][run_id]["config"], "trainer_version": plan["trainer_version"]}
+    for key, value in expected.items():
+        if (seen := getattr(outcome, key)) != value:
+            raise store_runs.damaged(folder, f"{folder}/run.json: its {key} is {seen}, the plan's is {value}")
+    try:
+        history = History.model_validate_json(found.file("history.json"))
+        return Run(outcome, history, _probes(found.file("probes.parquet")) if outcome.config["probes"] else None)
+    except (ValidationError, pa.ArrowException) as error:
+        what = "history.json" if isinstance(error, ValidationError) else "probes.parquet"
+        raise store_runs.damaged(folder, f"{folder / what}: {error}") from error
+
+
+def _probes(content: bytes) -> pa.Table:
+    return pq.read_table(pa.BufferReader(content), schema=pa.schema(list(PROBED.items())))
+
+
+def runs_table(plan: dict[str, Any], outcomes: dict[str, Outcome]) -> pd.DataFrame:
+    """A row per study and run, sorted by study and configuration."""
+    rows: dict[str, list[Any]] = {name: [] for name in RUNS_TYPES}
+    for name, study in plan["studies"].items():
+        for run_id in study["runs"]:
+            outcome = outcomes[run_id]
+            row = {"run_id": run_id, "study": name, "work": study["work"], "tier": plan["tier"]}
+            row |= settings(outcome.config) | {"network": architecture.kind(outcome.config["model"])}
+            row |= vars(outcome.environment)
+            row |= {column: getattr(outcome, column) for column in (*OUTCOME_COLUMNS, *RESULTS)}
+            row["generalisation_gap"] = _gap(outcome)
+            row["span"] = span(row["norm"], row["batch_size"], row["norm_parts"])
+            for column, values in rows.items():
+                values.append(row[column])
+    frame = pd.DataFrame(rows)
+    return frame.sort_values(["study", *CONFIG, "run_id"], na_position="first", ignore_index=True)
+
+
+def _gap(outcome: Outcome) -> float | None:
+    if outcome.train_accuracy is None or outcome.test_accuracy is None:
+        return None
+    return outcome.train_accuracy - outcome.test_accuracy
+
+
+def history_table(histories: dict[str, History]) -> pd.DataFrame:
+    """A row per run and evaluation, in the order of run ids."""
+    columns: dict[str, list[Any]] = {name: [] for name in History.model_fields}
+    for history in histories.values():
+        for name, values in columns.items():
+            values.extend(getattr(history, name))
+    lengths = [len(history.step) for history in histories.values()]
+    run_ids = np.repeat(np.array(list(histories), dtype=object), lengths)
+    return pd.DataFrame({"run_id": run_ids, **columns})
+
+
+def probes_table(seen: dict[str, pa.Table]) -> pa.Table:
+    """A row per run and number that a probe saw, in the order of run ids."""
+    schema = pa.schema([("run_id", pa.string()), *PROBED.items()])
+    named = [
+        table.add_column(0, "run_id", pa.array([run_id] * len(table), pa.string())) for run_id, table in seen.items()
+    ]
+    return pa.concat_tables([schema.empty_table(), *named])
+
+
+def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row per study and cell, seeds together, sorted by study and configuration."""
+    by = [*WHERE_TYPES, *CELL]
+    summary = aggregate(runs, by, list(SUMMARISED))
+    return summary.sort_values(["study", *CELL], na_position="first", ignore_index=True)
+
+
+def metrics(runs: pd.DataFrame) -> dict[str, Any]:
+    """The few numbers for `dvc metrics show`: counts, and per study the mean test accuracy of each norm.
+
+    A run that did not end ok counts as accuracy 0: a norm gains nothing by runs that diverge.
+    """
+    status = runs.drop_duplicates("run_id")["status"]
+    studies: dict[str, dict[str, Any]] = {}
+    for (study, norm), part in runs.groupby(["study", "norm"]):
+        accuracy = part["test_accuracy"].where(part["status"] == "ok", 0.0).mean()
+        values = studies.setdefault(str(study), {"test_accuracy": {}})["test_accuracy"]
+        values[str(norm)] = round(float(accuracy), 6)
+    counts = {"ok": int((status == "ok").sum()), "diverged": int((status == "diverged").sum())}
+    return {"runs": len(status), **counts, "studies": studies}

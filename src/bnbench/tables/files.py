@@ -1,0 +1,136 @@
+"""Tables on disk: each as parquet, which keeps types, and as CSV; equal content gives equal bytes.
+
+In CSV a missing value is an empty field and text is quoted. pandas alone would take texts like "null" or
+"NA" for missing values and "100" for a number; `read_csv` here reads back what was written.
+"""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from bnbench.core.files import atomic
+from bnbench.params.schema import Run
+from bnbench.plan import identities
+
+Rows = tuple[str, str, object]
+
+RENAMED = {"epochs": "max_epochs", "steps": "max_steps"}  # a result's `epochs` and `steps` are how many were trained
+CONFIG = tuple(RENAMED.get(name, name) for name in Run.model_fields)
+CELL = tuple(name for name in CONFIG if name != "seed")
+PROBED: dict[str, pa.DataType] = {
+    "probe": pa.string(),
+    "step": pa.int64(),
+    "epoch": pa.float64(),
+    "part": pa.string(),
+    "layer": pa.int64(),
+    "quantity": pa.string(),
+    "item": pa.int64(),
+    "at": pa.float64(),
+    "value": pa.float64(),
+}
+# official: the published test set, where the test images are others
+RESULTS = tuple(f"{part}_{what}" for part in ("train", "valid", "test", "official") for what in ("loss", "accuracy"))
+
+
+def _arrow_type(field: dict[str, Any]) -> pa.DataType:
+    kinds = {option.get("type") for option in field.get("anyOf", [field])} - {"null"}
+    names = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
+    return names.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string()
+
+
+CONFIG_TYPES: dict[str, pa.DataType] = {
+    RENAMED.get(name, name): _arrow_type(field) for name, field in Run.model_json_schema()["properties"].items()
+} | {"network": pa.string()}
+
+
+def settings(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's configuration (or a part of it) as columns of a table: what is no number becomes compact text."""
+    row = {RENAMED.get(name, name): value for name, value in config.items()}
+    if "probes" in row:
+        row["probes"] = " ".join(row["probes"]) or "none"
+    texts = {name for name in row if CONFIG_TYPES[name] == pa.string()}
+    return row | {name: _text(row[name]) for name in texts}
+
+
+def _text(value: Any) -> str | None:
+    """A value of a column of texts: 2.0 as `2`, [1.0, 4.0] as `1 to 4`, a schedule as `schedule_text` writes it."""
+    if isinstance(value, dict):
+        return schedule_text(value)
+    if isinstance(value, list):
+        return " to ".join(map(str, map(_text, value)))
+    return f"{value:.15g}" if isinstance(value, int | float) else value
+
+
+def schedule_text(schedule: dict[str, Any]) -> str:
+    """`{"kind": "plateau", "factor": 0.9995, "window": 3}` as `plateau(factor=0.9995, window=3)`."""
+    options = ", ".join(f"{key}={schedule[key]}" for key in sorted(schedule) if key != "kind")
+    return f"{schedule['kind']}({options})" if options else str(schedule["kind"])
+
+
+def arrow(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
+    """The columns `types` of `frame`, typed; a missing number is null."""
+    table = pa.Table.from_pandas(frame[list(types)], schema=pa.schema(list(types.items())), preserve_index=False)
+    return table.replace_schema_metadata(None)
+
+
+def write(frame: pd.DataFrame, folder: Path, name: str, types: dict[str, pa.DataType]) -> None:
+    """Write the columns `types` of `frame` as parquet and CSV named `name` in `folder`, both atomically."""
+    write_table(arrow(frame, types), folder, name)
+
+
+def write_table(table: pa.Table, folder: Path, name: str) -> None:
+    """Write `table` as parquet and CSV named `name` in `folder`, both atomically."""
+    with atomic(folder / f"{name}.parquet") as path:
+        pq.write_table(table, path)
+    write_csv(table, folder / f"{name}.csv")
+
+
+def write_csv(table: pa.Table, path: Path) -> None:
+    """Write `table` as CSV, atomically."""
+    with atomic(path) as temporary:
+        pacsv.write_csv(_no_formulas(table), temporary)
+
+
+def _no_formulas(table: pa.Table) -> pa.Table:
+    """Put ' before text that a spreadsheet would run as a formula, as in `=cmd()`."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_string(field.type):
+            column = table.column(index)
+            formula = pc.match_substring_regex(column, r"^[=+\-@\t\r]")
+            table = table.set_column(
+                index, field.name, pc.if_else(formula, pc.binary_join_element_wise("'", column, ""), column)
+            )
+    return table
+
+
+def read(folder: Path, name: str, tables_id: str = "*", rows: Rows | None = None) -> pd.DataFrame:
+    """The table `name` of `folder`, with its types, as `collect` wrote it.
+
+    Args:
+        folder: of the tables.
+        name: of the table.
+        tables_id: the identity that the tables must have.
+        rows: which rows: a column, an operator and a value, as pyarrow's filters have them.
+
+    Raises:
+        UserError: there are no such tables, or this one was altered.
+    """
+    identity = identities.only(folder, f"identity-{tables_id}.json")
+    content = io.BytesIO(identity.content(folder / f"{name}.parquet"))
+    return pd.read_parquet(content, filters=[rows] if rows else None)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table's CSV: only an empty field is missing; a norm "none" or a text "null" stays what it is."""
+    return pd.read_csv(
+        path,
+        keep_default_na=False,
+        na_values=[""],
+        dtype={name: str for name, kind in CONFIG_TYPES.items() if kind == pa.string()},
+    )

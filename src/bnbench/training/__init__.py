@@ -1,0 +1,1 @@
+"""Train runs: the loop, evaluation, checkpoints, workers and devices."""

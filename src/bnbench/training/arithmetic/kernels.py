@@ -1,0 +1,311 @@
+"""The loops of a training step over a batch's values and a pack's weights: as torch operations, and compiled.
+
+A compiled loop goes through memory once or twice where torch's operations do six times and more. Its numbers are
+those of torch's operations, bit for bit: `compiled` holds them against each other before the first use, and goes
+without the compiled ones where they differ, as where there is no compiler. So no result depends on who made it.
+
+Arrays are named for their axes: G groups that are normalised each by itself, M values of a channel, C channels.
+"""
+
+import ctypes
+import math
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bnbench.training.arithmetic.build import shared_object
+
+# long, float, pointer
+C_TYPES = {"l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
+SIGNATURES = {
+    "moments": "lllpppp",
+    "normalise": "lllppppppp",
+    "normalised": "lllpppppp",
+    "normalise_back": "lllppppppp",
+    "pool": "lllllpp",
+    "pool_back": "lllllppp",
+    "relu_back": "lppp",
+    "sigmoid_back": "lppp",
+    "tanh_back": "lppp",
+    "sgd": "llpfppp",
+    "adam": "llpffffffpppp",
+    "adam_moments": "lfffffpppp",
+    "adam_step": "lffppp",
+}
+lacking: dict[str, str] = {}  # what this process found out that it has to go without -> why
+CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
+ROUNDING = 1e-5
+PART = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam's learning rate of each run, its constants, and the step, from 1 (a graph's is on its GPU)."""
+
+    rate: Tensor  # (runs, 1)
+    beta1: float
+    beta2: float
+    epsilon: float
+    step: int | Tensor
+
+
+class Loops:
+    """As torch operations: the reference, on any device, in any precision."""
+
+    def moments(self, x_GMC: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance of each channel of each group, (G, 1, C)."""
+        mean = x_GMC.mean(1, keepdim=True)
+        centred = x_GMC - mean
+        return mean, (centred * centred).mean(1, keepdim=True)
+
+    def normalise(
+        self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """(x - mean) scale, and that times gamma plus beta; all but x are (G, 1, C)."""
+        normal = (x_GMC - mean) * scale
+        return normal, normal * gamma + beta
+
+    def normalised(self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        """The second of `normalise` alone, where nothing goes backward."""
+        return self.normalise(x_GMC, mean, scale, gamma, beta)[1]
+
+    def normalise_back(self, dy_GMC: Tensor, normal: Tensor, factor_G1C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Sums of dy and of dy times the normalised values, (G, 1, C), and dx less what the moments say of it."""
+        total = dy_GMC.sum(1, keepdim=True)
+        along = (dy_GMC * normal).sum(1, keepdim=True)
+        share = 1 / dy_GMC.shape[1]
+        return total, along, (dy_GMC - total * share - normal * (along * share)) * factor_G1C
+
+    def pool(self, x_BHWC: Tensor, size: int) -> tuple[Tensor, Tensor]:
+        """Maxima over squares, moved by their size, and what `pool_back` needs besides x."""
+        y, places = torch.ops.aten.max_pool2d_with_indices(x_BHWC.movedim(-1, 1), [size] * 2, [size] * 2)
+        return y.movedim(1, -1).contiguous(), places
+
+    def pool_back(self, dy_BHWC: Tensor, x_BHWC: Tensor, places: Tensor, size: int) -> Tensor:
+        """Each output's gradient, at the place of its maximum, the first of equal ones."""
+        dx: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
+            dy_BHWC.movedim(-1, 1), x_BHWC.movedim(-1, 1), [size] * 2, [size] * 2, [0, 0], [1, 1], False, places
+        )
+        return dx.movedim(1, -1).contiguous()
+
+    def relu_back(self, dy: Tensor, y: Tensor) -> Tensor:
+        """The gradient where the output is positive."""
+        return dy * (y > 0)
+
+    def sigmoid_back(self, dy: Tensor, y: Tensor) -> Tensor:
+        """dy y (1 - y)."""
+        return dy * y * (1 - y)
+
+    def tanh_back(self, dy: Tensor, y: Tensor) -> Tensor:
+        """dy (1 - y^2)."""
+        return dy * (1 - y * y)
+
+    def sgd(self, values: Tensor, grads: Tensor, velocity: Tensor | None, rate_R1: Tensor, momentum: float) -> None:
+        """v = momentum v + g; w = w - rate v, for rows of weights."""
+        if velocity is not None:
+            grads = velocity.mul_(momentum).add_(grads)
+        values.sub_(grads * rate_R1)
+
+    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Adam) -> None:
+        """Adam with bias correction (arXiv 1412.6980, algorithm 1), for rows of weights."""
+        mean.mul_(by.beta1).add_(grads * (1 - by.beta1))
+        square.mul_(by.beta2).addcmul_(grads, grads, value=1 - by.beta2)
+        deviation = (square / (1 - by.beta2**by.step)).sqrt_().add_(by.epsilon)
+        values.sub_((mean / deviation).mul_(by.rate / (1 - by.beta1**by.step)))
+
+
+REFERENCE = Loops()
+
+
+class Compiled(Loops):
+    """Compiled from kernels.c, for fp32 arrays in main memory; each method as the reference's.
+
+    Args:
+        functions: the shared library.
+    """
+
+    def __init__(self, functions: ctypes.CDLL) -> None:
+        self.functions = functions
+        for name, signature in SIGNATURES.items():
+            getattr(functions, name).argtypes = [C_TYPES[letter] for letter in signature]
+        self.roots = True  # whether Adam's are taken by torch's function
+        try:
+            functions.use_roots(ctypes.c_void_p(torchs("vmsSqrt")))
+        except (AttributeError, OSError):
+            self.roots = False
+
+    def moments(self, x_GMC: Tensor) -> tuple[Tensor, Tensor]:  # noqa: D102
+        groups, values, channels = x_GMC.shape
+        mean, variance = x_GMC.new_empty(2, groups, 1, channels)
+        self._call("moments", *x_GMC.shape, x_GMC, mean, variance, x_GMC.new_empty(values, channels))
+        return mean, variance
+
+    def normalise(  # noqa: D102
+        self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        normal, y = x_GMC.new_empty(2, *x_GMC.shape)
+        self._call("normalise", *x_GMC.shape, x_GMC, mean, scale, gamma, beta, normal, y)
+        return normal, y
+
+    def normalised(self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:  # noqa: D102
+        y = x_GMC.new_empty(x_GMC.shape)
+        self._call("normalised", *x_GMC.shape, x_GMC, mean, scale, gamma, beta, y)
+        return y
+
+    def normalise_back(self, dy_GMC: Tensor, normal: Tensor, factor: Tensor) -> tuple[Tensor, Tensor, Tensor]:  # noqa: D102
+        groups, _, channels = dy_GMC.shape
+        total, along = dy_GMC.new_empty(2, groups, 1, channels)
+        dx, work = dy_GMC.new_empty(dy_GMC.shape), dy_GMC.new_empty(2, channels)
+        self._call("normalise_back", *dy_GMC.shape, dy_GMC, normal, factor, total, along, dx, work)
+        return total, along, dx
+
+    def pool(self, x_BHWC: Tensor, size: int) -> tuple[Tensor, Tensor]:  # noqa: D102
+        images, height, width, channels = x_BHWC.shape
+        y = x_BHWC.new_empty(images, height // size, width // size, channels)
+        self._call("pool", *x_BHWC.shape, size, x_BHWC, y)
+        return y, y
+
+    def pool_back(self, dy_BHWC: Tensor, x_BHWC: Tensor, places: Tensor, size: int) -> Tensor:  # noqa: ARG002, D102
+        dx = x_BHWC.new_empty(x_BHWC.shape)
+        self._call("pool_back", *x_BHWC.shape, size, dy_BHWC, x_BHWC, dx)
+        return dx
+
+    def relu_back(self, dy: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        return self._pointwise("relu_back", dy, y)
+
+    def sigmoid_back(self, dy: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        return self._pointwise("sigmoid_back", dy, y)
+
+    def tanh_back(self, dy: Tensor, y: Tensor) -> Tensor:  # noqa: D102
+        return self._pointwise("tanh_back", dy, y)
+
+    def sgd(self, values: Tensor, grads: Tensor, velocity: Tensor | None, rate: Tensor, momentum: float) -> None:  # noqa: D102
+        self._call("sgd", *values.shape, rate, momentum, values, grads, velocity)
+
+    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Adam) -> None:  # noqa: D102
+        step = int(by.step)
+        numbers = by.beta1, 1 - by.beta1, by.beta2, 1 - by.beta2
+        rates, corrected = by.rate / (1 - by.beta1**step), 1 - by.beta2**step
+        if self.roots:
+            self._call("adam", *values.shape, rates, corrected, *numbers, by.epsilon, values, grads, mean, square)
+            return
+        for r, rate in enumerate(rates.flatten().tolist()):
+            for first in range(0, values.shape[1], PART):
+                part = slice(first, first + PART)
+                root = torch.empty_like(grads[r, part])
+                some = grads[r, part], mean[r, part], square[r, part]
+                self._call("adam_moments", len(root), *numbers, corrected, *some, root)
+                self._call("adam_step", len(root), rate, by.epsilon, mean[r, part], root.sqrt_(), values[r, part])
+
+    def _pointwise(self, name: str, dy: Tensor, y: Tensor) -> Tensor:
+        dx = dy.new_empty(dy.shape)
+        self._call(name, dy.numel(), dy, y, dx)
+        return dx
+
+    def _call(self, name: str, *arguments: Any) -> None:
+        """Call a function with numbers and arrays; what it only reads may be a view."""
+        held = [argument.contiguous() if isinstance(argument, Tensor) else argument for argument in arguments]
+        getattr(self.functions, name)(*[a.data_ptr() if isinstance(a, Tensor) else a for a in held])
+
+
+def loops(x: Tensor) -> Loops:
+    """Who computes with such an array, its channels last."""
+    if x.is_cuda and x.dtype == torch.float32:
+        return on_gpu()
+    fits = x.device.type == "cpu" and x.dtype == torch.float32 and x.shape[-1] > 1  # torch sums one channel otherwise
+    return compiled()[0] if fits else REFERENCE
+
+
+@cache
+def compiled() -> tuple[Loops, str]:
+    """The compiled loops, made once per user and kind of machine; or the reference, and why."""
+    try:
+        functions = ctypes.CDLL(str(shared_object()))
+    except (OSError, subprocess.CalledProcessError) as error:
+        told = error.stderr.decode(errors="replace") if isinstance(error, subprocess.CalledProcessError) else str(error)
+        return REFERENCE, told.strip()[:200]
+    made = Compiled(functions)
+    return (made, "") if same(made) else (REFERENCE, "the compiled loops round otherwise than torch's")
+
+
+def torchs(name: str) -> int:
+    """Where a function of torch's own library is.
+
+    Raises:
+        AttributeError: the library has no such function.
+        OSError: it is not where it was looked for.
+    """
+    library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0
+
+
+@cache
+def on_gpu() -> Loops:
+    """The loops in Triton, or the reference where they cannot be had, which `lacking` notes."""
+    try:
+        from bnbench.training.arithmetic.triton_norms import (
+            Fused,
+        )  # Triton is only there with torch for CUDA, and takes half a second
+
+        if near(Fused(), "cuda"):
+            return Fused()
+        lacking["compiled norms on this GPU"] = "their numbers are not torch's"
+    except Exception as error:  # a compiler's, of kinds that only it knows
+        lacking["compiled norms on this GPU"] = f"{type(error).__name__}: {error}".partition("\n")[0][:200]
+    return REFERENCE
+
+
+def near(made: Loops, device: str) -> bool:
+    """Whether these loops of norms give the reference's numbers, within the rounding of sums."""
+    dice = torch.Generator().manual_seed(0)
+    for shape in CHECKED:
+        x, dy = torch.randn(2, *shape, generator=dice).to(device)
+        rows = [torch.randn(shape[0], 1, shape[2], generator=dice).to(device) for _ in range(4)]
+        one, other = (
+            [*each.moments(x), *each.normalise(x, *rows), *each.normalise_back(dy, x, rows[0])]
+            for each in (made, REFERENCE)
+        )
+        if not all(float((a - b).norm() / b.norm()) < ROUNDING for a, b in zip(one, other, strict=True)):
+            return False
+    return True
+
+
+def same(made: Loops) -> bool:
+    """Whether these loops give the reference's bits, for channels in whole vectors and beside them."""
+    dice = torch.Generator().manual_seed(0)
+    return all(torch.equal(a, b) for shape in CHECKED for a, b in zip(*_both(made, shape, dice), strict=True))
+
+
+def _both(made: Loops, shape: tuple[int, int, int], dice: torch.Generator) -> list[list[Tensor]]:
+    """All that the loops make of random numbers, and all that the reference does."""
+    x, dy, y = torch.randn(3, *shape, generator=dice)
+    some = [torch.randn(shape[0], 1, shape[2], generator=dice) for _ in range(4)]
+    rows, grads, velocity = torch.randn(3, shape[0], 256, generator=dice)
+    by = Adam(some[1][:, 0, :1], 0.9, 0.99, 1e-8, 3)
+    told = []
+    for each in (made, REFERENCE):
+        values, moved = rows.clone(), velocity.clone()
+        each.sgd(values, grads, moved, some[0][:, 0, :1], 0.9)
+        each.sgd(values, grads, None, some[0][:, 0, :1], 0)
+        square = moved * moved
+        each.adam(values, grads, moved, square, by)
+        back = [each.relu_back(dy, y), each.sigmoid_back(dy, y), each.tanh_back(dy, y)]
+        normal = [*each.moments(x), *each.normalise(x, *some), *each.normalise_back(dy, y, some[0])]
+        told.append([values, moved, square, *back, *normal, each.normalised(x, *some), *_pooled(each, x, dy)])
+    return told
+
+
+def _pooled(each: Loops, x: Tensor, dy: Tensor) -> list[Tensor]:
+    """Maxima of squares and their gradients; of rows that fill no square, of equal numbers and of none."""
+    height = 5 if x.shape[1] % 5 == 0 else 1
+    x, made = (x * 2).round().unflatten(1, (height, -1)), list[Tensor]()
+    x[0, 0, 0] = math.nan
+    for size in (2, 3) if height > 3 else (1,):
+        y, places = each.pool(x, size)
+        made += [y.nan_to_num(7), each.pool_back(dy.flatten()[: y.numel()].view(y.shape), x, places, size)]
+    return made

@@ -1,0 +1,1 @@
+"""How a step is executed: torch operations, recorded programs, CUDA graphs, or the NumPy reference."""

@@ -1,0 +1,100 @@
+"""The compiled calls of one run's pass through its network, noted layer by layer: see `tape`."""
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bnbench.params.schema import Run
+from bnbench.training.arithmetic import calls, matmul, products
+from bnbench.training.arithmetic.calls import Array, Call, EachStep
+from bnbench.training.nets.network import Network
+from bnbench.training.pack.optimizers import OPTIMIZERS
+
+
+class Recorder:
+    """The calls of one run's pass.
+
+    Args:
+        network: whose layers they are.
+        run: its settings.
+        images: how many at a time.
+        rows: its row of each of a pack's arrays; for training also `rates` and `corrections` of the steps.
+        pool: arrays for work, by size, which other runs use in their turn.
+    """
+
+    def __init__(
+        self, network: Network, run: Run, images: int, rows: dict[str, Tensor], pool: dict[int, list[Tensor]]
+    ) -> None:
+        self.network, self.run, self.images, self.rows, self.pool = network, run, images, rows, pool
+        self.fast = matmul.products(run, "cpu") == "bf16"
+        self.slots = {(slot.layer, slot.name): slot for slot in (*network.weights, *network.moving)}
+        self.rounded = False  # whether the factors of products are
+        self.calls: list[Call] = []
+        self.held: list[Array] = []
+        self.used: Counter[int] = Counter()
+
+    @property
+    def training(self) -> bool:
+        """Whether the pass is a step of training."""
+        return "rates" in self.rows
+
+    def call(self, op: str, sizes: Sequence[int], arrays: Sequence[Array], constants: Sequence[float] = ()) -> None:
+        """Note a call of tape.c's `op_...`."""
+        self.calls.append(calls.call(op, sizes, arrays, constants))
+        self.held += arrays
+
+    def product(
+        self, a: Array, b: Tensor, c: Tensor, turned: tuple[bool, bool] = (False, False), add: bool = False
+    ) -> None:
+        """C = a b, or c + a b, with a or b transposed where it is `turned`."""
+        if self.rounded:
+            n = products.sizes(a, b, c, turned)
+            pairs = [self.empty((n[4] + 1) // 2, -(-columns // 16) * 16) for columns in (*c.shape, c.shape[1])]
+            self.call("rounded_product", n, [a, b, c, *pairs], [add])
+        else:
+            self.calls.append(products.product(a, b, c, turned, add))
+            self.held += (a, b, c)
+
+    def empty(self, *shape: int) -> Tensor:
+        """An array for work."""
+        size = math.prod(shape)
+        ready = self.pool.setdefault(size, [])
+        if self.used[size] == len(ready):
+            ready.append(torch.empty(size))
+        self.used[size] += 1
+        return ready[self.used[size] - 1].view(shape)
+
+    def slot(self, layer: int, name: str, of: str = "values") -> Tensor:
+        """A layer's weights or moving statistics, (rows, columns)."""
+        slot = self.slots[layer, name]
+        return self.rows[of][slot.start : slot.end].view(slot.shape)
+
+    def update(self, layer: int, name: str, grads: Tensor, first: int = 0) -> None:
+        """The optimiser's step on a layer's weights from a row on, by their gradients."""
+        slot = self.slots[layer, name]
+        start = slot.start + first * slot.shape[1]
+        end = start + grads.numel()
+        part = {key: self.rows[key][start:end] for key in ("values", *OPTIMIZERS[self.run.optimizer][1])}
+        if self.run.weight_decay and name == "weight":
+            self.call("decay", [end - start], [part["values"], grads], [self.run.weight_decay])
+        UPDATES[self.run.optimizer](self, part | {"grads": grads})
+
+
+def _sgd(tape: Recorder, part: dict[str, Tensor]) -> None:
+    rates = EachStep(tape.rows["rates"])
+    arrays: list[Array] = [rates, part["values"], part["grads"], part["velocity"]]
+    tape.call("sgd", [len(part["values"]), bool(tape.run.momentum)], arrays, [tape.run.momentum])
+
+
+def _adam(tape: Recorder, part: dict[str, Tensor]) -> None:
+    run = tape.run
+    arrays: list[Array] = [EachStep(tape.rows[name]) for name in ("rates", "corrections")]
+    arrays += [part[name] for name in ("values", "grads", "mean", "square")]
+    constants = [run.beta1, 1 - run.beta1, run.beta2, 1 - run.beta2, run.adam_epsilon]
+    tape.call("quick_adam" if tape.fast else "adam", [len(part["values"])], arrays, constants)
+
+
+UPDATES = {"sgd": _sgd, "adam": _adam}

@@ -1,0 +1,1 @@
+"""Networks of a pack: layers, activations and norms, forward and backward."""

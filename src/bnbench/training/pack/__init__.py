@@ -1,0 +1,1 @@
+"""A pack's state between two steps, its optimisers and learning-rate schedules."""

@@ -1,0 +1,68 @@
+"""Probes: what is measured inside training besides loss and accuracy. A table with one signature.
+
+A run's setting `probes` names those that look; the others cost nothing. What they see is told in rows
+of long form. A probe looks at one moment: at the start, in a step (after the gradients, before the update),
+at an evaluation, or at the end, when the network has the weights that are kept.
+"""
+
+import math
+from collections import defaultdict
+
+import torch
+from torch import Tensor
+
+from bnbench.params.schema import Run
+from bnbench.training.evaluate import walk
+from bnbench.training.pack.pack import Pack
+from bnbench.training.probes import activations, gradients, predictions
+from bnbench.training.probes.base import Moment, Probe
+
+PROBES: dict[str, Probe] = {
+    "hyperplanes": activations.HYPERPLANES,
+    "gradients": gradients.GRADIENTS,
+    "smoothness": gradients.SMOOTHNESS,
+    "outputs_histogram": activations.OUTPUTS_HISTOGRAM,
+    "neurons": activations.NEURONS,
+    "percentiles": activations.PERCENTILES,
+    "activations": activations.ACTIVATIONS,
+    "drift": gradients.DRIFT,
+    "one_by_one": predictions.ONE_BY_ONE,
+    "population": predictions.POPULATION,
+    "dead_units": activations.DEAD_UNITS,
+}
+
+
+def look(pack: Pack, moment: Moment) -> None:
+    """Let the probes of a pack's runs look, if it is their moment, and note what they see in `pack.probed`."""
+    if not pack.run.probes:
+        return
+    on = {name: probe for name, probe in PROBES.items() if name in pack.run.probes}
+    due: dict[str, Probe] = {name: probe for name, probe in on.items() if probe.moment == moment and probe.due(pack)}
+    seen = _walked(pack, due)
+    steps = pack.kept_steps if moment == "end" else [pack.step + (moment == "step")] * len(pack.names)
+    for name, probe in due.items():
+        for row, step, cells in zip(pack.probed, steps, probe.cells(pack, seen.get(name, torch.empty(0))), strict=True):
+            row += [(name, step, step / pack.epoch_steps, *cell[1:], _finite(cell.value)) for cell in cells]
+
+
+def memory(run: Run, moving: Tensor) -> dict[str, Tensor]:
+    """Arrays that a run's probes keep between two steps: for drift, the statistics of the last evaluation."""
+    return {"drift_moving": moving.clone()} if "drift" in run.probes else {}
+
+
+def _walked(pack: Pack, due: dict[str, Probe]) -> dict[str, Tensor]:
+    """What the probes pick out of the layers' outputs, one walk over each part of the data."""
+    picked: dict[str, list[Tensor]] = defaultdict(list)
+    for part in sorted({probe.part for probe in due.values() if probe.part}):
+
+        def watch(trace: list[Tensor], part: str = part) -> None:
+            for name, probe in due.items():
+                if probe.part == part and probe.pick:
+                    picked[name].append(probe.pick(pack.network, trace))
+
+        walk(pack, part, watch)
+    return {name: torch.cat(chunks, 1).cpu() for name, chunks in picked.items()}
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

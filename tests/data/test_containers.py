@@ -1,0 +1,109 @@
+"""Taking files out of archives: good ones, and every way in which one reaches outside, unfolds or lies."""
+
+import gzip
+import io
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bnbench.core.errors import DataError
+from bnbench.data import containers
+from bnbench.data.containers import unpack
+
+GOOD = {"data/a": b"first", "data/b": b"second" * 1000}
+Add = Callable[[tarfile.TarFile], None]
+
+
+def added(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, link: str = "") -> Add:
+    """Add a member of any name and kind."""
+
+    def add(tar: tarfile.TarFile) -> None:
+        member = tarfile.TarInfo(name)
+        member.type, member.linkname, member.size = kind, link, len(content) if kind == tarfile.REGTYPE else 0
+        tar.addfile(member, io.BytesIO(content))
+
+    return add
+
+
+def tar(folder: Path, *adds: Add, mode: str = "w:gz") -> Path:
+    path = folder / "t.tar.gz"
+    with tarfile.open(path, mode) as made:  # type: ignore[call-overload]
+        for add in adds:
+            add(made)
+    return path
+
+
+def good() -> list[Add]:
+    return [added("data", kind=tarfile.DIRTYPE), *(added(name, content) for name, content in GOOD.items())]
+
+
+def places(folder: Path) -> dict[str, Path]:
+    return {name: folder / "out" / name for name in GOOD}
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w"])
+def test_the_files_asked_for_are_taken_and_no_others(tmp_path: Path, mode: str) -> None:
+    unpack(tar(tmp_path, *good(), added("data/readme.html"), mode=mode), places(tmp_path))
+    found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == set(GOOD)
+    assert {name: path.read_bytes() for name, path in places(tmp_path).items()} == GOOD
+
+
+ATTACKS = {
+    "parent": (added("../evil"), "leaves the folder"),
+    "parent within": (added("data/../../evil"), "leaves the folder"),
+    "absolute": (added("/tmp/evil"), "leaves the folder"),
+    "backslash": (added("data\\..\\evil"), "has a backslash"),
+    "symlink": (added("data/c", kind=tarfile.SYMTYPE, link="/etc/passwd"), "is a link"),
+    "symlink in a file's place": (added("data/a", kind=tarfile.SYMTYPE, link="../../evil"), "is a link"),
+    "hard link": (added("data/c", kind=tarfile.LNKTYPE, link="../../evil"), "is a link"),
+    "fifo": (added("data/c", kind=tarfile.FIFOTYPE), "no plain file"),
+    "device": (added("data/c", kind=tarfile.CHRTYPE), "no plain file"),
+    "twice": (added("data/a", b"other"), "stands twice"),
+}
+
+
+@pytest.mark.parametrize("where", ["first", "last"])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_refused_and_nothing_lies_outside(tmp_path: Path, name: str, where: str) -> None:
+    attack, message = ATTACKS[name]
+    inner = tmp_path / "deep" / "er"
+    inner.mkdir(parents=True)
+    path = tar(inner, *([attack, *good()] if where == "first" else [*good(), attack]))
+    with pytest.raises(DataError, match=message):
+        unpack(path, places(inner))
+    assert {path.name for path in tmp_path.iterdir()} == {"deep"}
+    assert {path.name for path in (tmp_path / "deep").iterdir()} == {"er"}
+    assert all(found.is_relative_to(inner / "out") or found == path for found in inner.rglob("*") if found.is_file())
+
+
+def test_what_unfolds_without_bound_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(containers, "LARGEST", 1 << 20)
+    path = tar(tmp_path, added("data/a", bytes(2 << 20)))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(DataError, match="unfolds to more than 1048576 bytes"):
+        unpack(path, places(tmp_path))
+
+
+def test_a_member_that_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="lacks data/b"):
+        unpack(tar(tmp_path, good()[1]), places(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[: len(c) // 2], lambda c: c[:40] + b"\xff" * 20 + c[60:], lambda _: b"", lambda _: b"<html>"]
+)
+def test_a_damaged_tar_is_named(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = tar(tmp_path, *good())
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"t\.tar\.gz: (no zip, and not a whole tar|lacks)"):
+        unpack(path, places(tmp_path))
+
+
+def test_gzip_of_no_tar_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.tar.gz"
+    path.write_bytes(gzip.compress(b"no tar" * 500))
+    with pytest.raises(DataError, match="and not a whole tar"):
+        unpack(path, places(tmp_path))

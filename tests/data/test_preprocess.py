@@ -1,0 +1,84 @@
+"""Preprocessing against scikit-learn and plain NumPy; statistics of the training images alone."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from bnbench.data.preprocess import EPSILON, PREPROCESSING
+from bnbench.training.train import tensors
+from tests.support.little import digits, run, trained
+
+TRAIN = torch.from_numpy(digits().train.images).movedim(1, -1).contiguous()
+TEST = torch.from_numpy(digits().test.images).movedim(1, -1).contiguous()
+
+
+def _flat(x: Tensor) -> "np.typing.NDArray[np.float64]":
+    return x.flatten(1).double().numpy()
+
+
+def _prepared(name: str, x: Tensor = TEST, train: Tensor = TRAIN) -> Tensor:
+    out = PREPROCESSING[name](train)(x)
+    assert out.dtype == torch.float32
+    assert out.shape == x.shape
+    return out
+
+
+def test_raw_and_unit_pixels_are_what_they_are() -> None:
+    assert torch.equal(_prepared("raw"), TEST.float())
+    assert torch.equal(_prepared("unit") * 255, _prepared("raw").div(255).mul(255))
+
+
+@pytest.mark.parametrize(("name", "spread"), [("center", False), ("standard", True)])
+def test_each_pixels_mean_and_deviation_are_those_of_scikit_learn(name: str, spread: bool) -> None:
+    scaler = StandardScaler(with_std=spread).fit(_flat(TRAIN) / 255)
+    np.testing.assert_allclose(_flat(_prepared(name)), scaler.transform(_flat(TEST) / 255), atol=1e-5)
+
+
+def test_zscore_has_a_mean_of_0_and_a_deviation_of_1_per_channel() -> None:
+    colours = torch.stack([TRAIN[..., 0], TRAIN[..., 0].flip(1) // 2], -1)
+    values = _prepared("zscore", colours, colours).double().flatten(0, 2)
+    torch.testing.assert_close(values.mean(0), torch.zeros(2).double(), atol=1e-6, rtol=0)
+    torch.testing.assert_close(values.std(0, correction=0), torch.ones(2).double(), atol=1e-6, rtol=0)
+
+
+def test_pca_and_zca_whiten_as_by_a_singular_value_decomposition() -> None:
+    x = _flat(TRAIN) / 255
+    mean = x.mean(0)
+    _, singular, components = np.linalg.svd(x - mean, full_matrices=False)
+    variance = singular**2 / (len(x) - 1)
+    turned = (_flat(TEST) / 255 - mean) @ components.T / np.sqrt(variance + EPSILON)
+    np.testing.assert_allclose(np.abs(_flat(_prepared("pca"))), np.abs(turned), atol=1e-5)
+    np.testing.assert_allclose(_flat(_prepared("zca")), turned @ components, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["pca", "zca"])
+def test_whitened_training_images_have_the_covariance_that_epsilon_leaves(name: str) -> None:
+    covariance = np.cov(_flat(_prepared(name, TRAIN)), rowvar=False)
+    eigenvalues = np.sort(np.linalg.eigvalsh(np.cov(_flat(TRAIN) / 255, rowvar=False)))
+    left = np.sort(np.linalg.eigvalsh(covariance))
+    np.testing.assert_allclose(left, eigenvalues / (eigenvalues + EPSILON), atol=1e-5)
+    if name == "pca":
+        np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-5)
+        assert (np.diff(np.diag(covariance)) < 1e-5).all()  # the component of largest variance first
+
+
+def test_signs_of_components_are_fixed_by_their_largest_weight() -> None:
+    ends = PREPROCESSING["pca"](TRAIN)
+    zero, one = torch.zeros(1, 8, 8, 1), torch.eye(64).view(64, 8, 8, 1) * 255
+    weights = _flat(ends(one) - ends(zero))  # a row per pixel, a column per component
+    assert (weights[np.abs(weights).argmax(0), np.arange(64)] >= 0).all()
+
+
+@pytest.mark.parametrize("name", list(PREPROCESSING))
+def test_statistics_are_of_the_chosen_training_images_alone(name: str) -> None:
+    images = tensors(digits(), run(preprocessing=name, train_images=300), "cpu")
+    assert torch.equal(images["test"].x, _prepared(name, TEST, TRAIN[:300]))
+    assert torch.equal(images["train"].x, _prepared(name, TRAIN[:300], TRAIN[:300]))
+
+
+@pytest.mark.parametrize(("name", "model"), [("pca", "64-20-10"), ("zca", "64-20-10"), ("zca", "4C3-P2-10D")])
+def test_a_net_learns_from_whitened_images(name: str, model: str) -> None:
+    (outcome,) = trained([run(preprocessing=name, model=model, epochs=8)])
+    assert outcome.result["test_accuracy"] > 0.9

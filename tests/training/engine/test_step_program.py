@@ -1,0 +1,205 @@
+"""The recorded step of dense nets: torch's numbers, bit for bit, and what is not recorded trains as before."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bnbench.params.schema import Run
+from bnbench.training import run_writer
+from bnbench.training.arithmetic import calls, kernels, matmul, products
+from bnbench.training.engine import program, step, step_program
+from bnbench.training.engine.layer_programs import agree
+from bnbench.training.pack.pack import Outcome, Pack
+from bnbench.training.train import start, train
+from tests.support.little import digits, run, trained
+
+SGD = {"optimizer": "sgd", "momentum": 0.0}
+MOMENTUM = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01}
+ADAM = {"optimizer": "adam", "learning_rate": 0.002}
+# widths and batches in whole vectors and beside them, products that torch makes by plain loops, each layer and update
+RECORDED: dict[str, dict[str, Any]] = {
+    "sigmoid": {"model": "64-100-100-10", "norm": "batch", "activation": "sigmoid", "batch_size": 60, **SGD},
+    "odd": {"model": "64-33-5-10", "norm": "batch", "activation": "tanh", "batch_size": 7, **MOMENTUM},
+    "small products": {"model": "64-16-12-10", "norm": "none", "activation": "relu", "batch_size": 2, **ADAM},
+    "after": {"model": "64-50-10", "norm": "batch", "order": "post", "activation": "relu", "batch_size": 16, **ADAM},
+    "fixed": {"model": "64-20-10", "norm": "batch", "norm_gamma": 2.0, "norm_beta": 0.5, "batch_size": 32, **SGD},
+    "leaky": {"model": "64-30-20-10", "norm": "none", "activation": "leaky_relu", "batch_size": 5, **MOMENTUM},
+    "sum": {"model": "64-40-10", "norm": "batch", "activation": "sigmoid", "loss": "sum", "batch_size": 3, **SGD},
+    "many blocks": {"model": "64-300-10", "norm": "batch", "activation": "relu", "batch_size": 16, **ADAM},
+    "schedule": {"model": "64-20-10", "schedule": {"kind": "step", "from_epoch": [2], "factor": [0.1]}, **MOMENTUM},
+}
+# what only torch's operations do
+OTHERS: dict[str, dict[str, Any]] = {
+    "dropout": {"model": "64-20-10", "dropout": 0.5},
+    "a norm of images": {"model": "64-20-10", "norm": "layer"},
+    "another norm of batches": {"model": "64-20-10", "norm": "renorm"},
+    "a population of an epoch": {"model": "64-20-10", "norm": "batch", "population": "last_epoch"},
+    "a look into a step": {"model": "64-20-10", "probes": ["gradients"]},
+    "one channel": {"model": "64-1-10", "norm": "none"},
+    "NumPy": {"model": "64-20-10", "backend": "numpy"},
+}
+
+
+@pytest.fixture(autouse=True)
+def _compiled() -> None:
+    made, lacking = kernels.compiled()
+    if made is kernels.REFERENCE:
+        pytest.skip(lacking)
+
+
+def _grid(settings: dict[str, Any]) -> list[Run]:
+    rate = settings.get("learning_rate", 0.05)
+    return [run(**{"epochs": 2} | settings | {"learning_rate": rate * (i + 1), "seed": i % 2}) for i in range(3)]
+
+
+def _pack(settings: dict[str, Any]) -> Pack:
+    runs = _grid(settings)
+    pack = start([f"{i:016x}" for i in range(len(runs))], runs, digits())
+    pack.bind()
+    return pack
+
+
+def _same(a: Pack, b: Pack) -> bool:
+    return all(agree(a.run, a.arrays[name], b.arrays[name]) for name in a.arrays if name != "grads")
+
+
+def _outcomes(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
+    return [(one.result, one.history, {k: v.numpy().tobytes() for k, v in one.weights.items()}) for one in outcomes]
+
+
+@pytest.mark.parametrize("settings", RECORDED.values(), ids=RECORDED)
+def test_a_recorded_step_is_torchs_bit_for_bit(settings: dict[str, Any]) -> None:
+    recorded, plain = _pack(settings), _pack(settings)
+    assert step_program.recordable(recorded)
+    made = step_program.Tape(recorded)
+    while recorded.step < min(60, recorded.epoch_steps):
+        made.advance(recorded)
+    plain.bind()
+    while plain.step < recorded.step:
+        step.train_step(plain)
+    assert _same(recorded, plain)
+
+
+@pytest.mark.parametrize("settings", RECORDED.values(), ids=RECORDED)
+def test_a_run_ends_alike_recorded_or_not_and_in_a_pack_or_alone(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = _grid(settings | {"keep_weights": "best", "save_weights": True})
+    recorded = _outcomes(trained(runs))
+    assert [_outcomes(trained([one]))[0] for one in runs] == recorded
+    monkeypatch.setattr(step_program, "recordable", lambda _pack: False)
+    assert _outcomes(trained(runs)) == recorded
+    assert [_outcomes(trained([one]))[0] for one in runs] == recorded
+
+
+@pytest.mark.parametrize("settings", OTHERS.values(), ids=OTHERS)
+def test_what_no_tape_can_do_trains_by_torchs_operations(settings: dict[str, Any]) -> None:
+    pack = _pack(settings)
+    assert not step_program.recordable(pack)
+    step.advance(pack)
+    assert (pack.step, pack.stepper) == (1, step.train_step)
+
+
+def test_runs_that_diverge_or_stop_leave_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = run(model="64-20-10", norm="none", epochs=6, patience=1, evaluate_every=9)
+    runs = [settings.model_copy(update={"learning_rate": rate}) for rate in (0.001, 0.1, 1e9, 3.0)]
+    recorded = trained(runs)
+    assert {one.result["status"] for one in recorded} == {"ok", "diverged"}
+    assert len({one.result["steps"] for one in recorded}) > 2
+    monkeypatch.setattr(step_program, "recordable", lambda _pack: False)
+    assert _outcomes(trained(runs)) == _outcomes(recorded)
+
+
+def test_a_run_goes_on_from_a_checkpoint_between_two_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_program, "BATCHES_BYTES", 2**16)
+    runs = _grid(RECORDED["sigmoid"] | {"model": "64-20-10", "batch_size": 16})
+    whole = _outcomes(trained(runs))
+    pack = start([f"{i:016x}" for i in range(len(runs))], runs, digits())
+    pack.bind()
+    step.advance(pack)
+    assert 1 < pack.step < pack.interval
+    run_writer.save(tmp_path, pack)
+    resumed: list[Outcome] = []
+    for name, one in zip(pack.names, runs, strict=True):
+        alone = start([name], [one], digits())
+        state = run_writer.load(tmp_path, name)
+        assert state is not None
+        run_writer.restore(alone, [state])
+        train(alone, lambda _pack: None, resumed.append)
+    assert _outcomes(resumed) == whole
+
+
+def test_a_tape_whose_first_step_differs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = _outcomes(trained(_grid(RECORDED["odd"])))
+    monkeypatch.setattr(kernels, "lacking", {})
+    monkeypatch.setattr(products, "LOOPED", 10**9)  # products by plain loops: sums of another order
+    pack = _pack(RECORDED["odd"])
+    step.advance(pack)
+    assert pack.stepper is step.train_step
+    assert kernels.lacking == {"recorded steps of 64-33-5-10": "their numbers are not torch's"}
+    assert _outcomes(trained(_grid(RECORDED["odd"]))) == expected
+
+
+def test_without_torchs_own_functions_nothing_is_recorded_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "LIBRARY", ("no_such_function",))
+    caches = (calls.shared_library, calls.lacking)
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        assert "no_such_function" in calls.lacking()
+        assert not step_program.recordable(_pack(RECORDED["odd"]))
+    finally:
+        for cached in caches:
+            cached.cache_clear()
+
+
+def test_a_block_ends_with_its_interval_and_its_epoch() -> None:
+    pack = _pack(RECORDED["sigmoid"] | {"evaluate_every": 7, "batch_size": 100, "epochs": 3})
+    ends = []
+    while pack.step < pack.steps:
+        step.advance(pack)
+        ends.append(pack.step)
+    assert pack.epoch_steps % 7
+    assert {*range(7, pack.steps, 7), *range(pack.epoch_steps, pack.steps, pack.epoch_steps)} <= set(ends)
+    assert torch.isfinite(pack.arrays["epoch_loss"]).all()
+
+
+FAST = {"model": "64-200-130-10", "norm": "batch", "batch_size": 70, "precision": "fast"}
+
+
+@pytest.fixture
+def _rounds() -> None:
+    if not (matmul.bf16("cpu") and calls.has("rounded_product")):
+        pytest.skip("this processor multiplies no bf16")
+
+
+@pytest.mark.usefixtures("_rounds")
+@pytest.mark.parametrize(("rows", "inner", "columns"), [(60, 784, 100), (7, 33, 5), (13, 1, 65), (6, 50, 128)])
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True)])
+def test_a_rounded_product_is_that_of_factors_in_bf16(
+    rows: int, inner: int, columns: int, turned: tuple[bool, bool]
+) -> None:
+    dice = torch.Generator().manual_seed(0)
+    a, b = torch.randn(rows, inner, generator=dice), torch.randn(inner, columns, generator=dice)
+    given = [x.t().contiguous() if turn else x for x, turn in zip((a, b), turned, strict=True)]
+    notes = program.Recorder(_pack(FAST).network, run(), rows, {}, {})
+    notes.rounded = True
+    start_of_c, c = torch.randn(2, rows, columns, generator=dice)
+    c.copy_(start_of_c)
+    notes.product(given[0], given[1], c, turned, add=True)
+    calls.replay(notes.calls)
+    expected = start_of_c + a.bfloat16().double() @ b.bfloat16().double()
+    assert torch.allclose(c.double(), expected, rtol=0, atol=1e-5 * inner**0.5 + 1e-6)
+
+
+@pytest.mark.usefixtures("_rounds")
+def test_a_fast_run_is_the_same_in_a_pack_and_alone_and_near_the_exact_one() -> None:
+    runs = _grid(FAST | ADAM)
+    fast = trained(runs)
+    assert [_outcomes(trained([one]))[0] for one in runs] == _outcomes(fast)
+    exact = trained([one.model_copy(update={"precision": "exact"}) for one in runs])
+    assert _outcomes(fast) != _outcomes(exact)
+    for one, other in zip(fast, exact, strict=True):
+        assert one.result["train_loss"] == pytest.approx(other.result["train_loss"], rel=0.05)

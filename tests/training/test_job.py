@@ -1,0 +1,230 @@
+"""Training jobs as real processes: killed, interrupted, run twice at once, crashing."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bnbench.core import files
+from bnbench.data import prepared as data
+from bnbench.params.schema import Run
+from bnbench.plan.plan import Pack, run_id
+from bnbench.training import job as jobs
+from bnbench.training import train as training
+from bnbench.training.arithmetic import kernels
+from bnbench.training.engine.step import advance
+from bnbench.training.pack.pack import Pack as Training
+from tests.support import shell
+from tests.support.little import digits, run
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """The digits as a prepared folder."""
+    folder = tmp_path / "digits"
+    folder.mkdir()
+    parts: dict[str, Any] = {}
+    for name in data.PARTS:
+        part = getattr(digits(), name)
+        parts[name] = {"n": len(part.labels)}
+        for array in data.ARRAYS:
+            path = folder / data.file_name(name, array)
+            np.save(path, getattr(part, array))
+            parts[name][f"{array}_sha256"] = files.checksum(path, "sha256")
+    said = {"title": "Digits", "licence": "free", "format": "digits", "sources": {}}
+    about = said | {"name": "digits", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 8, 8], "parts": parts}
+    files.write_json(folder / data.MANIFEST, data.seal(about))
+    return folder
+
+
+def _job(tmp_path: Path, prepared: Path, runs: list[Run], width: int = 4) -> Path:
+    named = {run_id(one, "0" * 16): one for one in runs}
+    parts = [dict(list(named.items())[i : i + width]) for i in range(0, len(named), width)]
+    path = tmp_path / "job.json"
+    files.write_json(path, [Pack(part, str(prepared), 1.0).record() for part in parts])
+    return path
+
+
+def _place(folder: Path, seconds: float = 30.0) -> jobs.Place:
+    return jobs.Place(folder / "runs", folder / "timings", folder / "work", checkpoint_seconds=seconds)
+
+
+def _command(job: Path, folder: Path, *more: str) -> list[str]:
+    paths = ["--out", folder / "runs", "--timings", folder / "timings", "--work", folder / "work"]
+    return [shell.PROGRAM, "train", str(job), *map(str, paths), "--workers", "2", *more]
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    paths = sorted((folder / "runs").glob("*/*"))
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+RUNS = [run(model="64-24-10", epochs=3, seed=seed, learning_rate=rate) for seed in range(4) for rate in (0.01, 0.1)]
+KEPT: dict[str, Any] = {"probes": ["drift", "percentiles"], "save_weights": True}
+LONG = [run(model="64-50-10", epochs=60, batch_size=8, seed=seed, **KEPT) for seed in range(6)]
+
+
+def test_a_job_stores_each_run_once_and_a_second_start_trains_nothing(tmp_path: Path, prepared: Path) -> None:
+    job = _job(tmp_path, prepared, RUNS)
+    place = _place(tmp_path)
+    assert jobs.summary(jobs.train_job(job, place, workers=2)) == "8 runs: 8 ok"
+    before = {path: path.stat().st_mtime_ns for path in place.store.rglob("*")}
+    assert jobs.summary(jobs.train_job(job, place, workers=2)) == "nothing to train"
+    assert before == {path: path.stat().st_mtime_ns for path in place.store.rglob("*")}
+
+
+def test_workers_and_packing_do_not_change_a_byte(tmp_path: Path, prepared: Path) -> None:
+    stores = []
+    for workers, width in ((1, 8), (2, 3)):
+        folder = tmp_path / str(workers)
+        jobs.train_job(_job(tmp_path, prepared, RUNS, width), _place(folder), workers)
+        stores.append(_contents(folder))
+    assert len(stores[0]) == 16
+    assert stores[0] == stores[1]
+
+
+def _wait(seconds: float) -> Iterator[None]:
+    """Come back until the time is over."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.01)
+
+
+def _children(parent: int) -> list[int]:
+    path = Path(f"/proc/{parent}/task/{parent}/children")
+    return [int(child) for child in path.read_text().split()] if path.exists() else []
+
+
+@pytest.mark.parametrize("how", ["kill the worker", "kill all", "terminate", "interrupt the group"])
+def test_a_stopped_job_goes_on_to_the_same_bytes(tmp_path: Path, prepared: Path, how: str) -> None:
+    job = _job(tmp_path, prepared, LONG, width=6)
+    jobs.train_job(job, _place(tmp_path / "whole"), workers=1)
+    folder = tmp_path / "stopped"
+    command = _command(job, folder, "--checkpoint-seconds", "0.01")
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    saved = folder / "work" / "checkpoints"
+    for _ in _wait(30):
+        if saved.is_dir() and len(list(saved.glob("*.checkpoint"))) == len(LONG):
+            break
+    workers = _children(process.pid)
+    assert workers
+    if how == "kill the worker":
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+    elif how == "kill all":
+        os.killpg(process.pid, signal.SIGKILL)
+    elif how == "terminate":
+        process.terminate()
+    else:
+        os.killpg(process.pid, signal.SIGINT)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == (-signal.SIGKILL if how == "kill all" else 75), told
+    assert "Traceback" not in told
+    assert not list((folder / "runs").glob("*/run.json"))
+    again = subprocess.run(_command(job, folder), stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert again.returncode == 0, again.stderr
+    assert _contents(folder) == _contents(tmp_path / "whole")
+    assert list(saved.iterdir()) == []
+
+
+def test_two_jobs_at_once_train_each_run_once(tmp_path: Path, prepared: Path) -> None:
+    job = _job(tmp_path, prepared, RUNS)
+    both = [subprocess.Popen(_command(job, tmp_path), stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    counts = [int(line.split(" runs:")[0]) if " runs:" in line else 0 for text in told for line in text.splitlines()]
+    assert sum(counts) == len(RUNS)
+
+
+def test_a_pack_that_crashes_is_named_and_the_others_are_stored(
+    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = _job(tmp_path, prepared, RUNS)
+    first = next(iter(files.read_json(job)[0]["runs"]))
+
+    def broken(names: list[str], *rest: Any) -> Training:
+        if first in names:
+            raise RuntimeError("broken")
+        return training.start(names, *rest)
+
+    monkeypatch.setattr(jobs, "start", broken)
+    with pytest.raises(jobs.PackCrashed, match="crashed, and so missing in the store"):
+        jobs.train_job(job, _place(tmp_path), workers=2, log=tmp_path / "log")
+    assert len(list((tmp_path / "runs").glob("*/run.json"))) == 4
+    assert "Traceback" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.usefixtures("step_by_step")
+def test_a_pack_too_large_for_the_devices_memory_is_parted_to_the_same_bytes(
+    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [run(seed=seed, model="64-20-10", epochs=3) for seed in range(5)]
+    job = _job(tmp_path, prepared, settings, width=5)
+    jobs.train_job(job, _place(tmp_path / "large"), 1)
+
+    def little_memory(pack: Training) -> None:
+        if len(pack.names) > 2 and pack.step == 30:
+            raise torch.OutOfMemoryError("no memory for three")
+        advance(pack)
+
+    monkeypatch.setattr(training, "advance", little_memory)
+    place = _place(tmp_path / "little", seconds=0)  # a checkpoint each step
+    counts = jobs.train_job(job, place, 1, tmp_path / "log")
+    assert counts == {"ok": 5}
+    assert "parted 2 times, for the device had no memory for all at once" in (tmp_path / "log").read_text()
+    assert _contents(tmp_path / "little" / "runs") == _contents(tmp_path / "large" / "runs")
+    assert not list((tmp_path / "little" / "timings").glob("*"))  # it says nothing of how long packs take
+    alone = _job(tmp_path, prepared, settings[:1], width=1)
+    monkeypatch.setattr(training, "advance", lambda _pack: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
+    with pytest.raises(jobs.PackCrashed, match="OutOfMemoryError: none"):
+        jobs.train_job(alone, _place(tmp_path / "none"), 1)
+
+
+def test_what_a_gpu_lacks_is_said_once(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [run(seed=seed, model="64-20-10", epochs=1) for seed in range(3)]
+    monkeypatch.setitem(kernels.lacking, "graphs of steps on this GPU", "it knows none")
+    jobs.train_job(_job(tmp_path, prepared, settings, width=1), _place(tmp_path), 2, tmp_path / "log")
+    told = "training goes without graphs of steps on this GPU, slower: it knows none"
+    assert (tmp_path / "log").read_text().count(told) == 1
+
+
+def test_altered_data_stop_the_job_before_it_trains(tmp_path: Path, prepared: Path) -> None:
+    path = prepared / "train_images.npy"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    done = subprocess.run(
+        _command(_job(tmp_path, prepared, RUNS), tmp_path), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 3
+    assert "train_images.npy was altered" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_store_that_cannot_be_written_ends_with_the_remedy(tmp_path: Path, prepared: Path) -> None:
+    (tmp_path / "runs").write_text("a file where the store should be")
+    done = subprocess.run(
+        _command(_job(tmp_path, prepared, RUNS), tmp_path), capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 4
+    assert "a file lies where a folder is needed" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_wall_times_are_kept_apart_from_results(tmp_path: Path, prepared: Path) -> None:
+    jobs.train_job(_job(tmp_path, prepared, RUNS), _place(tmp_path), workers=1)
+    times = [files.read_json(path) for path in (tmp_path / "timings").glob("*.json")]
+    assert sorted(name for record in times for name in record["runs"]) == sorted(
+        path.name for path in (tmp_path / "runs").glob("[!.]*")
+    )
+    assert all(record["seconds"] > 0 for record in times)
+    assert b"seconds" not in b"".join(_contents(tmp_path).values())

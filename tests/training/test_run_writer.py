@@ -1,0 +1,137 @@
+"""The run store: whole or not at all, the same bytes again; checkpoints that are checked; locks that exclude."""
+
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from bnbench.core import files, locks
+from bnbench.core.errors import SystemFault
+from bnbench.training import run_writer as store
+from bnbench.training.pack.pack import Outcome, Pack
+from bnbench.training.train import start, train
+from tests.support.little import digits, run, trained
+
+pytestmark = pytest.mark.usefixtures("step_by_step")
+
+NAME = "0" * 16
+
+
+def _outcome() -> Outcome:
+    return trained([run(model="64-10", epochs=1)])[0]
+
+
+def test_a_run_trained_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        store.write(tmp_path / folder, _outcome(), "data", "cpu")
+    for name in ("run.json", "history.json"):
+        assert (tmp_path / "one" / NAME / name).read_bytes() == (tmp_path / "two" / NAME / name).read_bytes()
+
+
+def test_a_stored_run_is_never_written_again(tmp_path: Path) -> None:
+    outcome = _outcome()
+    store.write(tmp_path, outcome, "first", "cpu")
+    store.write(tmp_path, outcome, "second", "cpu")
+    assert files.read_json(tmp_path / NAME / "run.json")["data"] == "first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [locks.NAME, NAME]
+
+
+def test_a_disk_that_fills_up_leaves_no_run_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(SystemFault, match="no space is left on the disk; free some"):
+        store.write(tmp_path / "store", _outcome(), "data", "cpu")
+    assert [path.name for path in (tmp_path / "store").iterdir()] == [locks.NAME]
+
+
+def _half_trained(steps: int) -> Pack:
+    """Two runs, stopped after so many steps."""
+    runs = [run(model="64-20-10", epochs=2, seed=seed, keep_weights="best") for seed in range(2)]
+    pack = start(["a" * 16, "b" * 16], runs, digits())
+
+    def stop(pack: Pack) -> None:
+        if pack.step == steps:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(pack, stop, lambda _outcome: None)
+    return pack
+
+
+@pytest.mark.parametrize("steps", [1, 7, 18, 25])
+def test_a_run_goes_on_from_its_checkpoint_as_if_never_stopped(tmp_path: Path, steps: int) -> None:
+    pack = _half_trained(steps)
+    expected = trained(pack.runs)
+    store.save(tmp_path, pack)
+    outcomes: list[Outcome] = []
+    for name, one in zip(pack.names, pack.runs, strict=True):
+        state = store.load(tmp_path, name)
+        assert state is not None
+        alone = start([name], [one], digits())
+        store.restore(alone, [state])
+        train(alone, lambda _pack: None, outcomes.append)
+    for outcome, other in zip(outcomes, expected, strict=True):
+        assert repr((outcome.result, outcome.history)) == repr((other.result, other.history))
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
+def test_a_damaged_checkpoint_is_not_used(tmp_path: Path, damage: str) -> None:
+    pack = _half_trained(3)
+    store.save(tmp_path, pack)
+    path = tmp_path / f"{pack.names[0]}.checkpoint"
+    content = bytearray(path.read_bytes())
+    if damage == "flip":
+        content[-100] ^= 1
+    path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-50])}.get(damage, b""))
+    if damage == "gone":
+        path.unlink()
+    assert store.load(tmp_path, pack.names[0]) is None
+    assert store.load(tmp_path, pack.names[1]) is not None
+
+
+HOLD = """
+import sys, pathlib
+from bnbench.core import locks
+with locks.all_of([locks.of(pathlib.Path(sys.argv[1]) / name) for name in sys.argv[2:]]):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def _holder(store: Path, *run_ids: str) -> "subprocess.Popen[str]":
+    """A process that takes the locks, says so, and holds them until its input ends."""
+    command = [sys.executable, "-c", HOLD, str(store), *run_ids]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def _held(process: "subprocess.Popen[str]", seconds: float) -> bool:
+    assert process.stdout
+    return bool(select.select([process.stdout], [], [], seconds)[0])
+
+
+def test_a_run_is_locked_for_other_processes_until_its_process_ends(tmp_path: Path) -> None:
+    first = _holder(tmp_path, "00000000000000aa", "ffffffffffffffff")
+    assert _held(first, 30)
+    second = _holder(tmp_path, "ffffffffffffffff")
+    third = _holder(tmp_path, "0000000000000001")
+    assert _held(third, 30)  # another run: free; and the second, started before, has had its time
+    assert not _held(second, 0.3)
+    first.kill()
+    assert _held(second, 30)
+    for process in (first, second, third):
+        process.communicate(timeout=30)
+
+
+def test_a_checkpoint_holds_all_that_a_pack_knows_but_its_gradients(tmp_path: Path) -> None:
+    pack = _half_trained(5)
+    store.save(tmp_path, pack)
+    state = store.load(tmp_path, pack.names[1])
+    assert state is not None
+    assert state.rows.keys() == pack.arrays.keys() - {"grads"}
+    assert all(torch.equal(state.rows[name], pack.arrays[name][1]) for name in state.rows)
