@@ -311,11 +311,15 @@ def digest(*parts: object, length: int = 16) -> str:
     return hashlib.sha256(canonical(parts)).hexdigest()[:length]
 
 
-def source_digest(*modules: str) -> str:
-    """Hash of the source of `bnbench` modules: what they make carries it, so an edited stage is run anew."""
-    folder = Path(__file__).parents[1]
-    texts = [hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in sorted(modules)]
-    return digest(texts)
+def source_digest(*folders: str) -> str:
+    """Hash all source files in these folders of the package, as `"tables"`.
+
+    What a stage makes carries the hash of the folders that its code lies in, so an edited stage is run again.
+    """
+    package = Path(__file__).parents[1]
+    found = (path for folder in folders for path in (package / folder).rglob("*") if path.is_file())
+    source = sorted(path for path in found if path.suffix != ".pyc")
+    return digest([(path.relative_to(package).as_posix(), checksum(path, "sha256")) for path in source])
 
 
 def checksum(path: Path, algorithm: str) -> str:

@@ -27,27 +27,14 @@ TRAINER_VERSION = 3
 # What may differ between the runs of a pack; all else is their shape.
 OF_A_RUN = {"seed", "learning_rate"}
 
-# The modules whose source decides what a stage makes of its input.
-COLLECT = (
-    "tables/confusion.py",
-    "tables/collect.py",
-    "params/architecture.py",
-    "store/run_record.py",
-    "params/norm_rules.py",
-    "tables/summary.py",
-    "tables/files.py",
-)
-DRAW = (
-    "figures/network_table.py", "figures/scales.py", "figures/captions.py", "tables/confusion.py", "figures/confusion_matrix.py", "figures/augmentation_sheet.py", "figures/counts.py", "figures/curves.py",
-    "figures/draw.py", "figures/fonts.py", "figures/heatmap.py", "figures/hyperplanes.py", "tables/intervals.py", "tables/labels.py", "figures/style.py", "core/markdown.py",
-    "figures/network_diagram.py", "figures/facets.py", "figures/plain.py", "figures/plot_data.py", "figures/prediction_grid.py", "figures/findings.py", "figures/ridges.py", "tables/summary.py",
-    "figures/sweeps.py", "tables/files.py", "figures/usable_range.py",
-)  # fmt: skip
-REPORT = (
-    "figures/network_table.py", "report/run_lists.py", "tables/confusion.py", "report/sections.py", "figures/fonts.py", "tables/intervals.py", "tables/labels.py", "core/markdown.py",
-    "figures/plain.py", "figures/plot_data.py", "report/published.py", "report/render.py", "report/result_tables.py", "tables/summary.py", "tables/files.py", "figures/usable_range.py",
-    "report/assets/folded.lua", "report/assets/report.css", "report/assets/report.html", "report/assets/report.typ",
-)  # fmt: skip
+# Folders of this package whose code decides what a stage makes of its input; `core` decides no result.
+SOURCES = {
+    "data": ("params", "data"),
+    "train": ("params", "data", "plan", "store", "training"),
+    "tables": ("params", "data", "plan", "store", "tables"),
+    "figures": ("params", "data", "tables", "figures"),
+    "report": ("params", "data", "tables", "figures", "report"),
+}
 
 
 @dataclass(frozen=True)
@@ -180,7 +167,7 @@ class Plan:
     def tables_id(self) -> str:
         """Identity of the tables: the runs of each study, and the code that collects them."""
         studies = [(s.name, s.study.work, self.studies[s.name]) for s in self.resolved.studies]
-        return digest(self.resolved.tier, studies, TRAINER_VERSION, source_digest(*COLLECT))
+        return digest(self.resolved.tier, studies, TRAINER_VERSION, source_digest(*SOURCES["tables"]))
 
     @cached_property
     def figures_id(self) -> str:
@@ -188,12 +175,12 @@ class Plan:
         options = {s.name: s.study.model_dump(include={"figures"}, exclude_unset=True) for s in self.resolved.studies}
         shown = [options, {name: dataset.title for name, dataset in self.resolved.datasets.items()}]
         shown.append({study: words["data"] for study, words in self.words()["studies"].items()})
-        return digest(self.tables_id, shown, list(self.augmented.values()), source_digest(*DRAW))
+        return digest(self.tables_id, shown, list(self.augmented.values()), source_digest(*SOURCES["figures"]))
 
     @cached_property
     def report_id(self) -> str:
         """Identity of the report: figures, words, and the code that writes it."""
-        return digest(self.figures_id, self.words(), source_digest(*REPORT))
+        return digest(self.figures_id, self.words(), source_digest(*SOURCES["report"]))
 
     def words(self) -> dict[str, Any]:
         """The texts of the parameter file that a reader sees."""

@@ -6,7 +6,6 @@ begun at one commit and ended at another is in two records.
 
 import os
 import platform
-import re
 import subprocess
 from functools import cache
 from importlib.metadata import version
@@ -19,12 +18,10 @@ from bnbench.core.files import digest, source_digest, write_sealed
 from bnbench.data.prepared import ARRAYS, PARTS, file_name, read_manifest
 from bnbench.params.schema import Run
 from bnbench.plan import cost, records
-from bnbench.plan.plan import TRAINER_VERSION
+from bnbench.plan.plan import SOURCES, TRAINER_VERSION
 from bnbench.training.arithmetic import calls, kernels, matmul
 
 LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn")
-IMPORTS = re.compile(r"^ *from (bnbench[\w.]*) import (?:\(([^)]*)\)|(.*))", re.MULTILINE)
-COMPILED = re.compile(r'"(\w+\.[ch])"')  # what is compiled or included
 # variables of git's that say how it works, not on which repository
 PASSED_ON = ("GIT_CONFIG_", "GIT_CEILING_", "GIT_DISCOVERY_", "GIT_EXEC_PATH")
 # variables that choose between routines whose sums round differently
@@ -117,19 +114,4 @@ def arithmetic() -> dict[str, Any]:
 @cache
 def trainer_source() -> str:
     """Hash of the source that training consists of."""
-    return source_digest(*modules("training/train.py"))
-
-
-def modules(name: str) -> tuple[str, ...]:
-    """The files of this package that a module needs, itself among them: its imports, what it compiles, theirs."""
-    folder, found, todo = Path(__file__).parents[1], set[str](), {name}
-    while todo:
-        found.add(module := todo.pop())
-        text = (folder / module).read_text()
-        todo |= {str(Path(module).with_name(name)) for name in COMPILED.findall(text)} - found
-        for package, several, line in IMPORTS.findall(text):
-            parts = package.split(".")[1:]
-            places = ["/".join(parts), *("/".join([*parts, name]) for name in re.findall(r"\w+", several or line))]
-            named = {f"{place}{end}" for place in places if place for end in (".py", "/__init__.py")}
-            todo |= {path for path in named if (folder / path).is_file()} - found
-    return tuple(sorted(found))
+    return source_digest(*SOURCES["train"])
