@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bnbench.argument_types import place, port, positive, run_id, seconds
 from bnbench.core import lifeline, machine, signals, stage_times, standard
-from bnbench.core.argument_types import place, port, positive, run_id, seconds
 from bnbench.core.errors import SystemFault, UserError
 from bnbench.core.files import full_told, read_sealed, write_json
 

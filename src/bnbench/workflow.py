@@ -28,9 +28,9 @@ from bnbench.core.files import (
     write_json,
     write_sealed,
 )
+from bnbench.core.identities import TABLES, forget_altered
 from bnbench.params.config import read as read_config
 from bnbench.plan import cost
-from bnbench.plan.identities import TABLES, forget_altered
 from bnbench.plan.packs import left, read_packs
 from bnbench.plan.plan import Plan
 

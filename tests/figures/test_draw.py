@@ -12,12 +12,12 @@ from matplotlib.text import Text
 
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json
+from bnbench.core.identities import seen
 from bnbench.figures.captions import caption
 from bnbench.figures.draw import FIGURES, draw
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.style import SMALL, STYLE
 from bnbench.params.schema import Figure, Run
-from bnbench.plan.identities import seen
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 from bnbench.tables.collect import collect

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure as Drawing
 
+from bnbench.core import identities
 from bnbench.core import workers as processes
 from bnbench.core.errors import UserError
 from bnbench.core.files import atomic, read_sealed, write_bytes
@@ -28,7 +29,6 @@ from bnbench.figures.ridges import draw_ridges
 from bnbench.figures.style import styled
 from bnbench.figures.sweeps import draw_sweep
 from bnbench.params.schema import Figure
-from bnbench.plan import identities
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 

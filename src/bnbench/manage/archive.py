@@ -7,10 +7,11 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bnbench.core import identities
 from bnbench.core.errors import UserError
 from bnbench.core.files import explained
 from bnbench.params.config import options
-from bnbench.plan import identities, records
+from bnbench.plan import records
 from bnbench.plan.plan import Plan
 from bnbench.store import provenance
 

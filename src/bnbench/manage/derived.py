@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bnbench.core import identities
 from bnbench.core.files import Unreadable, read_sealed
-from bnbench.plan import identities, records
+from bnbench.plan import records
 
 Problem = tuple[str, str]
 REMAKE = "snakemake"  # makes anew what is not as it was written, and only that

@@ -12,12 +12,12 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bnbench.core import machine
+from bnbench.core import identities, machine
 from bnbench.core.files import canonical, digest, source_digest
 from bnbench.data.prepared import augmented_fingerprint, fingerprint
 from bnbench.params.resolve import Resolved, asked_data, resolve
 from bnbench.params.schema import NO_AUGMENTATION, Run
-from bnbench.plan import cost, identities
+from bnbench.plan import cost
 from bnbench.store.run_record import identity, run_folders
 
 # Raised by hand when the meaning of training changes: every run is then another run.

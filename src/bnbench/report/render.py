@@ -9,11 +9,11 @@ from typing import Any
 import pypandoc
 import typst
 
+from bnbench.core import identities
 from bnbench.core.files import explained, write_bytes
+from bnbench.core.identities import Identity
 from bnbench.core.markdown import READER
 from bnbench.figures import fonts, plain
-from bnbench.plan import identities
-from bnbench.plan.identities import Identity
 from bnbench.report.sections import TITLE, Inputs, markdown
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels

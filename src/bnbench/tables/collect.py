@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from bnbench.core import identities
 from bnbench.core.errors import UserError
 from bnbench.core.files import explained, write_json
 from bnbench.params import architecture
 from bnbench.params.norm_rules import span
-from bnbench.plan import identities
 from bnbench.store import run_record as store_runs
 from bnbench.store.run_record import History, Outcome
 from bnbench.tables import files as store_tables

@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from bnbench.core import identities
 from bnbench.core.files import atomic
 from bnbench.params.schema import Run
-from bnbench.plan import identities
 
 Rows = tuple[str, str, object]
 
