@@ -54,6 +54,7 @@ lint: $(BIN)/.ready-dev
 	ruff check .
 	ruff format --check .
 	mypy
+	lint-imports
 	snakefmt --check workflow
 	snakemake --lint
 

@@ -1,11 +1,10 @@
 """A network as a table: its layers, the shapes of their outputs, their learned numbers."""
 
 from collections.abc import Iterator
-from math import prod
 
 import pandas as pd
 
-from bnbench.params import architecture
+from bnbench.params import architecture, norm_rules
 from bnbench.params.schema import Run
 from bnbench.tables import labels
 
@@ -20,30 +19,19 @@ def stages(run: Run, shape: architecture.Shape) -> pd.DataFrame:
 
 
 def _stages(run: Run, shape: architecture.Shape) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-    """(layer, what follows it, output, parameters) for each layer of the notation."""
-    from bnbench.training.nets.layers import Conv, Flatten, Linear  # torch: only for figures that draw networks
-    from bnbench.training.nets.network import build
-
-    layers = [layer for layer in build(run, shape) if not isinstance(layer, Flatten)]
-    counts = [sum(prod(weights) for weights in layer.weights.values()) for layer in layers]
-    places = [i for i, layer in enumerate(layers) if isinstance(layer, Linear | Conv)]
-    ends = [*places[1:], len(layers)]
-    learned = iter([sum(counts[a:b]) for a, b in zip(places, ends, strict=True)])
-    parts = architecture.parse(run.model).layers
-    channels, height, width = shape
-    for part in parts:
-        then = "" if part is parts[-1] else _then(run)
+    """(layer, what follows it, output, learned numbers) for each layer of the model."""
+    placed = architecture.trace(architecture.parse(run.model), shape)
+    for row, learned in zip(placed, norm_rules.learned(run, shape), strict=True):
+        part, then = row.layer, "" if row is placed[-1] else _then(run)
+        out = row.output if row.output[1:] != (1, 1) else row.output[:1]
         if isinstance(part, architecture.Conv):
-            channels = part.kernels
-            yield f"conv {part.size}x{part.size}, {part.kernels}", then, (channels, height, width), next(learned)
+            yield f"conv {part.size}x{part.size}, {part.kernels}", then, row.output, learned
         elif isinstance(part, architecture.Pool):
-            height, width = height // part.size, width // part.size
-            yield f"max pool {part.size}x{part.size}", "", (channels, height, width), 0
+            yield f"max pool {part.size}x{part.size}", "", row.output, 0
         elif isinstance(part, architecture.Dense):
-            channels, height, width = part.units, 1, 1
-            yield f"dense {part.units}", then or "softmax", (part.units,), next(learned)
+            yield f"dense {part.units}", then or "softmax", out, learned
         elif isinstance(part, architecture.Drop):
-            yield f"dropout {part.rate:g}", "", (channels,) if height == width == 1 else (channels, height, width), 0
+            yield f"dropout {part.rate:g}", "", out, 0
 
 
 def _then(run: Run) -> str:

@@ -1,5 +1,6 @@
 """Models in the field's own shorthand, parsed into layers: `784-100-10`, `32C5-P2-10D`, `64K-4C3B-256D-10D`."""
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,6 +60,51 @@ class Model:
     layers: tuple[Layer, ...]
     inputs: int | None
     places: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A layer of a model with the shapes of one image before and after it; a dense layer gives (units, 1, 1)."""
+
+    layer: Layer
+    input: Shape
+    output: Shape
+
+    @property
+    def values(self) -> int:
+        """Values of its output."""
+        return math.prod(self.output)
+
+    @property
+    def weights(self) -> int:
+        """Learned weights of a conv or dense layer, without biases."""
+        if isinstance(self.layer, Conv):
+            return self.input[0] * self.layer.size**2 * self.layer.kernels
+        return math.prod(self.input) * self.layer.units if isinstance(self.layer, Dense) else 0
+
+    @property
+    def multiplications(self) -> int:
+        """Multiplications by its weights, forward."""
+        _, height, width = self.output
+        return self.weights * height * width
+
+
+def trace(model: Model, shape: Shape) -> list[Placed]:
+    """Follow an image of `shape` through a model's layers."""
+    placed = []
+    for layer in model.layers:
+        placed.append(Placed(layer, shape, _output(layer, shape)))
+        shape = placed[-1].output
+    return placed
+
+
+def _output(layer: Layer, shape: Shape) -> Shape:
+    channels, height, width = shape
+    if isinstance(layer, Conv):
+        return layer.kernels, height, width
+    if isinstance(layer, Pool):
+        return channels, height // layer.size, width // layer.size
+    return (layer.units, 1, 1) if isinstance(layer, Dense) else shape
 
 
 def _blocks(match: re.Match[str], width: int) -> list[Layer]:
@@ -147,11 +193,9 @@ def check(text: str, shape: Shape, classes: int) -> Model:
     pixels = channels * height * width
     if model.inputs is not None and model.inputs != pixels:
         raise _marked(text, 0, f"images of {channels}x{height}x{width} have {pixels} inputs, not {model.inputs}")
-    for layer, place in zip(model.layers, model.places, strict=True):
-        if isinstance(layer, Pool):
-            height, width = height // layer.size, width // layer.size
-            if not height or not width:
-                raise _marked(text, place, f"its pools leave nothing of an image of {shape[1]}x{shape[2]}")
+    for row, place in zip(trace(model, shape), model.places, strict=True):
+        if not row.values:
+            raise _marked(text, place, f"its pools leave nothing of an image of {height}x{width}")
     last = model.layers[-1]
     if isinstance(last, Dense) and last.units != classes:
         raise _marked(text, model.places[-1], f"the data set has {classes} classes, the model tells {last.units} apart")

@@ -50,16 +50,33 @@ def in_dense(run: Run, model: architecture.Model) -> bool:
     return run.norm != "none" and (run.norm_dense or not convolutional(model))
 
 
+def has_bias(run: Run, normed: bool) -> bool:
+    """Whether a hidden layer has a bias: not where the norm's mean cancels it, and beta takes its part."""
+    return not (normed and run.order == "pre" and run.norm in PER_CHANNEL)
+
+
+def learned(run: Run, shape: architecture.Shape) -> list[int]:
+    """Learned numbers of each layer of a run's model: weights and bias, its norm's and its activation's."""
+    model = architecture.parse(run.model)
+    *hidden, last = architecture.trace(model, shape)
+    scale = 0 if run.norm == "local_response" else (run.norm_gamma, run.norm_beta).count("learned")
+    counts = []
+    for row in hidden:
+        in_conv, in_net = isinstance(row.layer, architecture.Conv), bool(row.weights)
+        normed = in_net and (run.norm != "none" if in_conv else in_dense(run, model))
+        each = has_bias(run, normed) + normed * scale + (run.activation == "prelu")
+        counts.append(row.weights + in_net * each * row.output[0])
+    return [*counts, last.weights + last.output[0]]
+
+
 def normed(run: Run, model: architecture.Model, shape: architecture.Shape) -> Iterator[tuple[int, int]]:
     """Channels of each layer that has the norm, and how many values an image has in one of them."""
-    _, height, width = shape
-    for layer in model.layers[:-1]:
-        if isinstance(layer, architecture.Pool):
-            height, width = height // layer.size, width // layer.size
-        elif isinstance(layer, architecture.Conv) and run.norm != "none":
-            yield layer.kernels, height * width
-        elif isinstance(layer, architecture.Dense) and in_dense(run, model):
-            yield layer.units, 1
+    for row in architecture.trace(model, shape)[:-1]:
+        channels, height, width = row.output
+        if isinstance(row.layer, architecture.Conv) and run.norm != "none":
+            yield channels, height * width
+        elif isinstance(row.layer, architecture.Dense) and in_dense(run, model):
+            yield channels, 1
 
 
 def problems(run: Run, model: architecture.Model, shape: architecture.Shape) -> Iterator[tuple[str, str]]:

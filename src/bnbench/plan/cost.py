@@ -49,19 +49,7 @@ EVALUATED = 2**21  # values of the largest output in a chunk that is evaluated a
 
 def flops(model: str, shape: architecture.Shape) -> int:
     """Multiplications and additions of one image forward; training takes three times as many."""
-    channels, height, width = shape
-    total, inputs = 0, 0
-    for layer in architecture.parse(model).layers:
-        if isinstance(layer, architecture.Conv):
-            total += 2 * channels * layer.size**2 * layer.kernels * height * width
-            channels = layer.kernels
-        elif isinstance(layer, architecture.Pool):
-            height, width = height // layer.size, width // layer.size
-        elif isinstance(layer, architecture.Dense):
-            inputs = inputs or channels * height * width
-            total += 2 * inputs * layer.units
-            inputs = layer.units
-    return total
+    return sum(2 * row.multiplications for row in architecture.trace(architecture.parse(model), shape))
 
 
 def steps(run: Run, dataset: Dataset, times: int = 1) -> int:
@@ -127,33 +115,13 @@ def seconds(runs: list[Run], dataset: Dataset, times: int = 1, operations: float
 
 def outputs(model: str, shape: architecture.Shape) -> list[int]:
     """Values of each layer's output for one image."""
-    channels, height, width = shape
-    sizes = []
-    for layer in architecture.parse(model).layers:
-        if isinstance(layer, architecture.Conv):
-            channels = layer.kernels
-        elif isinstance(layer, architecture.Pool):
-            height, width = height // layer.size, width // layer.size
-        elif isinstance(layer, architecture.Dense):
-            channels, height, width = layer.units, 1, 1
-        sizes.append(channels * height * width)
-    return sizes
+    return [row.values for row in architecture.trace(architecture.parse(model), shape)]
 
 
 def parameters(model: str, shape: architecture.Shape) -> int:
     """Weights and biases of one network; norms add four numbers a channel at most, which is not counted."""
-    channels, height, width = shape
-    total = 0
-    for layer in architecture.parse(model).layers:
-        if isinstance(layer, architecture.Conv):
-            total += (channels * layer.size**2 + 1) * layer.kernels
-            channels = layer.kernels
-        elif isinstance(layer, architecture.Pool):
-            height, width = height // layer.size, width // layer.size
-        elif isinstance(layer, architecture.Dense):
-            total += (channels * height * width + 1) * layer.units
-            channels, height, width = layer.units, 1, 1
-    return total
+    rows = architecture.trace(architecture.parse(model), shape)
+    return sum(row.weights + row.output[0] for row in rows if row.weights)
 
 
 def memory(runs: list[Run], dataset: Dataset, times: int = 1) -> float:

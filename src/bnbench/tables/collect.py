@@ -15,10 +15,11 @@ from bnbench.core.files import explained, write_json
 from bnbench.params import architecture
 from bnbench.params.norm_rules import span
 from bnbench.store import run_record as store_runs
+from bnbench.store.probe_rows import PROBED
 from bnbench.store.run_record import History, Outcome
 from bnbench.tables import files as store_tables
 from bnbench.tables.confusion import Counts, confusion_table
-from bnbench.tables.files import CELL, CONFIG, CONFIG_TYPES, PROBED, RESULTS, settings
+from bnbench.tables.files import CELL, CONFIG, CONFIG_TYPES, RESULTS, settings
 from bnbench.tables.summary import COUNTS, aggregate, mean_curves
 
 SUMMARISED = ("valid_accuracy", "test_accuracy", "test_loss", "train_accuracy", "official_accuracy")

@@ -23,17 +23,6 @@ Rows = tuple[str, str, object]
 RENAMED = {"epochs": "max_epochs", "steps": "max_steps"}  # a result's `epochs` and `steps` are how many were trained
 CONFIG = tuple(RENAMED.get(name, name) for name in Run.model_fields)
 CELL = tuple(name for name in CONFIG if name != "seed")
-PROBED: dict[str, pa.DataType] = {
-    "probe": pa.string(),
-    "step": pa.int64(),
-    "epoch": pa.float64(),
-    "part": pa.string(),
-    "layer": pa.int64(),
-    "quantity": pa.string(),
-    "item": pa.int64(),
-    "at": pa.float64(),
-    "value": pa.float64(),
-}
 # official: the published test set, where the test images are others
 RESULTS = tuple(f"{part}_{what}" for part in ("train", "valid", "test", "official") for what in ("loss", "accuracy"))
 

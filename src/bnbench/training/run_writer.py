@@ -60,7 +60,7 @@ def _write_probed(outcome: Outcome, path: Path) -> None:
     import pyarrow as pa  # 150 MiB and a second, which runs without probes need not
     from pyarrow import parquet
 
-    from bnbench.tables.files import PROBED
+    from bnbench.store.probe_rows import PROBED
 
     seen = list(zip(*outcome.probed, strict=True)) or [()] * len(PROBED)
     parquet.write_table(pa.table(list(map(list, seen)), schema=pa.schema(list(PROBED.items()))), path)

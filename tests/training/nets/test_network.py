@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from bnbench.params import architecture
+from bnbench.params import architecture, norm_rules
 from bnbench.training.nets.batch_norms import BatchNorm
 from bnbench.training.nets.layers import Conv, Dropout, Moment
 from bnbench.training.nets.network import Network
@@ -176,3 +176,22 @@ def test_local_response_as_a_layer_stands_beside_a_norm() -> None:
     layers = Network(run(model="5C3-LRN-P2-10D", norm="batch"), SHAPE).layers
     kinds = [type(layer).__name__ for layer in layers]
     assert kinds == ["Conv", "BatchNorm", "Relu", "LocalResponse", "MaxPool", "Flatten", "Linear"]
+
+
+@pytest.mark.parametrize("model", [*MODELS, "3C5-LRN-P2-6D-Dropout0.5-10D"])
+@pytest.mark.parametrize("norm", ["none", "batch", "renorm", "group", "layer"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"order": "post", "norm_beta": 0.0}, {"activation": "prelu", "norm_gamma": 2.0}]
+)
+def test_learned_numbers_and_shapes_are_those_counted_without_torch(
+    model: str, norm: str, changes: dict[str, object]
+) -> None:
+    settings = run(model=model, norm=norm, norm_groups=1, norm_dense=False, **changes)
+    network = Network(settings, SHAPE)
+    reference.double(network, [0])
+    assert sum(norm_rules.learned(settings, SHAPE)) == network.parameters
+    outputs: list[torch.Tensor] = []
+    network.forward(torch.zeros(1, 2, 6, 6, 2, dtype=torch.float64), trace=outputs)
+    placed = architecture.trace(architecture.parse(model), SHAPE)
+    assert placed[-1].values == outputs[-1][0, 0].numel()
+    assert {row.values for row in placed} <= {array[0, 0].numel() for array in outputs}

@@ -8,10 +8,10 @@ from torch import Tensor
 from bnbench.training import probes
 from bnbench.training.arithmetic import kernels
 from bnbench.training.engine import cuda_graphs, layer_programs, numpy_reference, step_program
-from bnbench.training.evaluate import cross_entropy
 from bnbench.training.nets.layers import Moment
 from bnbench.training.nets.network import Network
 from bnbench.training.pack import optimizers
+from bnbench.training.pack.loss import cross_entropy
 from bnbench.training.pack.pack import Pack
 
 

@@ -154,51 +154,41 @@ class Network:
 
 def widest(model: str, shape: architecture.Shape) -> int:
     """Values of the largest layer's output for one image; a small conv layer's unfolded input counts."""
-    channels, height, width = shape
-    most = channels * height * width
-    for part in architecture.parse(model).layers:
-        if isinstance(part, architecture.Conv):
-            most = max(most, part.kernels * height * width, min(Conv.UNFOLD, channels * height * width * part.size**2))
-            channels = part.kernels
-        elif isinstance(part, architecture.Pool):
-            height, width = height // part.size, width // part.size
-        elif isinstance(part, architecture.Dense):
-            most = max(most, part.units)
-    return most
+    rows = architecture.trace(architecture.parse(model), shape)
+    unfolded = [
+        min(Conv.UNFOLD, math.prod(row.input) * part.size**2)
+        for row in rows
+        if isinstance(part := row.layer, architecture.Conv)
+    ]
+    return max([math.prod(shape), *(row.values for row in rows), *unfolded])
 
 
 def build(run: Run, shape: architecture.Shape) -> list[Layer]:
     """Layers of a model: each hidden one is linear or conv, norm and activation in the run's `order`."""
     model = architecture.parse(run.model)
-    channels, height, width = shape
     layers: list[Layer] = []
-    flat, normed = False, norm_rules.in_dense(run, model)
-    for place, part in enumerate(model.layers):
+    dense = [isinstance(part, architecture.Dense) for part in model.layers]
+    normed = norm_rules.in_dense(run, model)
+    for place, row in enumerate(architecture.trace(model, shape)):
+        part, channels = row.layer, row.input[0]
         if isinstance(part, architecture.Conv):
-            layers.append(Conv(channels, part.kernels, part.size, _bias(run, run.norm != "none"), run, place))
+            bias = norm_rules.has_bias(run, run.norm != "none")
+            layers.append(Conv(channels, part.kernels, part.size, bias, run, place))
             layers += _hidden(part.kernels, run, run.norm != "none")
-            channels = part.kernels
         elif isinstance(part, architecture.Pool):
             layers.append(MaxPool(part.size))
-            height, width = height // part.size, width // part.size
         elif isinstance(part, architecture.Drop):
             layers.append(Dropout(part.rate, place))
         elif isinstance(part, architecture.Lrn):
             layers.append(LocalResponse(channels, run))
         else:
-            if not flat:
+            if not any(dense[:place]):
                 layers.append(Flatten())
-                channels, flat = channels * height * width, True
             last = place == len(model.layers) - 1
-            layers.append(Linear(channels, part.units, last or _bias(run, normed), run, place))
+            bias = last or norm_rules.has_bias(run, normed)
+            layers.append(Linear(math.prod(row.input), part.units, bias, run, place))
             layers += [] if last else _dense(part.units, run, place, normed)
-            channels = part.units
     return layers
-
-
-def _bias(run: Run, normed: bool) -> bool:
-    """Whether a hidden layer has a bias: not where the norm's mean cancels it, and beta takes its part."""
-    return not (normed and run.order == "pre" and run.norm in norm_rules.PER_CHANNEL)
 
 
 def _dense(units: int, run: Run, place: int, normed: bool) -> list[Layer]:

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from bnbench.params.schema import Run
-from bnbench.training.evaluate import walk
 from bnbench.training.pack.pack import Pack
+from bnbench.training.pack.passes import walk
 from bnbench.training.probes import activations, gradients, predictions
 from bnbench.training.probes.base import Moment, Probe
 

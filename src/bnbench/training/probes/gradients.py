@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnbench.training.evaluate import cross_entropy
+from bnbench.training.pack.loss import cross_entropy
 from bnbench.training.pack.pack import Pack
 from bnbench.training.probes.base import Cell, Cells, Probe, places, spread
 

@@ -5,10 +5,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from bnbench.training.evaluate import walk
 from bnbench.training.nets.layers import Moment
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Pack
+from bnbench.training.pack.passes import walk
 from bnbench.training.probes.base import Cell, Cells, Probe
 
 ALONE = 100  # images whose predictions are told one by one

@@ -1,0 +1,15 @@
+"""The columns of what probes saw: a row per number, as training writes it and the tables read it."""
+
+import pyarrow as pa
+
+PROBED: dict[str, pa.DataType] = {
+    "probe": pa.string(),
+    "step": pa.int64(),
+    "epoch": pa.float64(),
+    "part": pa.string(),
+    "layer": pa.int64(),
+    "quantity": pa.string(),
+    "item": pa.int64(),
+    "at": pa.float64(),
+    "value": pa.float64(),
+}
