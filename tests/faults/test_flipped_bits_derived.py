@@ -14,7 +14,7 @@ import pytest
 
 from bnbench.manage.doctor import examine
 from bnbench.plan import cost
-from bnbench.store import provenance
+from bnbench.store import records
 from tests.faults.derived import IDENTITIES, WRITTEN, asked, flip, plan_file, restored, stage, start
 
 FEW, MANY = 2, 14  # places in each kind of file
@@ -83,7 +83,7 @@ def correction(path: Path, _plan: Path) -> float | None:
 def origins(path: Path, _plan: Path) -> list[dict[str, Any]] | None:
     """What this record says of runs, but for its own digest."""
     folder = alone(path)
-    found = [one for run in sorted(Path("results/runs").glob("[!.]*")) for one in provenance.read(folder, run.name)]
+    found = [one for run in sorted(Path("results/runs").glob("[!.]*")) for one in records.of_run(folder, run.name)]
     return [{key: one.get(key) for key in TOLD} for one in found] or None
 
 

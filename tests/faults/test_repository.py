@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from bnbench.core.git import revision
 from bnbench.manage import doctor, explain
-from bnbench.store import provenance
 
 GIT = shutil.which("git") or "git"
 
@@ -23,8 +23,8 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 def asked(folder: Path) -> dict[str, Any] | None:
-    provenance.git.cache_clear()
-    return provenance.git(folder)
+    revision.cache_clear()
+    return revision(folder)
 
 
 def project(folder: Path) -> Path:

@@ -8,8 +8,9 @@ import pytest
 
 from bnbench.core import yaml_reader
 from bnbench.core.files import checksum, read_json
+from bnbench.core.git import revision
 from bnbench.plan.plan import SOURCES
-from bnbench.store import provenance
+from bnbench.store import records
 from tests.support.little import ROOT
 
 # stage -> the modules that its work begins in
@@ -42,7 +43,7 @@ def test_a_stage_of_dvc_depends_on_the_folders_of_its_identity(stage: str) -> No
 
 def test_each_run_has_a_record_of_its_data_and_libraries(project: Path) -> None:
     for folder in (project / "results" / "runs").glob("[!.]*"):
-        (record,) = provenance.read(project / "results" / "provenance", folder.name)
+        (record,) = records.of_run(project / "results" / "provenance", folder.name)
         stored = read_json(folder / "run.json")
         assert record["data"]["fingerprint"] == stored["data"]
         assert record["libraries"]["torch"] == stored["environment"]["torch"]
@@ -60,8 +61,8 @@ def test_a_repository_is_clean_until_what_decides_is_changed(tmp_path: Path) -> 
         ).stdout
 
     def asked() -> object:
-        provenance.git.cache_clear()
-        return provenance.git(tmp_path)
+        revision.cache_clear()
+        return revision(tmp_path)
 
     assert asked() is None
     git("init")

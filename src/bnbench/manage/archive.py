@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from bnbench.core import identities
 from bnbench.core.errors import UserError
 from bnbench.core.files import explained
+from bnbench.core.git import revision
 from bnbench.params.config import options
-from bnbench.plan import records
 from bnbench.plan.plan import Plan
-from bnbench.store import provenance
+from bnbench.store import records
 
 if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
@@ -84,7 +84,7 @@ def check(plan: Plan) -> None:
 
 def describe(crate: "ROCrate", plan: Plan) -> None:
     """What the crate says of itself."""
-    git = provenance.git(plan.root)
+    git = revision(plan.root)
     crate.name = f"{TITLE}, tier {plan.resolved.tier}"
     crate.description = f"{len(plan.runs)} trainings in {len(plan.studies)} studies. {plan.resolved.about}"
     crate.license = "https://spdx.org/licenses/MIT"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bnbench.core import identities
 from bnbench.core.files import Unreadable, read_sealed
-from bnbench.plan import records
+from bnbench.store import records
 
 Problem = tuple[str, str]
 REMAKE = "snakemake"  # makes anew what is not as it was written, and only that

@@ -16,12 +16,12 @@ import bnbench
 from bnbench.core import starts, yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.core.files import checksum, read_json
+from bnbench.core.git import revision
 from bnbench.data.prepared import Prepared
 from bnbench.manage import derived
 from bnbench.manage.prune import leftovers
-from bnbench.plan import records
-from bnbench.plan.plan import TRAINER_VERSION
-from bnbench.store import provenance, run_record
+from bnbench.plan.plan import TRAINER_VERSION, trainer_source
+from bnbench.store import records, run_record
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def code(root: Path) -> Iterator[Finding]:
 
 def git(root: Path) -> Iterator[Finding]:
     """There is a repository, without which DVC refuses to work."""
-    told = provenance.git(root)
+    told = revision(root)
     if told and "refused" in told:
         what = f"git says nothing of {root.resolve()}: {told['refused']}; so no commit is recorded with new runs"
         yield Finding(what, f"git -C {root.resolve()} status, which names the remedy")
@@ -108,7 +108,7 @@ def half_written(root: Path) -> Iterator[Finding]:
 def run_store(root: Path) -> Iterator[Finding]:
     """Every run is whole and as it was written."""
     versions, sources = dict[int, int](), provenance_sources(root)
-    others, mine = 0, {provenance.trainer_source()}
+    others, mine = 0, {trainer_source()}
     store = root / "results" / "runs"
     for path in sorted({*store.glob("[!.]*")} - {*run_record.run_folders(store)}):
         yield Finding(f"{path} is no run, and so no part of the run store", f"move {path} away", note=True)

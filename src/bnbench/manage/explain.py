@@ -17,7 +17,7 @@ from bnbench.params.config import PARAMS, options
 from bnbench.params.resolve import check as check_params
 from bnbench.params.schema import NO_AUGMENTATION, Run
 from bnbench.plan.plan import TRAINER_VERSION, Pack, Plan
-from bnbench.store import provenance, run_record
+from bnbench.store import records, run_record
 
 
 @dataclass(frozen=True)
@@ -173,10 +173,10 @@ def _training(found: Found) -> Iterator[str]:
         f"trained by trainer version {found.record['trainer_version']}, torch {at['torch']}, on {at['cpu']}, "
         f"{at['device']}, threads {at['threads']}, precision {found.config['precision']}"
     )
-    records = provenance.read(found.root / "results" / "provenance", found.id)
-    if not records:
+    origins = records.of_run(found.root / "results" / "provenance", found.id)
+    if not origins:
         yield "  at an unknown commit: results/provenance has no record of it"
-    for record in records:
+    for record in origins:
         libraries = ", ".join(f"{name} {number}" for name, number in record["libraries"].items())
         yield f"  {_commit(record['git'])}; source {record['source']}; {libraries}"
         if at := record.get("arithmetic"):  # records of earlier versions have none

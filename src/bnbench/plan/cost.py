@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from bnbench.params import architecture
 from bnbench.params.schema import Dataset, Run
-from bnbench.plan import records
+from bnbench.store import records
 
 # seconds for the calls of one hidden layer (forward, norm, activation, backward) in one step; seen on one core at
 # 2.6 GHz: a step of 15 runs of 64-100-100-10 with batch norm, batch 4, took 0.87 ms beside its arithmetic

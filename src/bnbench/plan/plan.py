@@ -7,7 +7,7 @@ modification times or on a tool's memory.
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ SOURCES = {
     "figures": ("params", "data", "tables", "figures"),
     "report": ("params", "data", "tables", "figures", "report"),
 }
+
+
+@cache
+def trainer_source() -> str:
+    """Return the digest of the source that training consists of."""
+    return source_digest(*SOURCES["train"])
 
 
 @dataclass(frozen=True)

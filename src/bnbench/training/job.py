@@ -24,7 +24,7 @@ from bnbench.data.prepared import Prepared
 from bnbench.params.schema import Run
 from bnbench.plan import cost
 from bnbench.plan.packs import read_packs, read_runs
-from bnbench.store import provenance
+from bnbench.training import provenance
 from bnbench.training import run_writer as store
 from bnbench.training.arithmetic import calls, kernels, matmul
 from bnbench.training.pack.pack import Outcome, Pack

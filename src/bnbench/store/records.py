@@ -72,3 +72,8 @@ def whole(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
             yield path, read(path)
         except UserError:
             continue  # `doctor` names it
+
+
+def of_run(folder: Path, run_id: str) -> list[dict[str, Any]]:
+    """Return the usable records that name a run, in the order of their files' names."""
+    return [record for _, record in whole(folder) if run_id in record["runs"]]

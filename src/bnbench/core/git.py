@@ -1,0 +1,54 @@
+"""Ask git which commit a project's folder is at, and what was changed since."""
+
+import os
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+DECIDE = ("params.yaml", "src", "workflow")  # what of a clone decides a result
+# variables of git's that say how it works, not on which repository
+PASSED_ON = ("GIT_CONFIG_", "GIT_CEILING_", "GIT_DISCOVERY_", "GIT_EXEC_PATH")
+
+
+@cache
+def revision(folder: Path) -> dict[str, Any] | None:
+    """The commit of the repository that tracks a folder's project, and what was changed since.
+
+    None where there is no such repository; one that merely lies above (of a home folder's settings, say) is none.
+    Where git itself refuses to say, `refused` has its reason in place of a commit.
+    """
+    try:
+        _ask(folder, "rev-parse", "--git-dir")
+        if not _ask(folder, "ls-files", "--", *DECIDE):
+            return None
+        head = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD").strip()
+        changes = _ask(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--", *DECIDE)
+    except _Refused as error:
+        above = any((place / ".git").exists() for place in (folder.absolute(), *folder.absolute().parents))
+        reason = str(error).removeprefix("fatal: ").partition("\n")[0].partition(" at '")[0]
+        known = not reason or reason.startswith("not a git repository")  # no reason: there is no commit yet
+        return None if known or not above else {"refused": reason}
+    changed = sorted(line[3:] for line in changes.split("\0") if line)
+    return {"commit": head, "clean": not changed, "changed": changed}
+
+
+class _Refused(Exception):
+    """What git said."""
+
+
+def _ask(folder: Path, *arguments: str) -> str:
+    """Git's answer about the folder itself: variables that name another repository are not passed on."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key.startswith(PASSED_ON)}
+    environment = kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, env=environment, capture_output=True, timeout=60, check=False
+        )
+    except FileNotFoundError:
+        raise _Refused("git is not installed") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise _Refused(f"git does not answer ({type(error).__name__})") from None
+    if done.returncode:
+        raise _Refused(os.fsdecode(done.stderr).strip())
+    return os.fsdecode(done.stdout)

@@ -1,0 +1,58 @@
+"""Write where runs come from: commit, source, data, libraries, processor; beside the run store, not in it.
+
+A file per trained pack, without time, host or path. It is written before the pack's first step: a run that was
+begun at one commit and ended at another is in two records.
+"""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bnbench.core.files import digest, write_sealed
+from bnbench.core.git import revision
+from bnbench.data.prepared import ARRAYS, PARTS, file_name, read_manifest
+from bnbench.params.schema import Run
+from bnbench.plan import cost, plan
+from bnbench.training.arithmetic import calls, kernels, matmul
+
+LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn")
+# variables that choose between routines whose sums round differently
+VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA")
+
+
+def write(folder: Path, runs: dict[str, Run], data: Path, device: str) -> None:
+    """Record where runs that are trained together come from."""
+    names = sorted(runs)
+    manifest = read_manifest(data)
+    checksums = {file_name(p, a): manifest["parts"][p][f"{a}_sha256"] for p in PARTS for a in ARRAYS}
+    of_data = {key: manifest[key] for key in ("name", "fingerprint", "sources", "prepare_version") if key in manifest}
+    record = {
+        "runs": names,
+        "git": revision(Path()),
+        "source": plan.trainer_source(),
+        "trainer_version": plan.TRAINER_VERSION,
+        "data": of_data | {"sha256": checksums},
+        "libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+        "cpu": cost.cpu(),
+        "gpu": torch.cuda.get_device_name(device) if device.startswith("cuda") else None,
+        "threads": torch.get_num_threads(),
+        "arithmetic": arithmetic(),
+        "precision": next(iter(runs.values())).precision,
+    }
+    write_sealed(folder / f"{digest(names)}.json", record)
+
+
+def arithmetic() -> dict[str, Any]:
+    """What else of this machine and its environment the last bits of a result depend on."""
+    lacking = kernels.compiled()[1] or calls.lacking()
+    return {
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "variables": {name: os.environ.get(name) for name in VARIABLES},
+        "library_mode": matmul.library_mode(),
+        "compiled": not lacking,
+        "lacking": lacking,
+    }
