@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.training.arithmetic import kernels
+from bnbench.training.arithmetic import kernels, torch_loops
 from tests.support.little import run
 from tests.training import test_job
 
@@ -61,7 +61,7 @@ def _train(folder: Path, prepared: Path, path: str | None = None) -> str:
 @pytest.fixture
 def _compiler() -> None:
     made, why = kernels.compiled()
-    if made is kernels.REFERENCE:
+    if made is torch_loops.REFERENCE:
         pytest.skip(why)
 
 
@@ -108,7 +108,7 @@ def test_a_compiler_that_never_ends_is_given_up_with_all_its_programs(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(build, "SECONDS", 1.0)
     made, told = kernels.compiled.__wrapped__()
-    assert made is kernels.REFERENCE
+    assert made is torch_loops.REFERENCE
     assert told == f"the C compiler does not end within 1 s ({tmp_path}/cc)"
     state = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"

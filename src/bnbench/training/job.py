@@ -26,7 +26,7 @@ from bnbench.plan import cost
 from bnbench.plan.packs import read_packs, read_runs
 from bnbench.training import provenance
 from bnbench.training import run_writer as store
-from bnbench.training.arithmetic import calls, kernels, matmul
+from bnbench.training.arithmetic import calls, kernels, matmul, torch_loops
 from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.progress import Counts, Progress
 from bnbench.training.train import start, train
@@ -103,7 +103,7 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
 def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
     """What this machine lacks that training could use, and what is done without it."""
     loops, lacking = kernels.compiled()
-    if loops is kernels.REFERENCE:
+    if loops is torch_loops.REFERENCE:
         yield f"training goes without compiled loops, slower, to the same numbers: {lacking}"
     elif calls.lacking():
         yield f"dense nets train without recorded steps, slower, to the same numbers: {calls.lacking()}"

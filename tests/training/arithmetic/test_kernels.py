@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bnbench.training.arithmetic import kernels
 from bnbench.training.arithmetic.build import shared_object
-from bnbench.training.arithmetic.kernels import REFERENCE, Adam, Compiled, compiled
+from bnbench.training.arithmetic.kernels import Compiled, compiled
+from bnbench.training.arithmetic.torch_loops import REFERENCE, Adam
 from tests.support.little import ROOT, run, trained
 
 SIZES = list(product((1, 3), (2, 5, 16, 60, 63, 64, 257, 5000), (2, 3, 4, 7, 8, 10, 33, 64, 100)))

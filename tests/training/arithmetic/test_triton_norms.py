@@ -12,7 +12,7 @@ from tests.support.little import ROOT
 PROGRAM = """
 import torch
 from bnbench.training.arithmetic import triton_norms as fused
-from bnbench.training.arithmetic import kernels
+from bnbench.training.arithmetic import kernels, torch_loops
 
 made, dice = fused.Fused(), torch.Generator().manual_seed(0)
 assert kernels.near(made, "cpu")
@@ -22,7 +22,7 @@ for groups, values, channels in [(1, 2, 10), (3, 60, 100), (1, 5000, 3), (2, 33,
     rows = [torch.randn(groups, 2, channels, generator=dice)[:, 1:] for _ in range(4)]
     one = [*made.moments(x), *made.normalise(x, *rows), *made.normalise_back(dy, normal.contiguous(), rows[0])]
     x, dy, normal, *rows = (array.double() for array in (x, dy, normal, *rows))
-    of = kernels.REFERENCE
+    of = torch_loops.REFERENCE
     other = [*of.moments(x), *of.normalise(x, *rows), *of.normalise_back(dy, normal, rows[0])]
     apart = [float((a - b).norm() / b.norm()) for a, b in zip(one, other, strict=True)]
     assert max(apart) < 2e-6, (values, channels, apart)

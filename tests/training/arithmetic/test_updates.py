@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench.training.arithmetic import calls, kernels
+from bnbench.training.arithmetic import calls, torch_loops
 
 LIBRARY, NEAREST, TWICE, ONCE = range(4)  # of optimizers.c
 WEIGHTS = 5003  # some parts, and a part of a vector
@@ -67,8 +67,8 @@ def _adam(op: str) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     exact, wide = ([array[None].to(dtype, copy=True) for array in arrays] for dtype in (torch.float32, torch.float64))
     for some in (exact, wide):
         rate = torch.tensor([[0.01]], dtype=some[0].dtype)
-        kernels.REFERENCE.adam(
-            some[0], grads[None].to(rate.dtype), some[1], some[2], kernels.Adam(rate, 0.9, 0.99, 1e-8, 3)
+        torch_loops.REFERENCE.adam(
+            some[0], grads[None].to(rate.dtype), some[1], some[2], torch_loops.Adam(rate, 0.9, 0.99, 1e-8, 3)
         )
     numbers = [torch.tensor([value]) for value in (0.01 / (1 - 0.9**3), 1 - 0.99**3)]
     constants = [0.9, 1 - 0.9, 0.99, 1 - 0.99, 1e-8]

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 from bnbench.data.prepared import Prepared
 from bnbench.params.schema import Run
 from bnbench.training import train
-from bnbench.training.arithmetic import convolutions, kernels
+from bnbench.training.arithmetic import convolutions, kernels, torch_loops
 from bnbench.training.engine import cuda_graphs, step
 from bnbench.training.engine.step import train_step
 from bnbench.training.pack.pack import Images, Outcome, Pack
@@ -57,7 +57,7 @@ def _both(
 ) -> tuple[list[Outcome], list[Outcome], list[int]]:
     """The runs as ever, and by steps in arrays that stay, with the numbers of those."""
     seen: list[int] = []
-    monkeypatch.setattr(kernels, "compiled", lambda: (kernels.REFERENCE, "as on a GPU"))
+    monkeypatch.setattr(kernels, "compiled", lambda: (torch_loops.REFERENCE, "as on a GPU"))
     plain = trained(runs, data)
     monkeypatch.setattr(train, "advance", _in_place(seen))
     return plain, trained(runs, data), seen

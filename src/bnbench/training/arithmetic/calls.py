@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from bnbench.training.arithmetic import kernels
+from bnbench.training.arithmetic import kernels, torch_loops
 from bnbench.training.arithmetic.build import shared_object
 
 WIDTH = 8  # of tape.h: sizes, constants and arrays of a call
@@ -79,7 +79,7 @@ def has(op: str) -> bool:
 def lacking() -> str:
     """Why nothing can be recorded here, or an empty text."""
     loops, why = kernels.compiled()
-    if loops is kernels.REFERENCE:
+    if loops is torch_loops.REFERENCE:
         return why
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return "the processor has no AVX2"

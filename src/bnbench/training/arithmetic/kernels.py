@@ -1,4 +1,4 @@
-"""The loops of a training step over a batch's values and a pack's weights: as torch operations, and compiled.
+"""The loops of a training step over a mini-batch's values and a pack's weights, compiled; and the choice among them.
 
 A compiled loop goes through memory once or twice where torch's operations do six times and more. Its numbers are
 those of torch's operations, bit for bit: `compiled` holds them against each other before the first use, and goes
@@ -10,7 +10,6 @@ Arrays are named for their axes: G groups that are normalised each by itself, M 
 import ctypes
 import math
 import subprocess
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import torch
 from torch import Tensor
 
 from bnbench.training.arithmetic.build import shared_object
+from bnbench.training.arithmetic.torch_loops import REFERENCE, Adam, Loops
 
 # long, float, pointer
 C_TYPES = {"l": ctypes.c_long, "f": ctypes.c_float, "p": ctypes.c_void_p}
@@ -41,85 +41,6 @@ lacking: dict[str, str] = {}  # what this process found out that it has to go wi
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
 ROUNDING = 1e-5
 PART = 2**15  # weights whose five arrays stay in a core's cache, 640 KiB
-
-
-@dataclass(frozen=True)
-class Adam:
-    """Adam's learning rate of each run, its constants, and the step, from 1 (a graph's is on its GPU)."""
-
-    rate: Tensor  # (runs, 1)
-    beta1: float
-    beta2: float
-    epsilon: float
-    step: int | Tensor
-
-
-class Loops:
-    """As torch operations: the reference, on any device, in any precision."""
-
-    def moments(self, x_GMC: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance of each channel of each group, (G, 1, C)."""
-        mean = x_GMC.mean(1, keepdim=True)
-        centred = x_GMC - mean
-        return mean, (centred * centred).mean(1, keepdim=True)
-
-    def normalise(
-        self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """(x - mean) scale, and that times gamma plus beta; all but x are (G, 1, C)."""
-        normal = (x_GMC - mean) * scale
-        return normal, normal * gamma + beta
-
-    def normalised(self, x_GMC: Tensor, mean: Tensor, scale: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
-        """The second of `normalise` alone, where nothing goes backward."""
-        return self.normalise(x_GMC, mean, scale, gamma, beta)[1]
-
-    def normalise_back(self, dy_GMC: Tensor, normal: Tensor, factor_G1C: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Sums of dy and of dy times the normalised values, (G, 1, C), and dx less what the moments say of it."""
-        total = dy_GMC.sum(1, keepdim=True)
-        along = (dy_GMC * normal).sum(1, keepdim=True)
-        share = 1 / dy_GMC.shape[1]
-        return total, along, (dy_GMC - total * share - normal * (along * share)) * factor_G1C
-
-    def pool(self, x_BHWC: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        """Maxima over squares, moved by their size, and what `pool_back` needs besides x."""
-        y, places = torch.ops.aten.max_pool2d_with_indices(x_BHWC.movedim(-1, 1), [size] * 2, [size] * 2)
-        return y.movedim(1, -1).contiguous(), places
-
-    def pool_back(self, dy_BHWC: Tensor, x_BHWC: Tensor, places: Tensor, size: int) -> Tensor:
-        """Each output's gradient, at the place of its maximum, the first of equal ones."""
-        dx: Tensor = torch.ops.aten.max_pool2d_with_indices_backward(
-            dy_BHWC.movedim(-1, 1), x_BHWC.movedim(-1, 1), [size] * 2, [size] * 2, [0, 0], [1, 1], False, places
-        )
-        return dx.movedim(1, -1).contiguous()
-
-    def relu_back(self, dy: Tensor, y: Tensor) -> Tensor:
-        """The gradient where the output is positive."""
-        return dy * (y > 0)
-
-    def sigmoid_back(self, dy: Tensor, y: Tensor) -> Tensor:
-        """dy y (1 - y)."""
-        return dy * y * (1 - y)
-
-    def tanh_back(self, dy: Tensor, y: Tensor) -> Tensor:
-        """dy (1 - y^2)."""
-        return dy * (1 - y * y)
-
-    def sgd(self, values: Tensor, grads: Tensor, velocity: Tensor | None, rate_R1: Tensor, momentum: float) -> None:
-        """v = momentum v + g; w = w - rate v, for rows of weights."""
-        if velocity is not None:
-            grads = velocity.mul_(momentum).add_(grads)
-        values.sub_(grads * rate_R1)
-
-    def adam(self, values: Tensor, grads: Tensor, mean: Tensor, square: Tensor, by: Adam) -> None:
-        """Adam with bias correction (arXiv 1412.6980, algorithm 1), for rows of weights."""
-        mean.mul_(by.beta1).add_(grads * (1 - by.beta1))
-        square.mul_(by.beta2).addcmul_(grads, grads, value=1 - by.beta2)
-        deviation = (square / (1 - by.beta2**by.step)).sqrt_().add_(by.epsilon)
-        values.sub_((mean / deviation).mul_(by.rate / (1 - by.beta1**by.step)))
-
-
-REFERENCE = Loops()
 
 
 class Compiled(Loops):
@@ -248,9 +169,8 @@ def torchs(name: str) -> int:
 def on_gpu() -> Loops:
     """The loops in Triton, or the reference where they cannot be had, which `lacking` notes."""
     try:
-        from bnbench.training.arithmetic.triton_norms import (
-            Fused,
-        )  # Triton is only there with torch for CUDA, and takes half a second
+        # Triton is only there with torch for CUDA, and takes half a second to import
+        from bnbench.training.arithmetic.triton_norms import Fused
 
         if near(Fused(), "cuda"):
             return Fused()

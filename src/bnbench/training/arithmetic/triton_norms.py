@@ -1,6 +1,6 @@
 """The loops of norms for a GPU, in Triton: each goes through its arrays once, where torch's operations do six times.
 
-Triton comes with torch for CUDA. The numbers are those of `kernels.REFERENCE` within rounding: sums are in parts,
+Triton comes with torch for CUDA. The numbers are those of `torch_loops.REFERENCE` within rounding: sums are in parts,
 joined as in Chan, Golub and LeVeque 1983 (doi 10.1080/00031305.1983.10483115). Arrays are named for their axes: G
 groups that are normalised each by itself, S parts of M values of a channel, C channels.
 """
@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bnbench.training.arithmetic.kernels import Loops
+from bnbench.training.arithmetic.torch_loops import Loops
 
 BLOCK, MOST_CHANNELS, PARTS = 4096, 128, 64
 OPTIONS = {"enable_fp_fusion": False}  # a product is rounded before it is added to, as torch's is

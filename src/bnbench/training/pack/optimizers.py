@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bnbench.params.schema import Run
-from bnbench.training.arithmetic import kernels
+from bnbench.training.arithmetic import kernels, torch_loops
 
 Arrays = dict[str, Tensor]
 Update = Callable[[Arrays, Tensor, Tensor, Run, int | Tensor], None]
@@ -23,7 +23,7 @@ def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int | Tenso
 
 def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int | Tensor) -> None:
     """Adam with bias correction (arXiv 1412.6980, algorithm 1); `step` counts from 1."""
-    by = kernels.Adam(rate, run.beta1, run.beta2, run.adam_epsilon, step)
+    by = torch_loops.Adam(rate, run.beta1, run.beta2, run.adam_epsilon, step)
     kernels.loops(grads).adam(arrays["values"], grads, arrays["mean"], arrays["square"], by)
 
 
