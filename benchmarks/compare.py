@@ -16,7 +16,8 @@ from benchmarks import table
 from benchmarks.arithmetic import Measured, disagreement
 from benchmarks.grids import FOLDER, ROOT, Grid, evenly, key
 from benchmarks.rows import ROWS, Row
-from bnbench.core.files import read_json, write_bytes, write_json
+from bnbench.core.atomic import write_bytes
+from bnbench.core.files import read_json, write_json
 from bnbench.plan import cost
 
 RESULTS = ROOT / "benchmarks" / "results"

@@ -21,10 +21,11 @@ import bnbench  # noqa: F401 - before torch: it sets how MKL rounds
 from benchmarks.arithmetic import spread
 from benchmarks.grids import ROOT
 from bnbench.core import yaml_reader
-from bnbench.core.files import write_bytes, write_json
+from bnbench.core.atomic import write_bytes
+from bnbench.core.files import write_json
 from bnbench.data.prepared import Part, Prepared
 from bnbench.params import architecture
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.training.arithmetic import convolutions, gpu, kernels
 from bnbench.training.engine import cuda_graphs

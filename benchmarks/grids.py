@@ -13,7 +13,7 @@ from typing import Any
 from bnbench.core import yaml_reader
 from bnbench.core.files import digest, write_json
 from bnbench.params import architecture
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan.plan import Plan
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,8 @@ from benchmarks.arithmetic import whole
 from benchmarks.compare import RESULTS
 from benchmarks.grids import Grid, evenly, key
 from benchmarks.rows import ROWS
-from bnbench.core.files import write_bytes, write_json
+from bnbench.core.atomic import write_bytes
+from bnbench.core.files import write_json
 from bnbench.plan import cost
 
 RATES = 4  # learning rates of a grid; the rest of the runs are seeds

@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.grids import Grid
 from benchmarks.peers.task import FINAL
 from bnbench.params import architecture
-from bnbench.params.schema import Dataset
+from bnbench.params.dataset_schema import Dataset
 from bnbench.plan import cost
 from bnbench.plan.plan import Pack
 from bnbench.training.nets.network import widest

@@ -17,7 +17,7 @@ from benchmarks.arithmetic import Measured
 from benchmarks.grids import WORK, Grid, environment, key
 from benchmarks.products import products
 from bnbench.core.files import digest, read_json, write_json
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.training.arithmetic.matmul import bf16
 

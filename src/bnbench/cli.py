@@ -9,8 +9,9 @@ from typing import Any
 
 from bnbench.argument_types import place, port, positive, run_id, seconds
 from bnbench.core import lifeline, machine, signals, stage_times, standard
+from bnbench.core.atomic import full_told
 from bnbench.core.errors import SystemFault, UserError
-from bnbench.core.files import full_told, read_sealed, write_json
+from bnbench.core.files import read_sealed, write_json
 
 Arguments = argparse.Namespace
 DRAWING_MIB = 250.0  # of a process that draws figures

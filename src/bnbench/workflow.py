@@ -14,20 +14,9 @@ from uuid import uuid4
 
 from bnbench.cluster.jobs import Cluster
 from bnbench.core import devices, lifeline, machine, places, stage_times, starts
+from bnbench.core.atomic import check_file, check_folder, check_temporary, explained
 from bnbench.core.errors import UserError
-from bnbench.core.files import (
-    Missing,
-    Unreadable,
-    check_file,
-    check_folder,
-    check_temporary,
-    digest,
-    explained,
-    is_sealed,
-    read_whole,
-    write_json,
-    write_sealed,
-)
+from bnbench.core.files import Missing, Unreadable, digest, is_sealed, read_whole, write_json, write_sealed
 from bnbench.core.identities import TABLES, forget_altered
 from bnbench.params.config import read as read_config
 from bnbench.plan import cost

@@ -12,7 +12,7 @@ from benchmarks.grids import ROOT
 
 from benchmarks import gpu as bench
 from bnbench.core.files import read_json
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.training.nets.network import Network
 from tests.support.little import run

@@ -15,7 +15,7 @@ from benchmarks.peers import plain_torch, task
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.engine.step import train_step
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Pack

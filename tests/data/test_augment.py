@@ -12,17 +12,11 @@ from bnbench.core import locks
 from bnbench.core.errors import DataError, UserError
 from bnbench.data import augment, random_streams
 from bnbench.data.augment import copies, draw, move, online
+from bnbench.data.identity import augmented_fingerprint
+from bnbench.data.manifest import AugmentedManifest, read_manifest
 from bnbench.data.prepare import prepare
-from bnbench.data.prepared import (
-    Augmented,
-    AugmentedManifest,
-    Images,
-    Part,
-    Prepared,
-    augmented_fingerprint,
-    read_manifest,
-)
-from bnbench.params.schema import Augmentation
+from bnbench.data.prepared import Augmented, Images, Part, Prepared
+from bnbench.params.dataset_schema import Augmentation
 from tests.data.test_prepare import digits_set, flip
 
 PUBLISHED: dict[str, Any] = {"rotate": 70.0, "shift": 0.1, "flip": True, "copies": 3, "seed": 0}

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from bnbench.core.errors import DataError, SystemFault, UserError
 from bnbench.data.download import download
 from bnbench.data.fetch import Patience
-from bnbench.params.schema import Dataset, Split
+from bnbench.params.dataset_schema import Dataset, Split
 from tests.support import pickles
 from tests.support.web import (
     CONTENT,

@@ -17,10 +17,12 @@ from bnbench.core.errors import DataError, SystemFault, UserError
 from bnbench.core.files import read_json
 from bnbench.data.download import download
 from bnbench.data.formats.cifar import read_batch
+from bnbench.data.identity import fingerprint
+from bnbench.data.manifest import read_manifest
 from bnbench.data.prepare import divide, fair_order, prepare
-from bnbench.data.prepared import PARTS, Arrays, Prepared, fingerprint, read_manifest
+from bnbench.data.prepared import PARTS, Arrays, Prepared
 from bnbench.params import resolve as parameters
-from bnbench.params.schema import Dataset, Split
+from bnbench.params.dataset_schema import Dataset, Split
 from tests.data.formats.test_image_folders import GOOD
 
 COUNTS = (100, 53, 7)  # images of each class of the toy data

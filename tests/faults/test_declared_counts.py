@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 
 from bnbench.core.errors import DataError, UserError
+from bnbench.data.manifest import read_manifest
 from bnbench.data.prepare import prepare
-from bnbench.data.prepared import Prepared, read_manifest
+from bnbench.data.prepared import Prepared
 from tests.data.formats.test_image_folders import GOOD, picture, zipped
 from tests.data.test_prepare import pets, toy_files
 from tests.support.parameters import toy

@@ -12,7 +12,7 @@ from bnbench.figures import captions
 from bnbench.figures.curves import draw_curves
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.usable_range import usable_ranges
-from bnbench.params.schema import Figure, Published
+from bnbench.params.study_schema import Figure, Published
 from bnbench.report.published import observed, tables
 from bnbench.report.result_tables import mean_of
 from bnbench.tables.collect import collect

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from bnbench.core.errors import UserError
-from bnbench.data.prepared import Augmented, Prepared, read_manifest
+from bnbench.data.manifest import read_manifest
+from bnbench.data.prepared import Augmented, Prepared
 from bnbench.plan.plan import Plan
 from bnbench.store import run_record
 from bnbench.tables.collect import read_run

@@ -17,7 +17,7 @@ import pytest
 from bnbench.core.errors import DataError
 from bnbench.data.download import download
 from bnbench.data.formats.table import idx, read_idx
-from bnbench.params.schema import Dataset
+from bnbench.params.dataset_schema import Dataset
 from tests.data.formats.test_table import NAMES, write_four
 from tests.data.test_download import dataset
 from tests.data.test_prepare import toy_files

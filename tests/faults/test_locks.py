@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from bnbench.core import locks
+from bnbench.core.atomic import atomic_folder
 from bnbench.core.errors import SystemFault
-from bnbench.core.files import atomic_folder
 from tests.faults.clones import TRAIN, clone, started
 
 FREE = """

@@ -12,7 +12,8 @@ import pytest
 
 from bnbench.core.errors import DataError
 from bnbench.core.files import read_json, write_json
-from bnbench.data.prepared import MANIFEST, Augmented, Prepared, read_manifest, seal
+from bnbench.data.manifest import MANIFEST, read_manifest, seal
+from bnbench.data.prepared import Augmented, Prepared
 from bnbench.plan.plan import Plan
 from tests.faults.trainings import begun, train_command
 

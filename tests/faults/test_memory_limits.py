@@ -18,6 +18,7 @@ import pytest
 from bnbench.core import machine
 from bnbench.core.files import write_json
 from bnbench.data import prepared
+from bnbench.data.manifest import MANIFEST, seal
 from bnbench.plan.plan import Pack, run_id
 from tests.support.little import run
 from tests.support.shell import contents
@@ -160,7 +161,7 @@ def _job(folder: Path) -> Path:
     }
     said = {"title": "Many", "licence": "free", "format": "idx", "sources": {}}
     about = said | {"name": "many", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 28, 28], "parts": sums}
-    write_json(folder / "many" / prepared.MANIFEST, prepared.seal(about))
+    write_json(folder / "many" / MANIFEST, seal(about))
     runs = [run(model="784-100-10", norm="none", seed=seed, batch_size=1000, epochs=4) for seed in range(2)]
     packs = [Pack({run_id(one, "0" * 16): one}, str(folder / "many"), 1.0, memory=700.0) for one in runs]
     write_json(folder / "job.json", [pack.record() for pack in packs])

@@ -11,12 +11,13 @@ import pytest
 from bnbench.core.errors import UserError
 from bnbench.core.files import digest, read_json, write_json
 from bnbench.data.augment import augment
+from bnbench.data.manifest import read_manifest, seal
 from bnbench.data.prepare import prepare
-from bnbench.data.prepared import Prepared, read_manifest, seal
+from bnbench.data.prepared import Prepared
 from bnbench.manage import explain
 from bnbench.manage.doctor import run_store
+from bnbench.params.dataset_schema import Augmentation
 from bnbench.params.resolve import dataset
-from bnbench.params.schema import Augmentation
 from bnbench.plan.plan import TRAINER_VERSION, Plan
 from bnbench.tables.collect import collect
 from bnbench.training.job import Place, train_job

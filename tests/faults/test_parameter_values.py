@@ -14,8 +14,9 @@ from pydantic import BaseModel, ValidationError
 from bnbench.cluster.site_file import Site
 from bnbench.core.errors import DataError
 from bnbench.data.download import download
+from bnbench.params.fields import Strict
 from bnbench.params.resolve import dataset, resolve
-from bnbench.params.schema import Params, Strict
+from bnbench.params.schema import Params
 from bnbench.plan.plan import Plan
 from tests.support.little import defaults
 from tests.support.parameters import line_of, refusal, toy

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.core import files
+from bnbench.core import atomic
 from bnbench.core.errors import SystemFault
 from tests.support.miniature import miniature
 
@@ -75,7 +75,7 @@ def test_a_user_without_name_or_home_has_a_cache_and_can_plan(home: dict[str, st
     for path in (seen_by_all / "project", seen_by_all / "temporary"):
         os.chown(path, NOBODY, NOBODY)
     variables = {"PATH": "/usr/bin:/bin", "TMPDIR": str(seen_by_all / "temporary"), **home}
-    code = "from bnbench.core.files import cache_folder; print(cache_folder())"
+    code = "from bnbench.core.atomic import cache_folder; print(cache_folder())"
     told = _told(*prefix, sys.executable, "-c", code, folder=seen_by_all / "project", environment=variables)
     assert told.strip() == str(seen_by_all / "temporary" / f"bnbench-{NOBODY}")
     told = _told(*prefix, BIN / "bnbench", "plan", folder=seen_by_all / "project", environment=variables)
@@ -86,10 +86,10 @@ def test_a_folder_among_the_temporary_ones_that_others_may_write_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert files.private_folder() == tmp_path / f"bnbench-{os.getuid()}"
-    files.private_folder().chmod(0o777)
+    assert atomic.private_folder() == tmp_path / f"bnbench-{os.getuid()}"
+    atomic.private_folder().chmod(0o777)
     with pytest.raises(SystemFault, match="can be written by others"):
-        files.private_folder()
+        atomic.private_folder()
 
 
 @pytest.mark.slow

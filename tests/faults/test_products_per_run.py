@@ -7,7 +7,7 @@ import pytest
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import calls
 from bnbench.training.engine import inference_program, step, step_program
 from bnbench.training.pack import pack as packs

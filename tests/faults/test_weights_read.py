@@ -10,7 +10,7 @@ import pytest
 
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json, write_json
-from bnbench.data.prepared import seal
+from bnbench.data.manifest import seal
 from bnbench.demo.views import choose, data_of
 from bnbench.manage import explain
 from bnbench.plan.plan import Plan

@@ -13,7 +13,7 @@ from bnbench.figures.captions import caption
 from bnbench.figures.draw import FIGURES
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.style import STYLE
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables.collect import collect
 from bnbench.tables.files import read
 from tests.figures.test_draw import assert_apart

@@ -11,7 +11,7 @@ from bnbench.figures.captions import caption
 from bnbench.figures.curves import draw_curves, note
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.scales import scale
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.report.result_tables import varied
 from bnbench.report.sections import meaningful
 from bnbench.tables import labels

@@ -17,7 +17,8 @@ from bnbench.figures.captions import caption
 from bnbench.figures.draw import FIGURES, draw
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.style import SMALL, STYLE
-from bnbench.params.schema import Figure, Run
+from bnbench.params.run_schema import Run
+from bnbench.params.study_schema import Figure
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 from bnbench.tables.collect import collect

@@ -14,7 +14,7 @@ from bnbench.figures.network_table import stages
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.ridges import density
 from bnbench.figures.style import STYLE
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.report import published
 from bnbench.tables import labels
 from bnbench.tables.collect import collect

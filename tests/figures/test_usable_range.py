@@ -14,7 +14,7 @@ from bnbench.figures.draw import FIGURES
 from bnbench.figures.plot_data import Source
 from bnbench.figures.style import STYLE
 from bnbench.figures.usable_range import said, table_rows, usable_ranges
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.report import published
 from bnbench.tables import labels
 from bnbench.tables.collect import collect

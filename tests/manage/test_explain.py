@@ -9,7 +9,7 @@ from bnbench.cli import main
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json
 from bnbench.manage import explain
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.store.run_record import identity
 from tests.support.store import rewrite
 

@@ -10,7 +10,7 @@ import pytest
 
 from bnbench.core.errors import UserError
 from bnbench.params.resolve import dataset, resolve
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from tests.support.little import defaults
 from tests.support.parameters import PARAMS, line_of, refusal, toy
 

@@ -14,8 +14,11 @@ from bnbench.data.formats.table import FORMATS
 from bnbench.data.preprocess import PREPROCESSING
 from bnbench.figures import plot_data, style
 from bnbench.figures.draw import FIGURES
+from bnbench.params.dataset_schema import Dataset
+from bnbench.params.fields import Tier
 from bnbench.params.messages import EXPECTED
-from bnbench.params.schema import Dataset, Figure, Run, Schedule, Tier
+from bnbench.params.run_schema import Run, Schedule
+from bnbench.params.study_schema import Figure
 from bnbench.store import run_record
 from bnbench.tables import labels
 from bnbench.training.nets.activations import ACTIVATIONS

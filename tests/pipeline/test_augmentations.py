@@ -10,8 +10,8 @@ import pytest
 
 from bnbench.core.errors import UserError
 from bnbench.data.augment import augment
+from bnbench.data.identity import augmented_fingerprint
 from bnbench.data.prepare import prepare
-from bnbench.data.prepared import augmented_fingerprint
 from bnbench.figures.augmentation_sheet import GAP, tiles
 from bnbench.figures.draw import draw
 from bnbench.params.resolve import resolve

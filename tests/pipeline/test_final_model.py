@@ -12,7 +12,7 @@ from bnbench.data.prepare import prepare
 from bnbench.data.prepared import PARTS, Part, Prepared
 from bnbench.params import resolve
 from bnbench.params.architecture import Conv, Dense, check
-from bnbench.params.schema import Constant, Run
+from bnbench.params.run_schema import Constant, Run
 from bnbench.plan import cost
 from bnbench.training.nets.network import Network
 from tests.support.little import trained

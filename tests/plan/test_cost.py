@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
+from bnbench.params.dataset_schema import Dataset, Split
 from bnbench.params.resolve import resolve
-from bnbench.params.schema import Dataset, Run, Split
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from tests.support import little
 from tests.support.little import ROOT

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from bnbench.core.files import digest, write_json
-from bnbench.data.prepared import fingerprint
+from bnbench.data.identity import fingerprint
 from bnbench.params.resolve import resolve
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.plan import plan as planning
 from bnbench.plan.overview import gpu_hours

@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 
 from bnbench.core import yaml_reader
 from bnbench.data.prepared import Part, Prepared
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.pack.pack import Outcome
 from bnbench.training.train import start, train
 

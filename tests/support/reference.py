@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.params import architecture
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.nets.network import Network
 
 ACTIVATIONS: dict[str, Callable[[int, Run], nn.Module]] = {

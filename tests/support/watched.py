@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from bnbench.data.prepared import Part
 from bnbench.data.random_streams import order
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.engine import step_program
 from bnbench.training.pack.pack import Outcome, Pack, Probed
 from bnbench.training.train import start, train

@@ -12,7 +12,7 @@ from scipy import stats
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json, write_json
 from bnbench.core.identities import seen
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.tables import files as store_tables
 from bnbench.tables.collect import RUNS_TYPES, collect, metrics
 from bnbench.tables.files import CONFIG

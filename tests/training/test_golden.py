@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from bnbench.core.files import read_json, write_json
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan.plan import TRAINER_VERSION
 from tests.support.little import run, trained
 

@@ -14,7 +14,8 @@ import torch
 
 from bnbench.core import files
 from bnbench.data import prepared as data
-from bnbench.params.schema import Run
+from bnbench.data.manifest import MANIFEST, seal
+from bnbench.params.run_schema import Run
 from bnbench.plan.plan import Pack, run_id
 from bnbench.training import job as jobs
 from bnbench.training import train as training
@@ -40,7 +41,7 @@ def prepared(tmp_path: Path) -> Path:
             parts[name][f"{array}_sha256"] = files.checksum(path, "sha256")
     said = {"title": "Digits", "licence": "free", "format": "digits", "sources": {}}
     about = said | {"name": "digits", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 8, 8], "parts": parts}
-    files.write_json(folder / data.MANIFEST, data.seal(about))
+    files.write_json(folder / MANIFEST, seal(about))
     return folder
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training import run_writer
 from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.train import start, train

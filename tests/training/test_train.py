@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bnbench.data import augment, random_streams
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.evaluate import evaluate
 from bnbench.training.pack.pack import Outcome
 from bnbench.training.train import start, train

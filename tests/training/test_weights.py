@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bnbench.core.errors import UserError
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan.plan import run_id
 from bnbench.training import run_writer
 from bnbench.training.pack.pack import Outcome

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from bnbench.core import yaml_reader
 from bnbench.params import messages
-from bnbench.params.schema import Count, Positive, Strict
+from bnbench.params.fields import Count, Positive, Strict
 
 Minutes = Annotated[int, Field(ge=1, le=10**6)]
 

@@ -12,8 +12,8 @@ import psutil
 
 from bnbench.cluster.jobs import Cluster
 from bnbench.core import locks
+from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
-from bnbench.core.files import explained
 
 PREFIX = "bnbench_"  # of all jobs' names: slurm-jobname-prefix in the profiles
 IN_MEMORY = ("tmpfs", "ramfs")  # file systems that no other machine sees

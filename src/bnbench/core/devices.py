@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from bnbench.core import locks
+from bnbench.core.atomic import private_folder
 from bnbench.core.errors import UserError
-from bnbench.core.files import private_folder
 
 MEMORY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
 SMALL_GPU, GPU_SHARE = 16_000.0, 0.9  # MiB; what is left to the driver, libraries and gaps

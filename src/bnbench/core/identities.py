@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bnbench.core.atomic import check_file, explained
 from bnbench.core.errors import UserError
-from bnbench.core.files import check_file, checksum, explained, read_sealed, read_whole, write_sealed
+from bnbench.core.files import checksum, read_sealed, read_whole, write_sealed
 
 REMEDY = "wait for the end of other starts, then start snakemake, which makes anew what is not as it was written"
 ALTERED = "it was altered or is just being made anew"

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bnbench.core import signals
+from bnbench.core.atomic import explained
 from bnbench.core.errors import Interrupted
-from bnbench.core.files import explained
 
 Result = TypeVar("Result")
 

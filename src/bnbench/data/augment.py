@@ -13,12 +13,15 @@ from torch import Tensor
 from torch.nn.functional import grid_sample
 
 from bnbench.core import locks
+from bnbench.core.atomic import atomic_folder, filled
 from bnbench.core.errors import UserError
-from bnbench.core.files import atomic_folder, filled, write_json
+from bnbench.core.files import write_json
 from bnbench.data import prepared as data
-from bnbench.data.prepared import Augmented, AugmentedManifest, Images, Prepared, augmented_fingerprint, read_manifest
+from bnbench.data.identity import augmented_fingerprint, check_key, fingerprint
+from bnbench.data.manifest import MANIFEST, AugmentedManifest, read_manifest, seal
+from bnbench.data.prepared import Augmented, Images, Prepared
 from bnbench.data.random_streams import generator
-from bnbench.params.schema import Augmentation, Dataset
+from bnbench.params.dataset_schema import Augmentation, Dataset
 
 COEFFICIENTS = 6  # of a move: the place, in columns and rows, that a pixel comes from
 CHUNK = 1 << 24  # pixels of all channels moved at a time: 64 MB
@@ -104,11 +107,11 @@ def augment(dataset: Dataset, definition: Augmentation, folder: Path, out: Path)
         SystemFault: `out` cannot be written.
     """
     prepared = Prepared.read(folder)
-    wanted = data.fingerprint(dataset)
+    wanted = fingerprint(dataset)
     if prepared.fingerprint != wanted:
         raise UserError(f"{folder} holds data with fingerprint {prepared.fingerprint}, not {wanted}; prepare them anew")
     identity = augmented_fingerprint(dataset, definition)
-    data.check_key(out, identity, "this augmentation of these data")
+    check_key(out, identity, "this augmentation of these data")
     if filled(out):
         return _already(out, identity)
     with locks.all_of([locks.of(out)]):  # of two processes the second waits, and finds the images there
@@ -123,12 +126,12 @@ def _made(prepared: Prepared, definition: Augmentation, identity: str, out: Path
         manifest |= {"name": prepared.name, "data": prepared.fingerprint, "files": {}}
         for name, array in arrays.items():
             manifest["files"][name] = data.save(temporary / name, array)
-        write_json(temporary / data.MANIFEST, data.seal(manifest))
+        write_json(temporary / MANIFEST, seal(manifest))
     return read_manifest(out, AugmentedManifest)
 
 
 def _already(out: Path, identity: str) -> dict[str, Any]:
-    if not (out / data.MANIFEST).is_file():
+    if not (out / MANIFEST).is_file():
         raise UserError(f"{out} holds something else than an augmentation; delete it, or name another folder")
     seen = Augmented.read(out).fingerprint
     if seen != identity:

@@ -20,8 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
+from bnbench.core.atomic import explained
 from bnbench.core.errors import DataError
-from bnbench.core.files import explained
 from bnbench.core.names import escape
 
 LARGEST = 1 << 29  # bytes, unpacked; CIFAR-10 has 186 MB, and a small file can unfold to any size

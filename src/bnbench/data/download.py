@@ -8,14 +8,15 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 from bnbench.core import locks
+from bnbench.core.atomic import atomic, explained
 from bnbench.core.errors import DataError, UserError
-from bnbench.core.files import atomic, checksum, explained
+from bnbench.core.files import checksum
 from bnbench.core.names import LISTING, litter
 from bnbench.data.checksums import expanded
 from bnbench.data.containers import unpack
 from bnbench.data.fetch import MirrorError, Patience, fetch
-from bnbench.data.prepared import check_key, raw_key
-from bnbench.params.schema import Dataset
+from bnbench.data.identity import check_key, raw_key
+from bnbench.params.dataset_schema import Dataset
 
 MIRROR = "BNBENCH_MIRROR"
 

@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bnbench.core import locks
+from bnbench.core.atomic import atomic_folder, filled
 from bnbench.core.errors import DataError, UserError
-from bnbench.core.files import atomic_folder, checksum, filled, write_json
+from bnbench.core.files import checksum, write_json
 from bnbench.data import prepared
 from bnbench.data.checksums import expanded
 from bnbench.data.formats.image_folders import shown
 from bnbench.data.formats.table import FORMATS
-from bnbench.data.prepared import OFFICIAL, Arrays, Labels, Part, Prepared, fingerprint, read_manifest
-from bnbench.params.schema import Dataset, Split
+from bnbench.data.identity import PREPARE_VERSION, check_key, fingerprint
+from bnbench.data.manifest import MANIFEST, read_manifest, seal
+from bnbench.data.prepared import OFFICIAL, Arrays, Labels, Part, Prepared
+from bnbench.params.dataset_schema import Dataset, Split
 
 Indices = NDArray[np.intp]
 
@@ -43,7 +46,7 @@ def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: i
         DataError: a raw file is missing or not the declared one, or breaks its format.
         SystemFault: `out` cannot be written.
     """
-    prepared.check_key(out, fingerprint(dataset), f"datasets.{name}")
+    check_key(out, fingerprint(dataset), f"datasets.{name}")
     if filled(out):
         return _already(name, dataset, out)
     with locks.all_of([locks.of(out)]):  # of two processes the second waits, and finds the data there
@@ -58,7 +61,7 @@ def _made(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int
     with atomic_folder(out) as folder:
         recorded = {part: _write_part(folder, part, divided, classes) for part, divided in parts.items()}
         manifest = arrays.about | _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": recorded}
-        write_json(folder / prepared.MANIFEST, prepared.seal(manifest))
+        write_json(folder / MANIFEST, seal(manifest))
     return read_manifest(out)
 
 
@@ -69,7 +72,7 @@ def noted(manifest: Mapping[str, Any]) -> str:
 
 
 def _already(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:
-    if not (out / prepared.MANIFEST).is_file():
+    if not (out / MANIFEST).is_file():
         raise UserError(f"{out} holds something else than prepared data; delete it, or name another folder")
     Prepared.read(out)
     manifest = read_manifest(out)
@@ -204,6 +207,6 @@ def _describe(name: str, dataset: Dataset) -> dict[str, Any]:
         "format": dataset.format,
         "sources": dataset.files,
         "split": dataset.split.model_dump(),
-        "prepare_version": prepared.PREPARE_VERSION,
+        "prepare_version": PREPARE_VERSION,
         "fingerprint": fingerprint(dataset),
     }

@@ -14,7 +14,7 @@ from bnbench.core.files import canonical
 from bnbench.data.prepared import Images, Labels, Prepared
 from bnbench.data.preprocess import PREPROCESSING, Prepare
 from bnbench.params.config import options
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan.plan import Plan
 from bnbench.store import run_record
 from bnbench.tables import labels

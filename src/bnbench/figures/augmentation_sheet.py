@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bnbench.core.markdown import escape, strong
 from bnbench.data.prepared import Augmented, Images
 from bnbench.figures.style import PAGE_WIDTH
-from bnbench.params.schema import Augmentation
+from bnbench.params.dataset_schema import Augmentation
 from bnbench.tables import labels
 
 SIDE = 96  # pixels of an image on the sheet, about

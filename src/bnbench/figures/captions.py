@@ -12,7 +12,7 @@ from bnbench.figures.findings import named, remarks
 from bnbench.figures.hyperplanes import share
 from bnbench.figures.plot_data import STOPPED, column, facets, lines, x_column
 from bnbench.figures.prediction_grid import STATISTICS, share_right
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 from bnbench.tables.files import settings
 from bnbench.tables.intervals import equal

@@ -6,7 +6,7 @@ from matplotlib.ticker import PercentFormatter
 
 from bnbench.figures.facets import arrange, grid, name_panels
 from bnbench.figures.plot_data import facets, lines
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 WIDEST = 2  # panels side by side

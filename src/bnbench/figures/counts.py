@@ -3,7 +3,7 @@
 import pandas as pd
 
 from bnbench.figures.plot_data import PLACES, column, facets, x_column
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables.summary import COUNTS
 
 

@@ -14,7 +14,7 @@ from bnbench.figures.facets import add_legend, arrange, facet, grid, name_panels
 from bnbench.figures.plot_data import x_column
 from bnbench.figures.scales import scale, set_y, y_label
 from bnbench.figures.style import DASHES, Look, looks
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 WIDEST = 4  # panels side by side

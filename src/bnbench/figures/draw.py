@@ -12,8 +12,9 @@ from matplotlib.figure import Figure as Drawing
 
 from bnbench.core import identities
 from bnbench.core import workers as processes
+from bnbench.core.atomic import atomic, write_bytes
 from bnbench.core.errors import UserError
-from bnbench.core.files import atomic, read_sealed, write_bytes
+from bnbench.core.files import read_sealed
 from bnbench.data.prepared import Augmented
 from bnbench.figures import fonts, plain
 from bnbench.figures.augmentation_sheet import contact_caption, draw_contact
@@ -28,7 +29,7 @@ from bnbench.figures.prediction_grid import draw_predictions
 from bnbench.figures.ridges import draw_ridges
 from bnbench.figures.style import styled
 from bnbench.figures.sweeps import draw_sweep
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 

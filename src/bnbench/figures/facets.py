@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from bnbench.figures.plot_data import column
 from bnbench.figures.style import NORMAL, PAGE_HEIGHT, PAGE_WIDTH
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 CHARACTER = 0.62 * NORMAL  # mean width of a character in points

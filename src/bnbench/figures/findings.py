@@ -6,7 +6,7 @@ import pandas as pd
 
 from bnbench.figures.plot_data import column, facets, lines, x_column
 from bnbench.figures.usable_range import margin, said, usable_ranges, width
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 from bnbench.tables.intervals import above, higher, wide, written
 

@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 from bnbench.figures.facets import arrange, grid, name_panels
 from bnbench.figures.plot_data import column
 from bnbench.figures.sweeps import CROSS
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 WIDEST = 2  # panels side by side

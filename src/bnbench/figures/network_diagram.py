@@ -7,7 +7,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from bnbench.figures.network_table import COLUMNS
 from bnbench.figures.style import NORMAL, PAGE_WIDTH, SMALL
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 ACROSS = 6  # boxes side by side

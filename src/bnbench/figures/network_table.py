@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from bnbench.params import architecture, norm_rules
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.tables import labels
 
 COLUMNS = ("model", "stage", "name", "then", "output", "parameters")

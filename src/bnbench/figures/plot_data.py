@@ -10,7 +10,8 @@ import pyarrow as pa
 
 from bnbench.core.errors import UserError
 from bnbench.figures.network_table import stages
-from bnbench.params.schema import CLASSES, Figure, Measure, Run
+from bnbench.params.run_schema import Run
+from bnbench.params.study_schema import CLASSES, Figure, Measure
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 from bnbench.tables.confusion import class_rows

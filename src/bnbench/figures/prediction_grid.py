@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Drawing
 
 from bnbench.figures.facets import facet, select, values_of
 from bnbench.figures.style import NORMAL, PAGE_WIDTH
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 ACROSS = 10  # predictions in a line

@@ -8,7 +8,7 @@ from matplotlib.ticker import FixedFormatter, FixedLocator
 
 from bnbench.figures.facets import arrange, grid, name_panels
 from bnbench.figures.style import shades
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 WIDEST = 2  # panels side by side

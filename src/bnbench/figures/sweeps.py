@@ -19,7 +19,7 @@ from bnbench.figures.plot_data import x_column
 from bnbench.figures.scales import scale, set_y, y_label
 from bnbench.figures.style import PAGE_WIDTH, SMALL, Look, looks
 from bnbench.figures.usable_range import usable_ranges
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 LOGARITHMIC = {"learning_rate": 10, "batch_size": 2, "images_together": 2}  # setting -> base of its axis

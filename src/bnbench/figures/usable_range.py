@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bnbench.figures.plot_data import facets, lines, x_column
-from bnbench.params.schema import Figure
+from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 from bnbench.tables.intervals import equal
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bnbench.core import identities
+from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
-from bnbench.core.files import explained
 from bnbench.core.git import revision
 from bnbench.params.config import options
 from bnbench.plan.plan import Plan

@@ -12,10 +12,11 @@ from typing import Any
 from bnbench.core import yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.core.files import canonical, write_json
-from bnbench.data.prepared import MANIFEST, read_manifest
+from bnbench.data.manifest import MANIFEST, read_manifest
 from bnbench.params.config import PARAMS, options
+from bnbench.params.fields import NO_AUGMENTATION
 from bnbench.params.resolve import check as check_params
-from bnbench.params.schema import NO_AUGMENTATION, Run
+from bnbench.params.run_schema import Run
 from bnbench.plan.plan import TRAINER_VERSION, Pack, Plan
 from bnbench.store import records, run_record
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bnbench.core import locks, places, starts
-from bnbench.core.files import explained, made_for
+from bnbench.core.atomic import explained, made_for
 from bnbench.plan.plan import Plan
 from bnbench.store import run_record
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 from bnbench.core import devices
 from bnbench.core.yaml_reader import Document
 from bnbench.params import messages
-from bnbench.params.schema import Positive, Strict, Tier
+from bnbench.params.fields import Positive, Strict, Tier
 
 PARAMS = "params.yaml"
 SOURCE = Path("--config, or a profile's configfile")

@@ -7,8 +7,11 @@ from typing import Any
 from bnbench.core.errors import UserError
 from bnbench.core.yaml_reader import Document, Key
 from bnbench.params import architecture, grid, norm_rules
+from bnbench.params.dataset_schema import Dataset
 from bnbench.params.messages import nearest
-from bnbench.params.schema import Dataset, Figure, Measure, Params, Published, Run, Step
+from bnbench.params.run_schema import Run, Step
+from bnbench.params.schema import Params
+from bnbench.params.study_schema import Figure, Measure, Published
 
 FIRST_GRADIENTS = 10  # the step that the probe of that name looks at first
 # columns of the tables that a figure or a published value may name

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterator
 
 from bnbench.params import architecture
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 
 
 def _batch(batch_size: int, parts: int) -> int:  # noqa: ARG001

@@ -8,7 +8,11 @@ from bnbench.core import yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.core.yaml_reader import Document
 from bnbench.params import consistency, grid, messages, values
-from bnbench.params.schema import CLASSES, Augmentation, Dataset, Params, Run, Study, Tier
+from bnbench.params.dataset_schema import Augmentation, Dataset
+from bnbench.params.fields import Tier
+from bnbench.params.run_schema import Run
+from bnbench.params.schema import Params
+from bnbench.params.study_schema import CLASSES, Study
 
 Entry = TypeVar("Entry")
 

@@ -11,8 +11,9 @@ from typing import Any
 from bnbench.core.errors import UserError
 from bnbench.core.yaml_reader import Document, Key
 from bnbench.params import architecture
+from bnbench.params.fields import NO_AUGMENTATION
 from bnbench.params.messages import nearest
-from bnbench.params.schema import NO_AUGMENTATION, Params
+from bnbench.params.schema import Params
 
 
 def check(document: Document, params: Params) -> None:

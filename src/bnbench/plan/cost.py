@@ -16,7 +16,8 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bnbench.params import architecture
-from bnbench.params.schema import Dataset, Run
+from bnbench.params.dataset_schema import Dataset
+from bnbench.params.run_schema import Run
 from bnbench.store import records
 
 # seconds for the calls of one hidden layer (forward, norm, activation, backward) in one step; seen on one core at

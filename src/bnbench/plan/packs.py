@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, TypeAdapter, Validati
 from bnbench.core.errors import UserError
 from bnbench.core.files import Unreadable, digest, read_json
 from bnbench.core.identities import Identity, trained
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan.plan import Plan, run_id
 
 REMEDY = "name a job's file under .bnbench/jobs, which each start of snakemake writes anew"

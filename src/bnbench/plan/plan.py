@@ -14,9 +14,10 @@ from typing import Any
 
 from bnbench.core import identities, machine
 from bnbench.core.files import canonical, digest, source_digest
-from bnbench.data.prepared import augmented_fingerprint, fingerprint
+from bnbench.data.identity import augmented_fingerprint, fingerprint
+from bnbench.params.fields import NO_AUGMENTATION
 from bnbench.params.resolve import Resolved, asked_data, resolve
-from bnbench.params.schema import NO_AUGMENTATION, Run
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.store.run_record import identity, run_folders
 

@@ -10,7 +10,7 @@ from bnbench.core.errors import UserError
 from bnbench.core.markdown import heading, table
 from bnbench.figures.plot_data import Source, measured, measures, sweep_points
 from bnbench.figures.usable_range import said, usable_ranges
-from bnbench.params.schema import Figure, Published
+from bnbench.params.study_schema import Figure, Published
 from bnbench.tables import labels
 from bnbench.tables.intervals import written
 from bnbench.tables.summary import aggregate

@@ -10,7 +10,7 @@ import pypandoc
 import typst
 
 from bnbench.core import identities
-from bnbench.core.files import explained, write_bytes
+from bnbench.core.atomic import explained, write_bytes
 from bnbench.core.identities import Identity
 from bnbench.core.markdown import READER
 from bnbench.figures import fonts, plain

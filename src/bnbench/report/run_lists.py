@@ -7,7 +7,7 @@ import pandas as pd
 from bnbench.core.errors import UserError
 from bnbench.core.markdown import escape, folded, table
 from bnbench.figures.plot_data import chosen
-from bnbench.params.schema import Published
+from bnbench.params.study_schema import Published
 from bnbench.report.result_tables import in_order, varied
 from bnbench.tables import labels
 from bnbench.tables.files import CELL

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator, mo
 
 from bnbench.core.errors import UserError
 from bnbench.core.files import Unreadable, checksum, digest, parse_json, write_json
-from bnbench.data.prepared import seal
+from bnbench.data.manifest import seal
 
 AT_THE_END = ("test_loss", "test_accuracy", "official_loss", "official_accuracy")  # unless evaluate_test
 

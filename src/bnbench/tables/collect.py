@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from bnbench.core import identities
+from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
-from bnbench.core.files import explained, write_json
+from bnbench.core.files import write_json
 from bnbench.params import architecture
 from bnbench.params.norm_rules import span
 from bnbench.store import run_record as store_runs

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bnbench.params.schema import CLASSES
+from bnbench.params.study_schema import CLASSES
 
 Counts = list[list[int]]  # images of each true class (rows) that are taken for each class
 

@@ -15,8 +15,8 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from bnbench.core import identities
-from bnbench.core.files import atomic
-from bnbench.params.schema import Run
+from bnbench.core.atomic import atomic
+from bnbench.params.run_schema import Run
 
 Rows = tuple[str, str, object]
 

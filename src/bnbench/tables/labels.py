@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from bnbench.params.architecture import Conv, NotationError, parse
-from bnbench.params.schema import NO_AUGMENTATION, Run
+from bnbench.params.fields import NO_AUGMENTATION
+from bnbench.params.run_schema import Run
 
 DASH = "\N{EN DASH}"  # stands for a value that is missing
 

@@ -17,11 +17,12 @@ from typing import Any
 import torch
 
 from bnbench.core import devices, locks, machine, signals
+from bnbench.core.atomic import explained
 from bnbench.core.errors import Interrupted, UserError
-from bnbench.core.files import explained, write_sealed
+from bnbench.core.files import write_sealed
 from bnbench.core.workers import as_they_end, working
 from bnbench.data.prepared import Prepared
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.plan.packs import read_packs, read_runs
 from bnbench.training import provenance

@@ -14,8 +14,9 @@ import torch
 
 from bnbench.core.files import digest, write_sealed
 from bnbench.core.git import revision
-from bnbench.data.prepared import ARRAYS, PARTS, file_name, read_manifest
-from bnbench.params.schema import Run
+from bnbench.data.manifest import read_manifest
+from bnbench.data.prepared import ARRAYS, PARTS, file_name
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost, plan
 from bnbench.training.arithmetic import calls, kernels, matmul
 

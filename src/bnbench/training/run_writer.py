@@ -14,9 +14,9 @@ from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
 from torch import Tensor
 
+from bnbench.core.atomic import atomic_folder, explained, write_bytes
 from bnbench.core.errors import UserError
-from bnbench.core.files import atomic_folder, explained, write_bytes
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.plan.plan import TRAINER_VERSION
 from bnbench.store import run_record

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bnbench.data.prepared import OFFICIAL, PARTS, TESTS, Part, Prepared
 from bnbench.data.preprocess import PREPROCESSING
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training import probes
 from bnbench.training.arithmetic import gpu
 from bnbench.training.engine.step import BACKENDS, advance

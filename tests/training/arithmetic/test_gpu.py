@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from bnbench.core import files
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training import job as jobs
 from bnbench.training.arithmetic import convolutions, gpu, kernels, twister
 from bnbench.training.arithmetic.convolutions import FORMS

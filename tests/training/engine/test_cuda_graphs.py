@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from bnbench.data.prepared import Prepared
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training import train
 from bnbench.training.arithmetic import convolutions, kernels, torch_loops
 from bnbench.training.engine import cuda_graphs, step

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import calls, kernels
 from bnbench.training.engine import inference_program, step
 from bnbench.training.engine.layer_programs import agree

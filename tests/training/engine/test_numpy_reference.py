@@ -11,7 +11,7 @@ from bnbench.core.yaml_reader import read
 from bnbench.data.download import download
 from bnbench.data.prepare import prepare
 from bnbench.data.prepared import Prepared
-from bnbench.params.schema import Dataset
+from bnbench.params.dataset_schema import Dataset
 from bnbench.training import run_writer
 from bnbench.training.engine.step import train_step
 from bnbench.training.pack.pack import Outcome

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training import run_writer
 from bnbench.training.arithmetic import calls, kernels, matmul, products, torch_loops
 from bnbench.training.engine import program, step, step_program

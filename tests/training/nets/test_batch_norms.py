@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from bnbench.params.norm_rules import PER_CHANNEL, SPANS, span
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.nets.batch_norms import NORMS, PerChannel
 from bnbench.training.nets.layers import Layer, Linear, Moment, Views
 from bnbench.training.nets.network import Network

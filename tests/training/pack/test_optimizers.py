@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.pack.optimizers import OPTIMIZERS, memory
 from tests.support.little import run
 

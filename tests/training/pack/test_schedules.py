@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
-from bnbench.params.schema import Constant, Plateau, Schedule, Step
+from bnbench.params.run_schema import Constant, Plateau, Schedule, Step
 from bnbench.training.pack import schedules
 
 RATE = 0.3

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bnbench.core.errors import UserError
-from bnbench.params.schema import ProbeName, Run
+from bnbench.params.run_schema import ProbeName, Run
 from bnbench.plan.plan import TRAINER_VERSION, run_id
 from bnbench.tables import collect
 from bnbench.tables.files import read, read_csv

@@ -14,7 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bnbench.core.files import cache_folder, digest
+from bnbench.core.atomic import cache_folder
+from bnbench.core.files import digest
 from bnbench.plan.cost import cpu
 
 SOURCES = [Path(__file__).with_name(name) for name in ("kernels.c", "optimizers.c", "products.c", "tape.c")]

@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bnbench.core.files import cache_folder, read_json, write_json
+from bnbench.core.atomic import cache_folder
+from bnbench.core.files import read_json, write_json
 from bnbench.training.arithmetic import gpu
 from bnbench.training.arithmetic.matmul import multiply, product
 

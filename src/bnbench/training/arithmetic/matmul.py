@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 
 # what a processor says of itself when it multiplies bf16; where it does not, torch was seen 44 to 500 times slower
 FLAGS = {"avx512_bf16", "amx_bf16"}

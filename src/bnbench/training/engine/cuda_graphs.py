@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bnbench.data import random_streams
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training import probes
 from bnbench.training.arithmetic import gpu, kernels, twister
 from bnbench.training.nets.layers import Dropout, Moment

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import calls, matmul, products
 from bnbench.training.arithmetic.calls import Array, EachStep
 from bnbench.training.engine.program import Recorder

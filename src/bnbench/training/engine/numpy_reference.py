@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bnbench.params import architecture
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.nets.batch_norms import Population
 from bnbench.training.nets.layers import Layer, Views
 from bnbench.training.nets.network import Network

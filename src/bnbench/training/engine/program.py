@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import calls, matmul, products
 from bnbench.training.arithmetic.calls import Array, Call, EachStep
 from bnbench.training.nets.network import Network

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import kernels
 from bnbench.training.nets.layers import Layer, Plain
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import kernels
 from bnbench.training.nets.image_norms import Group, LayerNorm, LocalResponse, Scaled
 from bnbench.training.nets.layers import Layer

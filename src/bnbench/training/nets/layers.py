@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from bnbench.data.random_streams import generator, uniform
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import convolutions, kernels, matmul
 
 Shape = tuple[int, ...]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bnbench.params import architecture, norm_rules
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.nets.activations import activation
 from bnbench.training.nets.batch_norms import NORMS, PerChannel, Population
 from bnbench.training.nets.image_norms import LocalResponse

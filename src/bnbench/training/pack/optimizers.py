@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import kernels, torch_loops
 
 Arrays = dict[str, Tensor]

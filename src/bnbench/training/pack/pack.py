@@ -13,7 +13,8 @@ from torch import Tensor
 
 from bnbench.data import augment
 from bnbench.data.random_streams import order
-from bnbench.params.schema import Augmentation, Run
+from bnbench.params.dataset_schema import Augmentation
+from bnbench.params.run_schema import Run
 from bnbench.training.nets.network import Network
 
 Row = dict[str, float | None]

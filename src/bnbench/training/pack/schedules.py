@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Plateau, Schedule, Step
+from bnbench.params.run_schema import Plateau, Schedule, Step
 
 
 def memory(schedule: Schedule, runs: int) -> dict[str, Tensor]:

@@ -11,7 +11,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from bnbench.params.schema import Run
+from bnbench.params.run_schema import Run
 from bnbench.training.pack.pack import Pack
 from bnbench.training.pack.passes import walk
 from bnbench.training.probes import activations, gradients, predictions

@@ -1,0 +1,53 @@
+"""Identities of raw, prepared and augmented data, known before the data exist."""
+
+import re
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from bnbench.core.errors import UserError
+from bnbench.core.files import digest
+from bnbench.core.names import LISTING
+from bnbench.params.dataset_schema import Augmentation, Dataset
+
+PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
+
+ARCHIVE_VERSION = 2  # raise it when of the same archive of images other files are read
+
+AUGMENT_VERSION = 1  # raise it when the same images and augmentation give other copies
+
+
+def raw_key(dataset: Dataset) -> str:
+    """Hash of what decides the downloaded files: their names and checksums."""
+    return digest(dataset.files)
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Hash of what decides the prepared arrays, and of nothing else; mirrors, title and licence may vary."""
+    more: list[Any] = [dataset.shape] if dataset.format == "folders" else []  # elsewhere the files say it
+    if more and not any(PurePosixPath(name).name == LISTING for name in dataset.files):
+        more.append(ARCHIVE_VERSION)
+    return digest("prepare", PREPARE_VERSION, dataset.format, dataset.files, dataset.split.model_dump(), *more)
+
+
+def augmented_fingerprint(dataset: Dataset, augmentation: Augmentation) -> str:
+    """Hash of what decides the moved copies of a data set's training images."""
+    return digest("augment", AUGMENT_VERSION, fingerprint(dataset), augmentation.model_dump())
+
+
+def check_key(folder: Path, key: str, definition: str) -> None:
+    """Check that a folder whose name ends in a key, as the workflow gives them, has the key of what it is filled with.
+
+    Args:
+        folder: where something is to be written.
+        key: the hash of what decides that.
+        definition: where it is defined, for the message.
+
+    Raises:
+        UserError: the name carries another key, so it was planned from another definition.
+    """
+    named = re.fullmatch(r".+-([0-9a-f]{16})", folder.name)
+    if named and named[1] != key:
+        raise UserError(
+            f"{folder} is named after key {named[1]}, but {definition} has key {key}, so the folder was planned from "
+            "another definition; name that parameter file with --params, or give the folder another name"
+        )
