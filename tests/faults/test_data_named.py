@@ -34,14 +34,14 @@ def test_other_data_are_named_everywhere(tmp_path: Path) -> None:
     caption, report = told(tmp_path, ["photos"])
     assert "Data: Digits (8x8), in place of Photos (224x224)." in caption
     assert report.count("batch norm (on Digits (8x8), in place of Photos (224x224))") == 3
-    assert "| Quantity | Published (on Photos (224x224)) | Here (on Digits (8x8)) | Seeds |" in report
+    assert "| Quantity | Published (on Photos (224x224)) | Measured (on Digits (8x8)) | Seeds |" in report
 
 
 def test_the_data_that_a_study_is_about_are_named_once(tmp_path: Path) -> None:
     caption, report = told(tmp_path, ["digits"])
     assert "Data: Digits (8x8). Lines" in caption
     assert "in place of" not in report
-    assert "| Quantity | Published | Here | Seeds |" in report
+    assert "| Quantity | Published | Measured | Seeds |" in report
 
 
 @pytest.mark.parametrize(("study", "asked"), [("E1", ["cifar10"]), ("E6", ["catsdogs224_full"])])

@@ -13,7 +13,7 @@ from bnbench.figures.curves import draw_curves
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.usable_range import usable_ranges
 from bnbench.params.study_schema import Figure, Published
-from bnbench.report.published import observed, tables
+from bnbench.report.published import compare, observed
 from bnbench.report.result_tables import mean_of
 from bnbench.tables.collect import collect
 from bnbench.tables.summary import aggregate
@@ -145,8 +145,8 @@ def test_a_clipped_interval_is_written_whole_wherever_it_stands(near: Source) ->
     assert points["high"].tolist() == [1.0, 1.0]
     assert "batch norm 98.0 % (92.4 to 100.0 %)" in caption(points, wanted)
     asked = Published.model_validate({"what": "Accuracy", "value": 0.9, "where": {"norm": "batch"}})
-    study = {"published": [asked.model_dump(exclude_unset=True)]}
-    assert "98.00 % (92.45 to 100.00 %)" in tables(study, source, "study-1")[0]
+    study = {"published": [asked.model_dump(exclude_unset=True)], "data": ["digits"]}
+    assert "98.00 % (92.45 to 100.00 %)" in compare(study, source, {}).values[0]
     cell = pd.Series({"test_accuracy_mean": 0.98, "test_accuracy_low": 0.92447, "test_accuracy_high": 1.0})
     assert mean_of("test_accuracy")(cell) == "98.0 % (92.4 to 100.0 %)"
 

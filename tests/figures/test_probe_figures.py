@@ -137,19 +137,22 @@ def test_several_measures_stand_in_one_figure(source: Source) -> None:
 
 def test_published_values_stand_beside_ours(source: Source) -> None:
     study = {
+        "data": [],
         "published": [
             {"what": "Accuracy", "y": "valid_accuracy", "where": {"norm": "batch"}, "value": 0.97},
             {"what": "Absent", "y": "valid_accuracy", "where": {"norm": "group"}, "value": 0.5},
             {"what": "Gradients", "probe": "gradients", "pick": {"step": 10}, "by": "layer",
              "where": {"norm": "none"}, "value": [0.01, 0.1, 1]},
-        ]
+        ],
     }  # fmt: skip
-    one, title, other = published.tables(study, source, "place")
+    found = published.compare(study, source, {})
     ours = source.runs[source.runs["norm"] == "batch"]["valid_accuracy"].mean()
-    assert "97.00 %" in one.replace("\\", "")
-    assert f"{100 * ours:.2f}" in one.replace("\\", "")
-    assert published.ABSENT in one
-    lines = other.replace("\\", "").splitlines()
-    assert [cell.strip() for cell in lines[3].split("|")[1:-1]] == ["here", "0.03", "0.3", "3"]
-    assert [cell.strip() for cell in lines[4].split("|")[1:-1]] == ["here / published", "3.00", "3.00", "3.00"]
-    assert title == "#### Gradients {#place-1}"
+    assert [row[1] for row in found.values] == ["97.00 %", "50.00 %"]
+    assert found.values[0][2].startswith(f"{100 * ours:.2f}")
+    assert found.values[1][2] == published.ABSENT
+    (series,) = found.series
+    assert series.quantity == "Gradients"
+    assert series.table.rows[1:] == [
+        ["measured", "0.03", "0.3", "3"],
+        ["measured / published", "3.00", "3.00", "3.00"],
+    ]

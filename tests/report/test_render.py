@@ -14,7 +14,6 @@ from bnbench.core.markdown import table as markdown_table
 from bnbench.figures.draw import draw
 from bnbench.report.render import to_html, to_pdf, write
 from bnbench.report.result_tables import LONGEST, result
-from bnbench.report.run_lists import lists
 from bnbench.tables import files as store_tables
 from bnbench.tables.collect import collect
 from tests.support.store import DENSE, fill_store, make_plan
@@ -187,10 +186,10 @@ def test_a_missing_figure_is_named(folder: Path, tmp_path: Path) -> None:
 def test_results_of_few_cells_are_the_summary(folder: Path) -> None:
     summary = store_tables.read(folder / "tables", "summary")
     found = result(summary[summary.study == "A1"])
-    assert found.header == ["Norm", "Validation accuracy", "Test accuracy", "Test loss", "Seeds", "Diverged"]
+    assert found.table.header == ["Norm", "Validation accuracy", "Test accuracy", "Test loss", "Seeds", "Diverged"]
     row = summary[(summary.study == "A1") & (summary.norm == "none")].iloc[0]
     half = 100 * (row.test_accuracy_high - row.test_accuracy_mean)
-    assert found.rows[0][:3:2] == ["no norm", f"{100 * row.test_accuracy_mean:.1f} ± {half:.1f} %"]
+    assert found.table.rows[0][:3:2] == ["no norm", f"{100 * row.test_accuracy_mean:.1f} ± {half:.1f} %"]
 
 
 def test_results_of_many_cells_stand_side_by_side(folder: Path) -> None:
@@ -198,9 +197,9 @@ def test_results_of_many_cells_stand_side_by_side(folder: Path) -> None:
     cells = summary[summary.study == "E1"]
     assert len(cells) == 36
     found = result(cells)
-    assert found.header == ["Model", "Learning rate", "Batch size", "No norm", "Batch norm"]
-    assert [row[:3] for row in found.rows[:2]] == [[DENSE, "0.01", "4"], [DENSE, "0.01", "16"]]
-    assert any("5 of 5 diverged" in row[3] for row in found.rows)
+    assert found.table.header == ["Model", "Learning rate", "Batch size", "No norm", "Batch norm"]
+    assert [row[:3] for row in found.table.rows[:2]] == [[DENSE, "0.01", "4"], [DENSE, "0.01", "16"]]
+    assert any("5 of 5 diverged" in row[3] for row in found.table.rows)
 
 
 def test_results_of_very_many_cells_keep_the_best_by_validation(folder: Path) -> None:
@@ -210,13 +209,13 @@ def test_results_of_very_many_cells_keep_the_best_by_validation(folder: Path) ->
     better = (more.learning_rate == 1.7) & (more.norm == "none")
     more = more.assign(valid_accuracy_mean=more.valid_accuracy_mean.mask(better, 0.99))
     found = result(more)
-    assert len(found.rows) == 6 <= LONGEST
-    assert [row[:2] for row in found.rows[:3]] == [[DENSE, "4"], [DENSE, "16"], [DENSE, "64"]]
+    assert len(found.table.rows) == 6 <= LONGEST
+    assert [row[:2] for row in found.table.rows[:3]] == [[DENSE, "4"], [DENSE, "16"], [DENSE, "64"]]
     # of the runs at 1.7 some diverged, which count as 0, but for the last cell
     lost = more[better].sort_values(["model", "batch_size"]).n_diverged > 0
     assert lost.tolist() == [True, True, True, True, True, False]
-    assert ["learning rate 1.7" in row[2] for row in found.rows] == [False] * 5 + [True]
-    assert "learning rate of best mean validation accuracy" in found.note
+    assert ["learning rate 1.7" in row[2] for row in found.table.rows] == [False] * 5 + [True]
+    assert found.selected == "learning rate"
 
 
 def test_a_studys_runs_stand_where_its_tables_lead_in_whatever_order(
@@ -248,12 +247,13 @@ def test_every_row_leads_to_its_runs(folder: Path, tmp_path: Path) -> None:
     assert found[1] == [row for row, text in zip(found[0], lists[0], strict=True) if "batch norm" in text]
 
 
-def test_many_runs_are_not_listed_but_their_table_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = store_tables.read(folder / "tables", "runs")
-    monkeypatch.setattr("bnbench.report.run_lists.LISTED", 9)
-    (text,) = lists(make_plan()["studies"]["A1"] | {"published": []}, runs[runs.study == "A1"], {})
-    assert text.startswith("10 runs")
-    assert "runs.csv" in text
+def test_many_runs_are_not_listed_but_their_table_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bnbench.report.run_lists.LISTED", 10)
+    text = (again(folder, make_plan(), tmp_path) / "report.md").read_text()
+    assert '{.folded summary="10 runs"}' in text
+    assert "180 runs, listed in `results/tables/runs.csv`." in text
 
 
 def test_html_without_figures(tmp_path: Path) -> None:

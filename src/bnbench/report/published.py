@@ -1,16 +1,17 @@
-"""Published values beside what the study's runs gave."""
+"""Published values beside those that the study's runs measured."""
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from bnbench.core.errors import UserError
-from bnbench.core.markdown import heading, table
 from bnbench.figures.plot_data import Source, measured, measures, sweep_points
 from bnbench.figures.usable_range import said, usable_ranges
 from bnbench.params.study_schema import Figure, Published
+from bnbench.report.template import Table
 from bnbench.tables import labels
 from bnbench.tables.intervals import written
 from bnbench.tables.summary import aggregate
@@ -18,44 +19,58 @@ from bnbench.tables.summary import aggregate
 ABSENT = "not in this tier"
 
 
-def tables(study: dict[str, Any], source: Source, anchor: str, titles: Mapping[str, str] | None = None) -> list[str]:
-    """Markdown of a study's published values: a table of single numbers and ranges, and one for each row of numbers.
+@dataclass(frozen=True, kw_only=True)
+class Series:
+    """A published row of numbers: the quantity, and the table that compares it."""
+
+    quantity: str
+    table: Table
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """A study's published values and the measured ones.
+
+    `values` are rows of quantity, published value, measured value, number of seeds.
+    """
+
+    values: list[list[str]]
+    series: list[Series]
+    other_data: bool  # this tier uses other data sets than those of the published values
+    published_on: str
+    measured_on: str
+
+
+def compare(study: dict[str, Any], source: Source, titles: Mapping[str, str]) -> Comparison:
+    """Compare a study's published values with the measured ones.
 
     Args:
-        study: as the plan has it.
-        source: its tables.
-        anchor: what the anchors of their headings start with.
-        titles: of the data sets; they stand at the numbers where this tier takes other data than were published.
+        study: the study's part of the plan.
+        source: the study's part of the tables.
+        titles: of the data sets, by name.
     """
-    values = [Published.model_validate(raw) for raw in study["published"]]
-    single = [value for value in values if value.x or not isinstance(value.value, list)]
-    rows = [value for value in values if value not in single]
-    found = []
-    if single:
-        header = ["Quantity", *_heads(study, source, titles or {}), "Seeds"]
-        told = [(_range if value.x else _single)(source, value) for value in single]
-        found.append(table(header, told, numbers=3))
-    for index, value in enumerate(rows):
-        found += [heading(4, value.what, f"{anchor}-{index + 1}"), _side_by_side(source, value)]
-    return found
-
-
-def _heads(study: dict[str, Any], source: Source, titles: Mapping[str, str]) -> list[str]:
-    """What stands above published numbers and ours: of other data sets, which."""
-    used, asked = sorted(set(source.runs["dataset"])), study.get("data") or []
-    if not titles or set(used) <= set(asked):
-        return ["Published", "Here"]
-    return [
-        f"{word} (on {labels.joined([titles[name] for name in names])})"
-        for word, names in (("Published", asked), ("Here", used))
-    ]
+    asked = [Published.model_validate(raw) for raw in study["published"]]
+    used, wanted = sorted(set(source.runs["dataset"])), study["data"]
+    rows = [value for value in asked if isinstance(value.value, list) and not value.x]
+    return Comparison(
+        values=[(_range if value.x else _single)(source, value) for value in asked if value not in rows],
+        series=[Series(quantity=value.what, table=_series(source, value)) for value in rows],
+        other_data=not set(used) <= set(wanted),
+        published_on=labels.joined([titles.get(name, name) for name in wanted]),
+        measured_on=labels.joined([titles.get(name, name) for name in used]),
+    )
 
 
 def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | None:
-    """Mean, interval and counts of what a published value is compared with; None if no run of this tier has it.
+    """Return mean, interval and counts of the runs that a published value is compared with.
 
-    Raises:
-        UserError: it is measured in no such way.
+    Args:
+        source: the study's part of the tables.
+        value: the published value; it says which runs and which quantity.
+        by: the columns whose values each get a row; all runs are one row if there are none.
+
+    Returns:
+        A row per combination of `by`; None if no run of this tier measured the quantity.
     """
     try:
         rows = measured(source, value)
@@ -63,26 +78,27 @@ def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | 
         return None
     y = measures(value)[0]
     by = by or ["all"]
-    # of several rows of a run the mean: n and the interval are of runs
+    # one value per run, the mean of its rows: n counts runs, and the interval is over runs
     rows = rows.assign(all=0).groupby(["run_id", "status", *by])[y].mean(skipna=False).reset_index()
     found = aggregate(rows, by, [y], labels.quantity(value.y, value.probe))
     return found.rename(columns={f"{y}_{part}": part for part in ("mean", "low", "high")}).sort_values(by)
 
 
 def _single(source: Source, value: Published) -> list[str]:
+    """Return the row of a published number."""
     name = labels.quantity(value.y, value.probe)
     published = text(name, float(value.value))  # type: ignore[arg-type]
     found = observed(source, value, [])
     if found is None:
         return [value.what, published, ABSENT, labels.DASH]
     row = found.iloc[0]
-    here = written(name, row, digits=2)
+    mean = written(name, row, digits=2)
     lost = int(row["n_diverged"] + row["n_other"])
-    return [value.what, published, here, f"{int(row['n'])} ({lost} more failed)" if lost else str(int(row["n"]))]
+    return [value.what, published, mean, f"{int(row['n'])} ({lost} more failed)" if lost else str(int(row["n"]))]
 
 
 def _range(source: Source, value: Published) -> list[str]:
-    """A usable range: as in a sweep over the same runs."""
+    """Return the row of a published usable range; the measured one is computed as in a sweep over the same runs."""
     low, high = value.value  # type: ignore[misc]
     decades = math.log10(high / low)
     published = f"{labels.number(low)} to {labels.number(high)} ({decades:.1f} decades)"
@@ -97,22 +113,22 @@ def _range(source: Source, value: Published) -> list[str]:
 
 
 def text(name: str, value: float) -> str:
-    """A value in the unit of its column: accuracy in percent with two digits."""
+    """Return a value in the unit of its column; an accuracy in percent with two decimals."""
     return written(name, {"mean": value, "low": math.nan, "high": math.nan}, digits=2)
 
 
-def _side_by_side(source: Source, value: Published) -> str:
-    """A table with a column for each value of `by`: published, here, their ratio."""
+def _series(source: Source, value: Published) -> Table:
+    """Return the table of a row of numbers: a column per value of `by`; published, measured, their ratio."""
     by, name = value.by or "layer", labels.quantity(value.y, value.probe)
     numbers: list[float] = value.value  # type: ignore[assignment]
     found = observed(source, value, [by])
-    here = [float("nan")] * len(numbers) if found is None else list(found["mean"])[: len(numbers)]
-    ratios = [f"{mean / number:.2f}" for mean, number in zip(here, numbers, strict=False)]
+    means = [math.nan] * len(numbers) if found is None else list(found["mean"])[: len(numbers)]
+    ratios = [f"{mean / number:.2f}" for mean, number in zip(means, numbers, strict=False)]
     rows = [["published", *(text(name, number) for number in numbers)]]
     if found is None:
         rows.append([ABSENT])
     else:
-        rows += [["here", *(text(name, mean) for mean in here)], ["here / published", *ratios]]
+        rows += [["measured", *(text(name, mean) for mean in means)], ["measured / published", *ratios]]
     rows = [row + [""] * (len(numbers) + 1 - len(row)) for row in rows]
     heads = [labels.column(by), *(str(index + 1) for index in range(len(numbers)))]
-    return table(heads, rows, numbers=len(numbers))
+    return Table(heads, rows, numbers=len(numbers))

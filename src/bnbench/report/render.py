@@ -14,7 +14,7 @@ from bnbench.core.atomic import explained, write_bytes
 from bnbench.core.identities import Identity
 from bnbench.core.markdown import READER
 from bnbench.figures import fonts, plain
-from bnbench.report.sections import TITLE, Inputs, markdown
+from bnbench.report.sections import FIGURES, TITLE, Inputs, markdown
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 
@@ -37,7 +37,7 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
     temporary = tempfile.TemporaryDirectory(prefix="bnbench-report-")
     with explained(Path(tempfile.gettempdir())), temporary as name:
         folder = Path(name)
-        (folder / "figures").symlink_to(figures.resolve())
+        (folder / FIGURES).symlink_to(figures.resolve())
         _check(drawn, plan, figures)
         inputs = Inputs(
             plan=plan,
@@ -45,7 +45,6 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
             summary=store_tables.read(tables, "summary", tables_id),
             tables=tables,
             figures=figures,
-            folder="figures",
         )
         text = markdown(inputs)
         made = {"md": text.encode(), "html": to_html(text, folder), "pdf": to_pdf(text, folder)}

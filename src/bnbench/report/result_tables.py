@@ -1,30 +1,34 @@
-"""A study's result table for people: every cell if they are few, otherwise norms side by side or the best."""
+"""Result table of a study: a row per cell if there are few, else a column per norm, else the best cells alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pandas as pd
 
+from bnbench.report.template import Table
 from bnbench.tables import labels
 from bnbench.tables.files import CELL
 from bnbench.tables.intervals import written
 
-LONGEST = 24  # rows of a table that are still read
+LONGEST = 24  # rows of a table; longer ones are not worth reading
 SHOWN = ("valid_accuracy", "test_accuracy", "test_loss", "official_accuracy")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """A table ready to be shown: texts, how many of the last columns are numbers, and what to know of it."""
+    """A result table and its form.
 
-    header: list[str]
-    rows: list[list[str]]
-    numbers: int
-    note: str = ""
+    `norms_in_columns`: entries are test accuracies, in a column per norm; otherwise each row is a cell.
+    `selected`: the settings of which an entry shows the best value, by mean validation accuracy; "" if there are none.
+    """
+
+    table: Table
+    norms_in_columns: bool = False
+    selected: str = ""
 
 
 def varied(cells: pd.DataFrame) -> list[str]:
-    """The settings that differ between the rows of `cells`, without those that follow from one already there."""
+    """Return the settings that differ between rows, without those that are a function of one already returned."""
     found: list[str] = []
     for name in (name for name in CELL if cells[name].nunique(dropna=False) > 1):
         if not any((cells.groupby(other, dropna=False)[name].nunique(dropna=False) == 1).all() for other in found):
@@ -33,7 +37,7 @@ def varied(cells: pd.DataFrame) -> list[str]:
 
 
 def mean_of(value: str) -> Callable[["pd.Series[float]"], str]:
-    """A column: the mean of `value` and its interval, as "97.1 ± 0.4 %"."""
+    """Return the formatter of a column: mean and interval of `value`, as "97.1 ± 0.4 %"."""
 
     def text(cell: "pd.Series[float]") -> str:
         return written(value, {part: cell[f"{value}_{part}"] for part in ("mean", "low", "high")})
@@ -42,7 +46,7 @@ def mean_of(value: str) -> Callable[["pd.Series[float]"], str]:
 
 
 OFFICIAL = labels.column("official_accuracy")
-# what is said of a cell: a column's name -> its text
+# header of a column -> formatter of a cell
 COLUMNS: dict[str, Callable[["pd.Series[float]"], str]] = {
     **{labels.column(value): mean_of(value) for value in SHOWN},
     "Seeds": lambda cell: labels.number(cell["n"]),
@@ -52,37 +56,41 @@ COLUMNS: dict[str, Callable[["pd.Series[float]"], str]] = {
 
 
 def result(cells: pd.DataFrame) -> Result:
-    """The result table of a study from its rows of `summary`, data sets by title."""
+    """Return the result table of a study.
+
+    Args:
+        cells: the study's rows of the table `summary`, with titles of data sets in place of their names.
+    """
     names = varied(cells)
     cells = in_order(cells, names)
     if len(cells) <= LONGEST:
         return _full(cells, names)
-    chosen: list[str] = []
+    selected: list[str] = []
     while len(cells.drop_duplicates(_rows(names))) > LONGEST and len(_rows(names)) > 1:
         widest = max(_rows(names), key=lambda name: cells[name].nunique(dropna=False))
         names = [name for name in names if name != widest]
-        cells, chosen = best(cells, names), [*chosen, widest]
-    return _side_by_side(cells, names, chosen)
+        cells, selected = best(cells, names), [*selected, widest]
+    return _norms_in_columns(cells, names, selected)
 
 
 def _rows(names: list[str]) -> list[str]:
-    """The settings that tell rows apart where norms stand side by side."""
+    """Return the settings that distinguish rows when each norm has a column."""
     return [name for name in names if name != "norm"]
 
 
 def in_order(cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """`cells` as the values of these settings follow each other for people."""
+    """Sort rows by these settings, each in its order for readers (see `labels.ordered`)."""
     ranks = {}
     for name in names:
         order = labels.ordered(name, cells[name])
-        place = {(None if pd.isna(value) else value): index for index, value in enumerate(order)}
-        ranks[name] = [place[None if pd.isna(value) else value] for value in cells[name]]
+        rank = {(None if pd.isna(value) else value): index for index, value in enumerate(order)}
+        ranks[name] = [rank[None if pd.isna(value) else value] for value in cells[name]]
     index = pd.DataFrame(ranks).sort_values(names, kind="stable").index if names else range(len(cells))
     return cells.iloc[list(index)].reset_index(drop=True)
 
 
 def best(cells: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    """For each combination of `names` the cell of best validation accuracy; a failed run counts as 0."""
+    """Select the cell of best mean validation accuracy per combination of `names`; a failed run counts as 0."""
     runs = cells["n"] + cells["n_diverged"] + cells["n_other"]
     score = (cells["valid_accuracy_mean"].fillna(0.0) * cells["n"] / runs).round(12).rename("score")  # ties are ties
     ranked = cells.assign(score=score).sort_values("score", ascending=False, kind="stable")
@@ -96,11 +104,11 @@ def _full(cells: pd.DataFrame, names: list[str]) -> Result:
         [labels.short(name, cell[name]) for name in names] + [text(cell) for text in columns.values()]
         for _, cell in cells.iterrows()
     ]
-    return Result(header=[*map(labels.column, names), *columns], rows=rows, numbers=len(columns))
+    return Result(table=Table([*map(labels.column, names), *columns], rows, numbers=len(columns)))
 
 
-def _side_by_side(cells: pd.DataFrame, names: list[str], chosen: list[str]) -> Result:
-    """Test accuracy with a column for each norm; what was chosen for it stands beside the number."""
+def _norms_in_columns(cells: pd.DataFrame, names: list[str], selected: list[str]) -> Result:
+    """Return test accuracies with a column per norm, each with the values of its `selected` settings."""
     by = _rows(names)
     norms = labels.ordered("norm", cells["norm"]) if "norm" in names else [None]
     rows = []
@@ -108,27 +116,18 @@ def _side_by_side(cells: pd.DataFrame, names: list[str], chosen: list[str]) -> R
         row = [labels.short(name, value) for name, value in zip(by, key, strict=True)]
         for norm in norms:
             found = part if norm is None else part[part["norm"] == norm]
-            row.append(_cell(found.iloc[0], chosen) if len(found) else labels.DASH)
+            row.append(_entry(found.iloc[0], selected) if len(found) else labels.DASH)
         rows.append(row)
     heads = [labels.sentence(labels.short("norm", norm)) if norm else "Test accuracy" for norm in norms]
-    return Result(header=[*map(labels.column, by), *heads], rows=rows, numbers=len(norms), note=_note(chosen))
+    table = Table([*map(labels.column, by), *heads], rows, numbers=len(norms))
+    settings = labels.joined([labels.column(name).lower() for name in selected])
+    return Result(table=table, norms_in_columns=True, selected=settings)
 
 
-def _cell(cell: "pd.Series[float]", chosen: list[str]) -> str:
+def _entry(cell: "pd.Series[float]", selected: list[str]) -> str:
     total = int(cell["n"] + cell["n_diverged"] + cell["n_other"])
     word = "diverged or failed" if cell["n_other"] else "diverged"
     failed = f"{total - int(cell['n'])} of {total} {word}" if cell["n"] < total else ""
-    places = [labels.phrase(name, cell[name]) for name in chosen]
-    beside = ", ".join(filter(None, [*places, failed]))
+    values = [labels.phrase(name, cell[name]) for name in selected]
+    beside = ", ".join(filter(None, [*values, failed]))
     return mean_of("test_accuracy")(cell) + (f" ({beside})" if beside else "")
-
-
-def _note(chosen: list[str]) -> str:
-    text = "Test accuracy: mean over seeds and half its 95 % t interval, or the whole where it ends at a limit."
-    if not chosen:
-        return text
-    names = labels.joined([labels.column(name).lower() for name in chosen])
-    return (
-        f"{text} In each cell the {names} of best mean validation accuracy, a diverged run counted as 0."
-        " The table of all cells is results/tables/summary.csv."
-    )

@@ -1,37 +1,47 @@
-"""The runs behind each row of the report's tables, by the beginnings of their ids."""
+"""Lists of the runs behind each row of the report's tables, by the first characters of their ids."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from bnbench.core.errors import UserError
-from bnbench.core.markdown import escape, folded, table
 from bnbench.figures.plot_data import chosen
 from bnbench.params.study_schema import Published
 from bnbench.report.result_tables import in_order, varied
+from bnbench.report.template import Table
 from bnbench.tables import labels
 from bnbench.tables.files import CELL
 
-LISTED = 2000  # runs of a study whose list is still read
-DIGITS = 10  # of an id; so many are shared by two of 10,000 runs once in 20,000 reports
+LISTED = 2000  # runs of a study; longer lists are not worth reading
+DIGITS = 10  # of an id; two of 10,000 runs share them in one of 20,000 reports
 
 
-def lists(study: dict[str, Any], runs: pd.DataFrame, titles: dict[str, str]) -> list[str]:
-    """Markdown: the runs of each cell of a study, and of each published value; folded where the reader can fold.
+@dataclass(frozen=True, kw_only=True)
+class RunLists:
+    """Number of a study's runs; the runs of each cell and of each published value, unless they are too many."""
+
+    runs: int
+    cells: Table | None = None
+    published: Table | None = None
+
+
+def lists(study: dict[str, Any], runs: pd.DataFrame, titles: dict[str, str]) -> RunLists:
+    """List the runs of each cell of a study, and of each published value.
 
     Args:
-        study: as the plan has it.
+        study: the study's part of the plan.
         runs: its rows of the table `runs`.
-        titles: of the data sets.
+        titles: of the data sets, by name.
     """
     if len(runs) > LISTED:
-        return [escape(f"{labels.number(len(runs))} runs: they stand in results/tables/runs.csv.")]
-    shown = [folded(f"{labels.number(len(runs))} runs", _of_cells(labels.titled(runs, titles)))]
-    return [*shown, folded("published values", _of_published(study, runs))] if study["published"] else shown
+        return RunLists(runs=len(runs))
+    published = _of_published(study, runs) if study["published"] else None
+    return RunLists(runs=len(runs), cells=_of_cells(labels.titled(runs, titles)), published=published)
 
 
 def ids(runs: pd.DataFrame) -> str:
-    """The runs of a row in the order of their seeds: `0:1f0c6e2ab8, 1:77a30b91c4 (diverged)`."""
+    """Return the runs of a row in the order of their seeds: `0:1f0c6e2ab8, 1:77a30b91c4 (diverged)`."""
     texts = []
     for run in runs.sort_values("seed", kind="stable").itertuples():
         state = "" if run.status == "ok" else f" ({run.status})"
@@ -39,22 +49,22 @@ def ids(runs: pd.DataFrame) -> str:
     return ", ".join(texts)
 
 
-def _of_cells(runs: pd.DataFrame) -> str:
+def _of_cells(runs: pd.DataFrame) -> Table:
     names = varied(runs)
     runs = runs.assign(cell=runs.groupby(list(CELL), dropna=False, sort=False).ngroup())
-    parts = dict(iter(runs.groupby("cell")))
+    cells = dict(iter(runs.groupby("cell")))
     rows = [
-        [*(labels.short(name, cell[name]) for name in names), ids(parts[cell["cell"]])]
+        [*(labels.short(name, cell[name]) for name in names), ids(cells[cell["cell"]])]
         for _, cell in in_order(runs.drop_duplicates("cell"), names).iterrows()
     ]
-    return table([*map(labels.column, names), "Seed: run"], rows)
+    return Table([*map(labels.column, names), "Seed: run"], rows)
 
 
-def _of_published(study: dict[str, Any], runs: pd.DataFrame) -> str:
+def _of_published(study: dict[str, Any], runs: pd.DataFrame) -> Table:
     rows = []
     for value in map(Published.model_validate, study["published"]):
         try:
             rows.append([value.what, ids(chosen(runs, value))])
-        except UserError:  # not in this tier, as the table of published values says
+        except UserError:  # not in this tier, as the table of published values states
             continue
-    return table(["Quantity", "Seed: run"], rows)
+    return Table(["Quantity", "Seed: run"], rows)

@@ -1,23 +1,26 @@
-"""The report as one Markdown text, section by section; what it says comes from the plan and the tables."""
+"""Values that the report's template prints, computed from the plan, the tables and the figures' captions."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bnbench.core.markdown import escape, heading, image, table
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.usable_range import margin, table_rows
 from bnbench.params.study_schema import Figure
-from bnbench.report import published, run_lists
-from bnbench.report.result_tables import result
+from bnbench.report import template
+from bnbench.report.published import Comparison, compare
+from bnbench.report.result_tables import Result, result
+from bnbench.report.run_lists import RunLists, lists
+from bnbench.report.template import Markdown, Picture, Table
 from bnbench.tables import labels
 from bnbench.tables.files import CONFIG
 
 TITLE = "What batch normalisation really does"
-INTERVALS = "Means over seeds and half their 95 % t intervals, or the whole where it ends at a limit"
+FIGURES = "figures"  # the folder of figures, relative to the report
 HIDDEN = r"C.*\dD-"  # a conv net with a hidden dense layer
 NORMALISING = {"batch", "center", "renorm", "ghost", "group", "layer"}
 # setting -> (another setting, its values): the first means nothing unless the second has one of these values
@@ -38,90 +41,163 @@ MEANINGFUL: dict[str, tuple[str, set[str]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    """All that a report is made of."""
+    """Plan, tables and folders that a report is made from."""
 
     plan: dict[str, Any]
     runs: pd.DataFrame
     summary: pd.DataFrame
     tables: Path
     figures: Path
-    folder: str  # of the figures, as seen from the report
 
     @property
     def titles(self) -> dict[str, str]:
-        """Titles of the data sets."""
+        """Titles of the data sets by their names."""
         return {name: dataset["title"] for name, dataset in self.plan["datasets"].items()}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """Number of a study's runs, in total and by status."""
+
+    runs: int
+    ok: int
+    diverged: int
+    failed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsableRanges:
+    """Table of the usable ranges in one figure, and the largest allowed distance from the best value."""
+
+    table: Table
+    margin: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StudySection:
+    """Values of a study's section; `anchor` starts the targets of all links into it."""
+
+    anchor: str
+    title: str
+    work: str
+    question: str
+    counts: Counts
+    varied: list[list[str]]  # setting, its values
+    fixed: list[list[str]]  # setting, value, setting, value: two columns of pairs
+    result: Result
+    comparison: Comparison | None
+    usable: list[UsableRanges]
+    figures: list[Picture]
+    lists: RunLists
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Values of the whole report, the variables of `report.md.j2`."""
+
+    tier: str
+    about: str
+    studies: list[StudySection]
+    datasets: list[list[str]]  # title, licence
+    augmentations: list[Picture]
+    environments: list[list[str]]  # PyTorch, processor, device, threads, matrix products, number of runs
+
+
 def markdown(inputs: Inputs) -> str:
-    """The whole report."""
-    parts = [text for section in SECTIONS for text in section(inputs)]
-    return "\n\n".join(parts) + "\n"
+    """Return the report as Markdown."""
+    return template.render("report.md.j2", vars(report(inputs)))
 
 
-def in_order(inputs: Inputs) -> list[str]:
-    """The studies as the report shows them: C3 before C10."""
-    return sorted(inputs.plan["studies"], key=labels.natural)
+def report(inputs: Inputs) -> Report:
+    """Compute the report's values; studies in natural order, C3 before C10."""
+    names = sorted(inputs.plan["studies"], key=labels.natural)
+    return Report(
+        tier=inputs.plan["tier"],
+        about=inputs.plan["about"],
+        studies=[Study(inputs, name).section(f"study-{index}") for index, name in enumerate(names, 1)],
+        datasets=data_sets(inputs),
+        augmentations=augmentations(inputs),
+        environments=environments(inputs),
+    )
 
 
-def overview(inputs: Inputs) -> list[str]:
-    """Which tier this is, and the studies with their counts."""
-    rows = []
-    for name in in_order(inputs):
-        study = inputs.plan["studies"][name]
-        status = inputs.runs.loc[inputs.runs["study"] == name, "status"]
+@dataclass(frozen=True)
+class Study:
+    """A study of the plan with its rows of the tables."""
+
+    inputs: Inputs
+    name: str
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """The study's part of the plan."""
+        found: dict[str, Any] = self.inputs.plan["studies"][self.name]
+        return found
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """The study's rows of the table of runs."""
+        return self.inputs.runs[self.inputs.runs["study"] == self.name]
+
+    @cached_property
+    def source(self) -> Source:
+        """The study's part of all tables, as figures read it."""
+        return Source.read(self.inputs.tables, self.inputs.plan, self.name)
+
+    def section(self, anchor: str) -> StudySection:
+        """Compute the values of the study's section."""
+        titles = self.inputs.titles
+        cells = self.inputs.summary[self.inputs.summary["study"] == self.name]
+        varied, fixed = self.settings()
+        return StudySection(
+            anchor=anchor,
+            title=self.title(),
+            work=self.plan["work"],
+            question=self.plan["question"],
+            counts=self.counts(),
+            varied=varied,
+            fixed=fixed,
+            result=result(labels.titled(cells, titles)),
+            comparison=compare(self.plan, self.source, titles) if self.plan["published"] else None,
+            usable=list(self.usable()),
+            figures=[_picture(self.inputs, labels.figure_place(self.name, name)) for name in self.plan["order"]],
+            lists=lists(self.plan, self.runs, titles),
+        )
+
+    def title(self) -> str:
+        """Return the study's name and title, with the data sets used where the tier replaces the study's own."""
+        used, asked = self.runs["dataset"], self.plan["data"]
+        note = f" (on {labels.data_used(used, asked, self.inputs.titles)})" if set(used) - set(asked) else ""
+        return f"{self.name}: {self.plan['title']}{note}"
+
+    def counts(self) -> Counts:
+        """Count the study's runs by status."""
+        status = self.runs["status"]
         ok, diverged = int((status == "ok").sum()), int((status == "diverged").sum())
-        counts = [len(status), ok, diverged, len(status) - ok - diverged]
-        rows.append([_title(inputs, name), study["work"], *map(labels.number, counts)])
-    return [
-        heading(2, "Overview", "overview"),
-        f"This report shows the tier **{escape(inputs.plan['tier'])}**: {escape(inputs.plan['about'])}.",
-        table(["Study", "Work", "Runs", "Ok", "Diverged", "Failed"], rows, numbers=4),
-    ]
+        return Counts(runs=len(status), ok=ok, diverged=diverged, failed=len(status) - ok - diverged)
 
+    def settings(self) -> tuple[list[list[str]], list[list[str]]]:
+        """Return the rows of the settings that vary, and those of the fixed settings that have an effect."""
+        runs = labels.titled(self.runs, self.inputs.titles)
+        varied = [name for name in CONFIG if runs[name].nunique(dropna=False) > 1]
+        fixed = [name for name in CONFIG if name not in varied and meaningful(runs, name)]
+        values = {name: [labels.short(name, value) for value in labels.ordered(name, runs[name])] for name in varied}
+        pairs = [[labels.column(name), labels.short(name, runs[name].iloc[0])] for name in fixed]
+        half = (len(pairs) + 1) // 2
+        left, right = pairs[:half], [*pairs[half:], ["", ""]][:half]
+        rows = [[*one, *other] for one, other in zip(left, right, strict=True)]
+        return [[labels.column(name), ", ".join(shown)] for name, shown in values.items()], rows
 
-def studies(inputs: Inputs) -> list[str]:
-    """A section for each study."""
-    return [
-        text
-        for index, name in enumerate(in_order(inputs))
-        for part in STUDY
-        for text in part(inputs, name, f"study-{index + 1}")
-    ]
-
-
-def question(inputs: Inputs, name: str, anchor: str) -> list[str]:
-    """What is asked, and of how many runs."""
-    study = inputs.plan["studies"][name]
-    return [heading(2, _title(inputs, name), anchor), escape(study["question"])]
-
-
-def _title(inputs: Inputs, name: str) -> str:
-    """A study's title; with the data really used, where these are not what the study is about."""
-    study = inputs.plan["studies"][name]
-    used = inputs.runs.loc[inputs.runs["study"] == name, "dataset"]
-    note = f" (on {labels.data_used(used, study['data'], inputs.titles)})" if set(used) - set(study["data"]) else ""
-    return f"{name}: {study['title']}{note}"
-
-
-def setting_tables(inputs: Inputs, name: str, anchor: str) -> list[str]:
-    """What varies and what is fixed."""
-    runs = labels.titled(inputs.runs[inputs.runs["study"] == name], inputs.titles)
-    varied = [column for column in CONFIG if runs[column].nunique(dropna=False) > 1]
-    fixed = [column for column in CONFIG if column not in varied and meaningful(runs, column)]
-    varying = [[labels.column(c), ", ".join(labels.short(c, v) for v in labels.ordered(c, runs[c]))] for c in varied]
-    pairs = [[labels.column(column), labels.short(column, runs[column].iloc[0])] for column in fixed]
-    half = (len(pairs) + 1) // 2
-    left, right = pairs[:half], [*pairs[half:], ["", ""]][:half]
-    parts = [heading(3, "Settings", f"{anchor}-settings")]
-    if varying:
-        parts.append(table(["Varied", "Values"], varying))
-    rows = [[*one, *other] for one, other in zip(left, right, strict=True)]
-    return [*parts, table(["Fixed", "Value", "Fixed", "Value"], rows)]
+    def usable(self) -> Iterator[UsableRanges]:
+        """Yield the usable ranges of each figure that shows some."""
+        for options in map(Figure.model_validate, self.plan["figures"].values()):
+            if options.within is not None:
+                points = labels.titled(POINTS[options.kind](self.source, options), self.inputs.titles)
+                yield UsableRanges(table=Table(*table_rows(points, options), numbers=2), margin=margin(options))
 
 
 def meaningful(runs: pd.DataFrame, column: str) -> bool:
-    """Whether a setting plays a part in any of the runs."""
+    """Return whether a setting has an effect in any of the runs."""
     if column.startswith("lrn_"):
         return bool((runs["norm"].eq("local_response") | runs["model"].str.contains("LRN")).any())
     if column == "norm_dense":
@@ -136,141 +212,30 @@ def meaningful(runs: pd.DataFrame, column: str) -> bool:
     return True
 
 
-def result_table(inputs: Inputs, name: str, anchor: str) -> list[str]:
-    """Means over seeds."""
-    cells = labels.titled(inputs.summary[inputs.summary["study"] == name], inputs.titles)
-    found = result(cells)
-    note = found.note or f"{INTERVALS}; diverged runs are in no mean."
-    return [
-        heading(3, "Results", f"{anchor}-results"),
-        table(found.header, found.rows, numbers=found.numbers),
-        f"{escape(note)} {_way(anchor)}",
-    ]
-
-
-def _way(anchor: str) -> str:
-    return f"[The runs behind each row](#{anchor}-runs)."
-
-
-def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
-    """What was published, beside what was found here."""
-    study = inputs.plan["studies"][name]
-    if not study["published"]:
-        return []
-    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published", inputs.titles)
-    note = f"{INTERVALS}, in the tier {inputs.plan['tier']}."
-    return [heading(3, "Published and here", f"{anchor}-published"), *parts, f"{escape(note)} {_way(anchor)}"]
-
-
-def usable_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
-    """The usable ranges that the study's figures show."""
-    parts = []
-    for raw in inputs.plan["studies"][name]["figures"].values():
-        options = Figure.model_validate(raw)
-        if options.within is None:
-            continue
-        points = labels.titled(
-            POINTS[options.kind](Source.read(inputs.tables, inputs.plan, name), options), inputs.titles
-        )
-        rule = f"Usable: no run fails, and the mean is at most {margin(options)} from the best of its row."
-        parts += [table(*table_rows(points, options), numbers=2), escape(rule)]
-    return [heading(3, "Usable ranges", f"{anchor}-usable"), *parts] if parts else []
-
-
-def study_figures(inputs: Inputs, name: str, anchor: str) -> list[str]:
-    """The study's figures with their captions."""
-    parts = []
-    for index, figure in enumerate(inputs.plan["studies"][name]["order"]):
-        place = labels.figure_place(name, figure)
-        caption = (inputs.figures / f"{place}.md").read_text(encoding="utf-8").strip()
-        parts.append(image(f"{inputs.folder}/{place}.svg", caption, f"{anchor}-figure-{index + 1}"))
-    return [heading(3, "Figures", f"{anchor}-figures"), *parts] if parts else []
-
-
-def behind_rows(inputs: Inputs) -> list[str]:
-    """The runs behind each row of the studies' tables."""
-    parts = [heading(2, "The runs behind each row", "runs")]
-    parts.append("The beginning of a run's id is enough to ask where it comes from, and whether it comes out the same:")
-    parts.append("    bnbench explain RUN\n    bnbench explain RUN --check")
-    for index, name in enumerate(in_order(inputs)):
-        study, runs = inputs.plan["studies"][name], inputs.runs[inputs.runs["study"] == name]
-        parts.append(heading(3, _title(inputs, name), f"study-{index + 1}-runs"))
-        parts += run_lists.lists(study, runs, inputs.titles)
-    return parts
-
-
-def data_sets(inputs: Inputs) -> list[str]:
-    """The data sets that the runs use, with their licences."""
+def data_sets(inputs: Inputs) -> list[list[str]]:
+    """Return title and licence of each data set that the runs use."""
     used = set(inputs.runs["dataset"])
-    rows = [
-        [content["title"], content["licence"]]
-        for name, content in sorted(inputs.plan["datasets"].items())
-        if name in used
-    ]
-    return [heading(2, "Data sets", "data-sets"), table(["Data set", "Licence"], rows)]
+    datasets = sorted(inputs.plan["datasets"].items())
+    return [[content["title"], content["licence"]] for name, content in datasets if name in used]
 
 
-def augmentations(inputs: Inputs) -> list[str]:
-    """The contact sheets of the augmentations that the runs use."""
-    parts = []
-    for index, entry in enumerate(inputs.plan["augmentations"]):
-        name = labels.contact_sheet(entry["dataset"], entry["augmentation"])
-        caption = (inputs.figures / f"{name}.md").read_text(encoding="utf-8").strip()
-        parts.append(image(f"{inputs.folder}/{name}.svg", caption, f"augmentation-{index + 1}"))
-    return [heading(2, "Augmentation", "augmentation"), *parts] if parts else []
+def augmentations(inputs: Inputs) -> list[Picture]:
+    """Return the contact sheets of the augmentations that the runs use."""
+    sheets = [labels.contact_sheet(one["dataset"], one["augmentation"]) for one in inputs.plan["augmentations"]]
+    return [_picture(inputs, sheet) for sheet in sheets]
 
 
-def environment(inputs: Inputs) -> list[str]:
-    """Where the runs were made."""
+def _picture(inputs: Inputs, place: str) -> Picture:
+    """Return a figure by its path below the folder of figures, without suffix."""
+    caption = (inputs.figures / f"{place}.md").read_text(encoding="utf-8").strip()
+    return Picture(f"{FIGURES}/{place}.svg", Markdown(caption))
+
+
+def environments(inputs: Inputs) -> list[list[str]]:
+    """Return library, processor and device of the runs, and the number of distinct runs of each combination."""
     columns = ["torch", "cpu", "device", "threads", "products"]
     counts = inputs.runs.drop_duplicates("run_id").groupby(columns).size().reset_index(name="runs")
-    rows = [
+    return [
         [row["torch"], row["cpu"], row["device"], str(row["threads"]), row["products"], labels.number(row["runs"])]
         for _, row in counts.iterrows()
     ]
-    header = ["PyTorch", "Processor", "Device", "Threads a run", "Products", "Runs"]
-    return [heading(2, "Environment", "environment"), table(header, rows, numbers=2)]
-
-
-def reproduce(inputs: Inputs) -> list[str]:
-    """How to make this report again."""
-    return [
-        heading(2, "How to reproduce", "reproduce"),
-        "From a fresh clone with Python 3.11 or newer, `make` sets everything up and runs the tier `quick`. "
-        "Once that is done, this report's tier is run by",
-        f"    snakemake --config tier={inputs.plan['tier']}",
-        "Only runs that are missing are trained. On the same processor with the same PyTorch the numbers are "
-        "the same to the last bit; elsewhere they may differ as between seeds.",
-    ]
-
-
-def words(_inputs: Inputs) -> list[str]:
-    """The words that the report uses."""
-    rows = [
-        ["run", "one training with one complete configuration, its seed included"],
-        ["pack", "runs of the same shape that one job trains side by side; it never changes a result"],
-        ["study", "a question with a base configuration, a grid of runs and figures"],
-        ["tier", "how big the studies are run: quick, small, or full as published"],
-        ["diverged", "a run whose loss became infinite or far larger than that of chance; it is in no mean"],
-        [
-            "95 % t interval",
-            "where the mean over all possible seeds lies, if results vary normally with the seed",
-        ],
-    ]
-    return [heading(2, "Words", "words"), table(["Word", "Meaning"], rows)]
-
-
-Section = Callable[[Inputs], list[str]]
-StudySection = Callable[[Inputs, str, str], list[str]]
-# The order of the report. Claims will be a section.
-SECTIONS: tuple[Section, ...] = (
-    *(overview, studies, data_sets, augmentations, environment, reproduce, words, behind_rows),
-)
-STUDY: tuple[StudySection, ...] = (
-    question,
-    setting_tables,
-    result_table,
-    published_values,
-    usable_values,
-    study_figures,
-)
