@@ -12,7 +12,8 @@ import pytest
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json
 from bnbench.manage import doctor
-from bnbench.manage.doctor import Finding, examine
+from bnbench.manage.doctor import examine
+from bnbench.manage.findings import Finding
 from bnbench.plan.plan import Plan
 from tests.faults.derived import HARMS, IDENTITIES, PARAMS, asked, plan_file, told
 
@@ -159,7 +160,7 @@ def test_a_check_that_fails_is_a_finding_and_hides_no_other(monkeypatch: pytest.
     monkeypatch.setattr(doctor, "CHECKS", (broken, *doctor.CHECKS))
     whats = [finding.what for finding in examine()]
     assert whats[0] == "seen before"
-    assert "broken could not be examined to its end: RuntimeError: no such thing" in whats[1]
+    assert "check broken failed: RuntimeError: no such thing" in whats[1]
     assert any("runs.csv was altered" in what for what in whats[2:])
 
 

@@ -114,7 +114,7 @@ def test_a_start_that_lives_keeps_its_lock_even_if_it_stands_still(project: Proj
         told = again(project, code=1)
         assert f"another one works here, process {first.process.pid} (" in told
         assert left(project) == files
-        assert f"snakemake works here (process {first.process.pid})" in project.run("bnbench doctor")
+        assert f"snakemake is running here (process {first.process.pid})" in project.run("bnbench doctor")
         first.signal(signal.SIGCONT)
         first.ended()
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from bnbench.cli import main
-from bnbench.manage.doctor import Finding, examine, slurm
+from bnbench.manage.doctor import examine, slurm
+from bnbench.manage.findings import Finding
 from bnbench.plan.plan import TRAINER_VERSION
 from tests.training.test_run_writer import _held, _holder
 
@@ -50,14 +51,14 @@ INJURIES: dict[str, tuple[Injury, str, str]] = {
     "a file too many": (lambda _, run: write(run / "copy.json"), "is no part of the run", "Move it away"),
     "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds run", "Rename the folder to"),
     "a run half-written": (
-        lambda _, run: run.rename(run.with_name(f".{run.name}.abcdefgh")), "was left half-written", "rm -r"
+        lambda _, run: run.rename(run.with_name(f".{run.name}.abcdefgh")), "is incomplete", "rm -r"
     ),
     "a bit of an array": (
         lambda project, _: flip(next(project.glob("data/prepared/*/train_images.npy"))),
         "train_images.npy was altered", "delete the folder",
     ),
     "Snakemake's lock": (
-        lambda project, _: write(project / ".snakemake/locks/0.input.lock"), "lock of a Snakemake that was killed",
+        lambda project, _: write(project / ".snakemake/locks/0.input.lock"), "lock of a killed Snakemake",
         "snakemake --unlock",
     ),
     "DVC's lock damaged": (lambda project, _: write(project / ".dvc/tmp/rwlock", "{"), "is damaged", "rm "),
@@ -82,7 +83,7 @@ INJURIES: dict[str, tuple[Injury, str, str]] = {
         lambda project, _: write(
             project / "dvc.lock", "stages: {t: {outs: [{path: results/metrics.json, md5: abcdefabcdef}]}}"
         ),
-        "metrics.json is not what dvc.lock names", "dvc checkout results/metrics.json",
+        "metrics.json does not have the checksum in dvc.lock", "dvc checkout results/metrics.json",
     ),
 }  # fmt: skip
 
@@ -138,7 +139,7 @@ def test_slurm_without_its_plugin_is_noted(project: Path, tmp_path: Path, monkey
 def test_runs_of_other_trainer_versions_are_noted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bnbench.manage.doctor.TRAINER_VERSION", TRAINER_VERSION + 1)
     (note,) = (str(finding) for finding in examine(project) if "trainer version" in finding.what)
-    assert f"4 runs are of trainer version {TRAINER_VERSION}" in note
+    assert f"4 runs have trainer version {TRAINER_VERSION}" in note
     assert "bnbench prune lists them" in note
 
 
@@ -147,6 +148,6 @@ def test_runs_of_other_source_are_noted(project: Path) -> None:
     record = json.loads(path.read_text())
     path.write_text(json.dumps(record | {"source": "0" * 16}))
     notes = [str(finding) for finding in examine(project) if finding.note]
-    assert any(f"{len(record['runs'])} runs were trained by other source" in note for note in notes)
+    assert any(f"{len(record['runs'])} runs were trained by different source code" in note for note in notes)
     shutil.rmtree(project / "results" / "provenance")
-    assert not any("other source" in str(finding) for finding in examine(project))
+    assert not any("different source code" in str(finding) for finding in examine(project))

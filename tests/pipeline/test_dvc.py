@@ -195,8 +195,8 @@ def test_two_at_once_are_told_of_each_other(base: Project) -> None:
             assert "--unlock" in told
             assert f"(PID {first.pid}): " in base.run("dvc repro", code=255)
             told = base.run("bnbench doctor")
-            assert "snakemake works here (process " in told
-            assert f"dvc repro works here (process {first.pid})" in told
+            assert "snakemake is running here (process " in told
+            assert f"dvc repro is running here (process {first.pid})" in told
             assert first.poll() is None
         finally:
             os.killpg(first.pid, signal.SIGKILL)

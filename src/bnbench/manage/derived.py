@@ -1,32 +1,34 @@
-"""What of the program's own files is not as it was written, and what to do about each."""
+"""Checks of the program's own files: tables, figures, report, plans, wall times, provenance."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bnbench.core import identities
 from bnbench.core.files import Unreadable, read_sealed
+from bnbench.manage.findings import Finding
 from bnbench.store import records
 
-Problem = tuple[str, str]
-REMAKE = "snakemake"  # makes anew what is not as it was written, and only that
+REBUILD = "snakemake"  # rebuilds what was altered, and nothing else
 
 
-def problems(root: Path) -> Iterator[Problem]:
-    """What is wrong, and the remedy: of tables, figures, report; of plans; of wall times and provenance."""
+def own_files(root: Path) -> Iterator[Finding]:
+    """Check that tables, figures, report, plans and records are unaltered."""
     for name, stage in identities.STAGES.items():
         found = sorted((root / stage.folder).glob(stage.pattern))
         if not found and any(root.glob(stage.results)):
-            yield f"stage {name} has no identity in {root / stage.folder}: it did not end, or that was lost", REMAKE
-        yield from ((what, REMAKE) for path in found for what in identities.altered(path))
+            what = f"stage {name} has no identity in {root / stage.folder}: it did not finish, or the file was lost"
+            yield Finding(what, REBUILD)
+        yield from (Finding(what, REBUILD) for path in found for what in identities.altered(path))
     for path in sorted((root / ".bnbench" / "plans").glob("[!.]*.json")):
-        yield from _read(path, read_sealed, f"rm -r {path}; snakemake writes it anew when it needs it")
+        yield from _read(path, read_sealed, f"rm -r {path}; snakemake writes it again when it needs it")
     for name, (_, remedy) in records.KINDS.items():
         for path in records.paths(root / "results" / name):
             yield from _read(path, records.read, remedy)
 
 
-def _read(path: Path, read: Callable[[Path], object], remedy: str) -> Iterator[Problem]:
+def _read(path: Path, read: Callable[[Path], object], remedy: str) -> Iterator[Finding]:
+    """Yield a finding if a file cannot be read."""
     try:
         read(path)
     except Unreadable as error:
-        yield f"{path}: {error.reason}", remedy
+        yield Finding(f"{path}: {error.reason}", remedy)

@@ -1,1 +1,1 @@
-"""The report: sections in Markdown, rendered to HTML and PDF."""
+"""Report: values and a Markdown template, rendered to HTML and PDF."""

@@ -1,4 +1,4 @@
-"""The report: one Markdown source, by pandoc to a self-contained HTML file and by Typst to PDF."""
+"""Rendering of the report: one Markdown source, converted by pandoc to self-contained HTML and by Typst to PDF."""
 
 import shutil
 import tempfile
@@ -22,11 +22,13 @@ ASSETS = package_files("bnbench.report") / "assets"
 
 
 def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
-    """Write `report.md`, `report.html` and `report.pdf` into `out`; the identity comes last.
+    """Write `report.md`, `report.html` and `report.pdf` into `out`, then their identity.
+
+    The identity is removed first and written last, so a report that was not finished is never taken for one.
 
     Raises:
-        UserError: tables or figures are not those of the plan as they were written.
-        SystemFault: `out`, or the folder of temporary files, cannot be written.
+        UserError: tables or figures belong to another plan, or were altered.
+        SystemFault: `out` or the folder of temporary files cannot be written.
     """
     identity = out / "identity"
     identities.forget(identity, "report-*.json")
@@ -47,19 +49,19 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
             figures=figures,
         )
         text = markdown(inputs)
-        made = {"md": text.encode(), "html": to_html(text, folder), "pdf": to_pdf(text, folder)}
-        _check(drawn, plan, figures)  # nor was any changed while it was read
+        rendered = {"md": text.encode(), "html": to_html(text, folder), "pdf": to_pdf(text, folder)}
+        _check(drawn, plan, figures)  # none was changed while it was read
     texts = fonts.strings({key: value for key, value in plan.items() if key != "runs"})
     fonts.warn(texts, fonts.fallback([text])[1], "report")
-    written = [out / f"report.{kind}" for kind in made]
-    for path, content in zip(written, made.values(), strict=True):
+    written = [out / f"report.{kind}" for kind in rendered]
+    for path, content in zip(written, rendered.values(), strict=True):
         write_bytes(path, content)
     about = {"tier": plan["tier"], "report_id": plan["report_id"]}
     identities.conclude(identity / f"report-{plan['report_id']}.json", about, written, made_from)
 
 
 def _check(drawn: Identity, plan: dict[str, Any], figures: Path) -> None:
-    """Check that what the report shows of the figures is as it was drawn."""
+    """Check that images and captions are unaltered."""
     names = [
         labels.figure_place(study, figure)
         for study, content in plan["studies"].items()
@@ -79,7 +81,7 @@ def _pandoc(text: str, to: str, folder: Path, extra: list[str]) -> str:
 
 
 def to_html(text: str, folder: Path) -> bytes:
-    """`text` as one HTML file; images are read from `folder` and embedded, nothing is fetched."""
+    """Convert Markdown to one HTML file; images are read from `folder` and embedded, nothing is fetched."""
     template = (ASSETS / "report.html").read_text(encoding="utf-8")
     style = (ASSETS / "report.css").read_text(encoding="utf-8")
     (folder / "template.html").write_text(template.replace("$stylesheet$", style), encoding="utf-8")
@@ -88,9 +90,10 @@ def to_html(text: str, folder: Path) -> bytes:
 
 
 def to_pdf(text: str, folder: Path) -> bytes:
-    """`text` as PDF, without a date: equal texts give equal bytes.
+    """Convert Markdown to PDF without a date, so that equal texts give equal bytes.
 
-    Its fonts come with Typst; DejaVu Sans, and of this machine those of the figures, are for what these lack.
+    Fonts: those that come with Typst; for characters that these lack, DejaVu Sans and the machine's fonts that the
+    figures use.
     """
     shutil.copyfile(str(ASSETS / "report.typ"), folder / "template.typ")
     source = folder / "report.typ"

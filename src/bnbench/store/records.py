@@ -77,3 +77,12 @@ def whole(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 def of_run(folder: Path, run_id: str) -> list[dict[str, Any]]:
     """Return the usable records that name a run, in the order of their files' names."""
     return [record for _, record in whole(folder) if run_id in record["runs"]]
+
+
+def sources(folder: Path) -> dict[str, set[str]]:
+    """Return for each run the digests of the source that trained it, as far as usable records name them."""
+    found: dict[str, set[str]] = {}
+    for _, record in whole(folder):
+        for run_id in record["runs"]:
+            found.setdefault(run_id, set()).add(record["source"])
+    return found

@@ -1,4 +1,4 @@
--- A block of class `folded`: in HTML to be opened by a click, in print as it is, in small type.
+-- Renders a block of class `folded`: collapsed in HTML, in small type in print.
 function Div(block)
   if not block.classes:includes("folded") then return nil end
   if FORMAT:match("html") then
