@@ -151,7 +151,7 @@ def test_a_record_that_cannot_be_read_is_named(
     assert main([command, str(tmp_path / "record"), *paths]) == 2
     told = capsys.readouterr().err
     assert told.startswith(f"bnbench {command}: {tmp_path}/record: {'no such file' if content is None else 'no JSON'}")
-    assert "which each start of snakemake writes anew" in told
+    assert "which snakemake rewrites whenever it starts" in told
     assert not (tmp_path / "out").exists()
 
 

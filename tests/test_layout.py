@@ -12,11 +12,12 @@ MODULES = [path.relative_to(PACKAGE).as_posix() for path in sorted(PACKAGE.rglob
 LARGEST_FILE, LARGEST_FUNCTION, MOST_MODULES = 300, 40, 18
 # modules without a test file of their name, and the file of `tests/` that tests them
 TESTED_IN = {
-    "argument_types.py": "test_cli.py",
+    "arguments.py": "test_cli.py",
     "cli.py": "test_cli.py",
     "cluster/sacct.py": "cluster/test_jobs.py",
     "cluster/site_file.py": "cluster/test_jobs.py",
     "cluster/slurm.py": "pipeline/test_slurm.py",
+    "commands.py": "test_cli.py",
     "core/atomic.py": "faults/test_full_disk.py",
     "core/errors.py": "test_cli.py",
     "core/files.py": "faults/test_plan_records.py",
@@ -27,7 +28,6 @@ TESTED_IN = {
     "core/machine.py": "faults/test_memory_limits.py",
     "core/markdown.py": "report/test_render.py",
     "core/names.py": "faults/test_data_named.py",
-    "core/places.py": "faults/test_prune.py",
     "core/signals.py": "faults/test_signals.py",
     "core/standard.py": "faults/test_output_encoding.py",
     "core/starts.py": "faults/test_stale_locks.py",
@@ -57,6 +57,9 @@ TESTED_IN = {
     "figures/scales.py": "figures/test_draw.py",
     "figures/style.py": "figures/test_draw.py",
     "figures/sweeps.py": "figures/test_draw.py",
+    "launch/checks.py": "faults/test_config_keys.py",
+    "launch/environment.py": "faults/test_paths_and_homes.py",
+    "launch/session.py": "faults/test_stale_locks.py",
     "manage/derived.py": "faults/test_doctor_whole.py",
     "manage/dvc_checks.py": "manage/test_doctor.py",
     "manage/findings.py": "manage/test_doctor.py",

@@ -20,18 +20,18 @@ def _notes(folder: Path, *spans: tuple[str, float, float]) -> Path:
 
 def test_what_no_stage_took_is_snakemakes_share(tmp_path: Path) -> None:
     notes = _notes(tmp_path, ("prepare", 2, 5), ("train", 6, 46))
-    assert stage_times.told(notes, 0, 50) == (
+    assert stage_times.summary(notes, 0, 50) == (
         "50 s: prepare 3 s, train 40 s; 7 s (14%) Snakemake and the starts of processes"
     )
 
 
 def test_stages_at_the_same_time_are_counted_once_in_the_share(tmp_path: Path) -> None:
     notes = _notes(tmp_path, ("prepare", 0, 8), ("prepare", 1, 4), ("train", 6, 10))
-    assert stage_times.told(notes, 0, 10).endswith("; 0 s (0%) Snakemake and the starts of processes")
+    assert stage_times.summary(notes, 0, 10).endswith("; 0 s (0%) Snakemake and the starts of processes")
 
 
 def test_a_start_without_stages_tells_its_time(tmp_path: Path) -> None:
-    told = stage_times.told(tmp_path / "none", 0, 4)
+    told = stage_times.summary(tmp_path / "none", 0, 4)
     assert told == "4 s: 4 s (100%) Snakemake and the starts of processes"
 
 

@@ -14,6 +14,7 @@ from bnbench.cluster.jobs import Cluster
 from bnbench.core import locks
 from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
+from bnbench.core.paths import Project
 
 PREFIX = "bnbench_"  # of all jobs' names: slurm-jobname-prefix in the profiles
 IN_MEMORY = ("tmpfs", "ramfs")  # file systems that no other machine sees
@@ -35,32 +36,32 @@ REMEDIES = {
 OTHERWISE = ("", "ask those who run the cluster")
 
 
-def begin(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
+def begin(cluster: Cluster, project: Project, jobs: list[tuple[int, int]]) -> None:
     """Make sure that jobs can be submitted, alone in this folder, and end those that a killed start left behind.
 
     Args:
         cluster: where the jobs go.
-        work: the folder of working files; a lock there is held as long as this process lives.
+        project: the project's folder; a lock in it is held as long as this process lives.
         jobs: minutes and MB that each job asks for.
 
     Raises:
         UserError: the folder is not shared, Slurm does not answer or would refuse the jobs,
             another start is at work in this folder.
     """
-    check(cluster, work, jobs)
-    _alone(work)
-    if left := orphans(work):
+    check(cluster, project, jobs)
+    _alone(project)
+    if left := orphans(project):
         print(f"cancelling jobs of an earlier start, which save and end: {' '.join(left)}", file=sys.stderr)
         _ask("scancel", *left)
 
 
-def check(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
+def check(cluster: Cluster, project: Project, jobs: list[tuple[int, int]]) -> None:
     """Check the folder, and that Slurm takes the longest and the largest job.
 
     Raises:
         UserError: as for `begin`.
     """
-    here, shared = work.resolve(), [Path(folder) for folder in cluster.site.shared]
+    here, shared = project.work.resolve(), [Path(folder) for folder in cluster.site.shared]
     if shared and not any(here.is_relative_to(folder.resolve()) for folder in shared):
         folders = ", ".join(map(str, shared))
         raise UserError(
@@ -107,9 +108,9 @@ def _file_system(path: Path) -> str:
     return str(max(mounts, key=lambda mount: len(mount.mountpoint)).fstype) if mounts else ""
 
 
-def _alone(work: Path) -> None:
+def _alone(project: Project) -> None:
     """Be the one Snakemake that submits jobs from this folder, to the end of this process."""
-    path = work / "slurm" / "owner"
+    path = project.slurm / "owner"
     if locks.keep(locks.of(path)) is None:
         owner = path.read_text().strip() if path.is_file() else "which says no more of itself"
         raise UserError(f"another snakemake submits jobs from this folder ({owner}); wait for it, or end it")
@@ -117,11 +118,11 @@ def _alone(work: Path) -> None:
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
 
 
-def orphans(work: Path) -> list[str]:
+def orphans(project: Project) -> list[str]:
     """Jobs in the queue that a start in this folder submitted."""
     told = _ask("squeue", "--noheader", "--user", str(os.getuid()), "--Format=JobID:20,Name:80,WorkDir:1000")
     rows = [line.split(maxsplit=2) for line in told.splitlines()]
-    here = str(work.resolve().parent)
+    here = str(project.work.resolve().parent)
     return [row[0] for row in rows if len(row) == 3 and row[1].startswith(PREFIX) and row[2].strip() == here]
 
 
@@ -141,9 +142,9 @@ def _run(*command: str) -> "subprocess.CompletedProcess[str]":
         raise UserError(f"`{command[0]}` does not answer within {SECONDS} s; is Slurm's controller up?") from None
 
 
-def put_status_first(work: Path) -> None:
+def put_status_first(project: Project) -> None:
     """Put a `sacct` first on this process's path that answers Snakemake's plugin by `slurm_status`."""
-    path = (work / "slurm" / "bin" / "sacct").absolute()
+    path = (project.slurm / "bin" / "sacct").absolute()
     command = shlex.join([sys.executable, "-m", "bnbench.cluster.sacct", str(path.parents[1])])
     script = f'#!/bin/sh\nexec {command} "$@"\n'
     if not path.exists() or path.read_text() != script:

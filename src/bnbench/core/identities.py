@@ -15,6 +15,7 @@ from typing import Any
 from bnbench.core.atomic import check_file, explained
 from bnbench.core.errors import UserError
 from bnbench.core.files import checksum, read_sealed, read_whole, write_sealed
+from bnbench.core.paths import RELATIVE
 
 REMEDY = "wait for the end of other starts, then start snakemake, which makes anew what is not as it was written"
 ALTERED = "it was altered or is just being made anew"
@@ -24,18 +25,22 @@ ALTERED = "it was altered or is just being made anew"
 class Stage:
     """Where a stage's identity lies, and what there is of its results where it has none."""
 
-    folder: str
+    folder: Path
     pattern: str
     results: str
+
+    def path(self, identity: str) -> Path:
+        """Return the path of an identity, relative to the project's folder."""
+        return self.folder / self.pattern.replace("*", identity)
 
 
 # all that `collect` writes into the folder of tables
 BOTH = ("runs", "history", "summary", "confusion", "probes")
 TABLES = (*(f"{name}.{kind}" for name in BOTH for kind in ("parquet", "csv")), "curves.csv")
 STAGES = {
-    "tables": Stage("results/tables", "identity-*.json", "results/tables/*.parquet"),
-    "figures": Stage("reports/identity", "figures-*.json", "reports/figures/*/*.svg"),
-    "report": Stage("reports/identity", "report-*.json", "reports/report.html"),
+    "tables": Stage(RELATIVE.tables, "identity-*.json", str(RELATIVE.tables / "*.parquet")),
+    "figures": Stage(RELATIVE.identities, "figures-*.json", str(RELATIVE.figures / "*" / "*.svg")),
+    "report": Stage(RELATIVE.identities, "report-*.json", str(RELATIVE.reports / "report.html")),
 }
 
 

@@ -29,7 +29,7 @@ def noted(stage: str) -> Iterator[None]:
                 file.write(line)
 
 
-def told(notes: Path, begun: float, ended: float) -> str:
+def summary(notes: Path, begun: float, ended: float) -> str:
     """`69 s: train 41 s, figures 12 s; 7 s (10 %) Snakemake and the starts of processes`.
 
     Args:

@@ -17,6 +17,7 @@ from typing import Any
 from bnbench.core import locks
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json, write_json
+from bnbench.core.paths import Project
 
 PASSING = "the beginning of another start in this folder"
 FIRST, SPAN = 1 << 61, 1 << 32  # the places of starts that live, beyond those of `locks.of`
@@ -82,7 +83,7 @@ def unproven(root: Path) -> str | None:
 
 
 def _notes(root: Path) -> Path:
-    return root / ".bnbench" / "starts.json"
+    return Project(root).starts
 
 
 def _here() -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bnbench.core import identities
 from bnbench.core.files import Unreadable, read_sealed
+from bnbench.core.paths import Project
 from bnbench.manage.findings import Finding
 from bnbench.store import records
 
@@ -13,16 +14,17 @@ REBUILD = "snakemake"  # rebuilds what was altered, and nothing else
 
 def own_files(root: Path) -> Iterator[Finding]:
     """Check that tables, figures, report, plans and records are unaltered."""
+    project = Project(root)
     for name, stage in identities.STAGES.items():
         found = sorted((root / stage.folder).glob(stage.pattern))
         if not found and any(root.glob(stage.results)):
             what = f"stage {name} has no identity in {root / stage.folder}: it did not finish, or the file was lost"
             yield Finding(what, REBUILD)
         yield from (Finding(what, REBUILD) for path in found for what in identities.altered(path))
-    for path in sorted((root / ".bnbench" / "plans").glob("[!.]*.json")):
+    for path in sorted(project.plans.glob("[!.]*.json")):
         yield from _read(path, read_sealed, f"rm -r {path}; snakemake writes it again when it needs it")
     for name, (_, remedy) in records.KINDS.items():
-        for path in records.paths(root / "results" / name):
+        for path in records.paths(project.results / name):
             yield from _read(path, records.read, remedy)
 
 

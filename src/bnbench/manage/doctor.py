@@ -9,6 +9,7 @@ import bnbench
 from bnbench.core import starts
 from bnbench.core.errors import UserError
 from bnbench.core.git import revision
+from bnbench.core.paths import Project
 from bnbench.data.prepared import Prepared
 from bnbench.manage import dvc_checks
 from bnbench.manage.derived import own_files
@@ -60,9 +61,8 @@ def half_written(root: Path) -> Iterator[Finding]:
 
 def run_store(root: Path) -> Iterator[Finding]:
     """Check that every run is complete and unaltered; note runs of other trainer versions or sources."""
-    versions, sources = dict[int, int](), records.sources(root / "results" / "provenance")
-    others, mine = 0, {trainer_source()}
-    store = root / "results" / "runs"
+    store, sources = Project(root).runs, records.sources(Project(root).provenance)
+    versions, others, mine = dict[int, int](), 0, {trainer_source()}
     for path in sorted({*store.glob("[!.]*")} - {*run_record.run_folders(store)}):
         yield Finding(f"{path} is not a run, and is ignored in the run store", f"move {path} away", note=True)
     for folder in run_record.run_folders(store):
@@ -97,7 +97,7 @@ def _other_trainers(versions: dict[int, int], others: int) -> Iterator[Finding]:
 
 def prepared_data(root: Path) -> Iterator[Finding]:
     """Check that prepared data are complete and unaltered."""
-    for folder in sorted((root / "data" / "prepared").glob("[!.]*")):
+    for folder in sorted(Project(root).prepared.glob("[!.]*")):
         try:
             Prepared.read(folder)
         except UserError as error:

@@ -18,7 +18,7 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
     Where that is more than a day, also the hours on one GPU.
     """
     console = console or Console(highlight=False)
-    factor = cost.correction(plan.root / "results" / "timings") or 1.0
+    factor = cost.correction(plan.project.timings) or 1.0
     console.print(f"Tier {plan.resolved.tier}: {plan.resolved.about}", markup=False)
     on_gpu = gpu_hours(plan)
     long = sum(pack.seconds for pack in plan.packs) * factor / workers > LONG
@@ -68,14 +68,14 @@ def elsewhere(plan: Plan, plans: Sequence[Plan], refused: Mapping[str, str]) -> 
 
 
 def _source(plan: Plan) -> str:
-    if cost.correction(plan.root / "results" / "timings", "cuda"):
+    if cost.correction(plan.project.timings, "cuda"):
         return "on one GPU, as fast as those that packs were trained on so far"
     return f"on one GPU of {cost.GPU_RATE / 1e12:.0f} TFLOP/s in fp32, a guess until packs were trained on one"
 
 
 def gpu_hours(plan: Plan) -> dict[str, float]:
     """Estimated hours of each pack on one GPU: as packs there took, else by a large GPU's arithmetic."""
-    factor = cost.correction(plan.root / "results" / "timings", "cuda")
+    factor = cost.correction(plan.project.timings, "cuda")
     return {pack.id: (pack.seconds * factor if factor else _at_rate(plan, pack)) / 3600 for pack in plan.packs}
 
 

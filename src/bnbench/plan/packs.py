@@ -12,7 +12,7 @@ from bnbench.core.identities import Identity, trained
 from bnbench.params.run_schema import Run
 from bnbench.plan.plan import Plan, run_id
 
-REMEDY = "name a job's file under .bnbench/jobs, which each start of snakemake writes anew"
+REMEDY = "name a job's file under .bnbench/jobs, which snakemake rewrites whenever it starts"
 
 
 class Recorded(BaseModel):

@@ -14,6 +14,7 @@ from typing import Any
 
 from bnbench.core import identities, machine
 from bnbench.core.files import canonical, digest, source_digest
+from bnbench.core.paths import RELATIVE, Project
 from bnbench.data.identity import augmented_fingerprint, fingerprint
 from bnbench.params.fields import NO_AUGMENTATION
 from bnbench.params.resolve import Resolved, asked_data, resolve
@@ -84,6 +85,7 @@ class Plan:
         self.device = "cpu"  # the kind that packs are made for
         self.params = params
         self.root = root
+        self.project = Project(root)
         self.keys = {name: fingerprint(dataset) for name, dataset in self.resolved.datasets.items()}
         self.runs: dict[str, Run] = {}
         self.studies: dict[str, list[str]] = {}
@@ -103,7 +105,8 @@ class Plan:
         for run in (run for study in self.resolved.studies for run in study.runs if augmented(run)):
             dataset, definition = self.resolved.datasets[run.dataset], self.resolved.augmentations[run.augmentation]
             key = augmented_fingerprint(dataset, definition)
-            found[run.dataset, run.augmentation] = f"data/augmented/{run.dataset}/{run.augmentation}-{key}", key
+            folder = RELATIVE.augmented_of(run.dataset, run.augmentation, key)
+            found[run.dataset, run.augmentation] = str(folder), key
         return dict(sorted(found.items()))
 
     def raw(self, dataset: str) -> str | None:
@@ -111,12 +114,12 @@ class Plan:
         datasets = self.resolved.datasets
         files = datasets[dataset].files
         owner = next(name for name, other in datasets.items() if other.files == files)  # equal files are fetched once
-        return f"data/raw/{owner}-{digest(files)}" if files else None
+        return str(RELATIVE.raw_of(owner, digest(files))) if files else None
 
     @property
     def store(self) -> Path:
         """The run store."""
-        return self.root / "results" / "runs"
+        return self.project.runs
 
     @cached_property
     def stored(self) -> set[str]:
@@ -167,7 +170,7 @@ class Plan:
             times = self.resolved.augmentations[some.augmentation].times
             where = self.augmented[some.dataset, some.augmentation][0]
         dataset, listed = self.resolved.datasets[some.dataset], list(runs.values())
-        place = f"data/prepared/{some.dataset}-{self.keys[some.dataset]}"
+        place = str(RELATIVE.prepared_of(some.dataset, self.keys[some.dataset]))
         return Pack(runs, place, cost.seconds(listed, dataset, times), where, cost.memory(listed, dataset, times))
 
     @cached_property
@@ -222,11 +225,8 @@ class Plan:
     @property
     def identities(self) -> dict[str, Path]:
         """Where the identities of tables, figures and report lie."""
-        places = {name: identities.STAGES[name] for name in ("tables", "figures", "report")}
-        return {
-            name: self.root / place.folder / place.pattern.replace("*", getattr(self, f"{name}_id"))
-            for name, place in places.items()
-        }
+        stages = identities.STAGES
+        return {name: self.root / stage.path(getattr(self, f"{name}_id")) for name, stage in stages.items()}
 
     def record(self) -> dict[str, Any]:
         """The whole plan as JSON: what collect, figures and report read."""
