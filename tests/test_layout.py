@@ -64,6 +64,8 @@ TESTED_IN = {
     "manage/dvc_checks.py": "manage/test_doctor.py",
     "manage/findings.py": "manage/test_doctor.py",
     "manage/processes.py": "faults/test_stale_locks.py",
+    "manage/retrain.py": "manage/test_explain.py",
+    "manage/tiers.py": "faults/test_other_tiers.py",
     "params/config.py": "faults/test_config_keys.py",
     "params/dataset_schema.py": "params/test_schema.py",
     "params/fields.py": "params/test_schema.py",

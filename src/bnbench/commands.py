@@ -17,7 +17,7 @@ DRAWING_MIB = 250.0  # memory of a process that draws figures
 
 def plan(arguments: Namespace) -> None:
     """Print runs, packs, done, missing and estimated time, per study."""
-    from bnbench.manage.explain import valid_tiers
+    from bnbench.manage.tiers import valid_tiers
     from bnbench.plan.overview import elsewhere, overview
     from bnbench.plan.plan import Plan
 
@@ -42,22 +42,23 @@ def status(arguments: Namespace) -> None:
 def explain(arguments: Namespace) -> int:
     """Print a run's settings, provenance and the command that trains it again; with --check train it and compare."""
     from bnbench.manage import explain as explaining
+    from bnbench.manage.retrain import differences
 
     found = explaining.find(arguments.params, arguments.run_id)
     if not arguments.check:
         print("\n".join(explaining.lines(found)))
         return 0
-    differences = explaining.check(found)
-    for line in differences or ["trained again here: the same bytes"]:
+    different = differences(found)
+    for line in different or ["trained again here: the same bytes"]:
         print(f"run {found.id}: {line}")
-    return 1 if differences else 0
+    return 1 if different else 0
 
 
 def prune(arguments: Namespace) -> None:
     """List the files that no study of any tier needs; with --delete remove them."""
     from bnbench.core.paths import Project
     from bnbench.manage import prune as pruning
-    from bnbench.manage.explain import valid_tiers
+    from bnbench.manage.tiers import valid_tiers
 
     plans, refused = valid_tiers(arguments.params)
     found = pruning.orphans(plans)

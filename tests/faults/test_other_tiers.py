@@ -27,8 +27,8 @@ def test_a_run_is_explained_where_another_tier_is_invalid(
 ) -> None:
     assert main(["explain", small_invalid]) == 0
     told = capsys.readouterr().out
-    assert "asked for by study S (A study), tier quick" in told
-    assert "tier small is invalid, and so left out here: params.yaml:" in told
+    assert "requested by study S (A study), tier quick" in told
+    assert "tier small is invalid and was not searched: params.yaml:" in told
     assert "a batch of 9999 is larger than the training set" in told
 
 

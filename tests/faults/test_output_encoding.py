@@ -54,4 +54,4 @@ def test_every_command_that_prints_what_the_file_says_escapes_it(tmp_path: Path,
     name = next(iter(Plan(tmp_path / "params.yaml", root=tmp_path).runs))
     code, told = said(tmp_path, variables, "explain", name)
     assert code == 0
-    assert "asked for by study S (Gr\\xf6\\xdfe" in told
+    assert "requested by study S (Gr\\xf6\\xdfe" in told

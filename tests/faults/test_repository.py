@@ -94,8 +94,8 @@ def test_gits_own_refusal_is_kept_and_told(tmp_path: Path, monkeypatch: pytest.M
     (found,) = doctor.git(here)
     assert "detected dubious ownership" in str(found)
     assert not found.note
-    told = explain._commit({"refused": "detected dubious ownership in repository"})
-    assert told == "at an unknown commit, for git refused to tell: detected dubious ownership in repository"
+    told = explain.commit({"refused": "detected dubious ownership in repository"})
+    assert told == "at an unknown commit: git refused to read the repository: detected dubious ownership in repository"
 
 
 def test_without_git_a_repository_is_not_called_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

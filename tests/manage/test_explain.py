@@ -9,6 +9,8 @@ from bnbench.cli import main
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json
 from bnbench.manage import explain
+from bnbench.manage.retrain import differences
+from bnbench.manage.tiers import valid_tiers
 from bnbench.params.run_schema import Run
 from bnbench.store.run_record import identity
 from tests.support.store import rewrite
@@ -27,12 +29,12 @@ def some(project: Path, **settings: object) -> str:
 
 @pytest.mark.usefixtures("project")
 def test_the_difference_put_on_the_base_is_the_run() -> None:
-    plan = explain.valid_tiers(PARAMS)[0][0]
+    plan = valid_tiers(PARAMS)[0][0]
     for name, run in plan.runs.items():
-        asked = explain.find(PARAMS, name).asked[0]
+        request = explain.find(PARAMS, name).requests[0]
         base = Run.model_validate(plan.resolved.studies[0].base).model_dump()
-        assert base | {key: value for key, (_, value) in asked.differs.items()} == run.model_dump()
-        assert all(base[key] == before for key, (before, _) in asked.differs.items())
+        assert base | {key: value for key, (_, value) in request.differs.items()} == run.model_dump()
+        assert all(base[key] == before for key, (before, _) in request.differs.items())
 
 
 def test_an_explanation_names_all_that_made_the_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +44,7 @@ def test_an_explanation_names_all_that_made_the_run(project: Path, capsys: pytes
     stored = read_json(project / "results" / "runs" / name / "run.json")
     for part in (
         f"run {name}: ok, test accuracy {stored['test_accuracy']:.4f}",
-        "asked for by study S (A study), tier quick",
+        "requested by study S (A study), tier quick",
         'norm: "none" (base: "batch")',
         "seed: 1 (base: 0)",
         f"data/prepared/digits-{stored['data']}",
@@ -65,26 +67,26 @@ def test_another_result_is_seen_when_it_is_trained_again(project: Path, capsys: 
     rewrite(project / "results" / "runs" / name, test_accuracy=0.5)
     assert main(["explain", name, "--check"]) == 1
     told = capsys.readouterr().out
-    assert "other bytes in run.json" in told
+    assert "different bytes in run.json" in told
     assert f"test_accuracy: stored 0.5, here {right}" in told
 
 
 @pytest.mark.usefixtures("project")
 def test_a_run_that_is_not_trained_yet_is_explained_too() -> None:
-    small = explain.valid_tiers(PARAMS)[0][1]
+    small = valid_tiers(PARAMS)[0][1]
     name = next(iter(small.runs.keys() - small.stored))
     told = explain.lines(explain.find(PARAMS, name))
     assert told[0] == f"run {name}: not trained yet"
     assert "train just this run: snakemake trained --config tier=small" in told
     with pytest.raises(UserError, match="is not in the store, so there is nothing to compare with"):
-        explain.check(explain.find(PARAMS, name))
+        differences(explain.find(PARAMS, name))
 
 
 @pytest.mark.usefixtures("project")
 def test_what_no_one_run_begins_with_is_refused() -> None:
-    with pytest.raises(UserError, match=r"one run must begin with 'zz'.* but none does; their ids are in"):
+    with pytest.raises(UserError, match=r"one run id .* must start with 'zz', but none does; their ids are in"):
         explain.find(PARAMS, "zz")
-    with pytest.raises(UserError, match=r"one run must begin with ''.* but 8 do: "):
+    with pytest.raises(UserError, match=r"one run id .* must start with '', but 8 do: "):
         explain.find(PARAMS, "")
 
 
@@ -105,4 +107,4 @@ def test_a_run_of_another_trainers_version_is_not_compared(project: Path) -> Non
     old = identity(record["config"], record["data"], 0)
     rewrite(folder.rename(folder.with_name(old)), trainer_version=0, run_id=old)
     with pytest.raises(UserError, match="was trained by trainer version 0, this is version"):
-        explain.check(explain.find(PARAMS, old))
+        differences(explain.find(PARAMS, old))

@@ -1,1 +1,1 @@
-"""Commands about what exists: explain, prune, doctor, archive."""
+"""Commands on existing results: explain, prune, doctor, archive."""
