@@ -1,4 +1,4 @@
-"""The archive holds what was made and what made it, byte for byte, and says so as an RO-Crate."""
+"""Archive of results and their sources: every file byte for byte, described as an RO-Crate."""
 
 import zipfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from bnbench.cli import main
 from tests.support.shell import contents
 
 
-def test_every_file_is_described_and_is_the_file_here(project: Path, tmp_path: Path) -> None:
+def test_every_packed_file_is_described_and_has_the_bytes_of_the_original(project: Path, tmp_path: Path) -> None:
     out = tmp_path / "crate"
     assert main(["archive", "--out", str(out)]) == 0
     crate = ROCrate(out)
@@ -26,7 +26,7 @@ def test_every_file_is_described_and_is_the_file_here(project: Path, tmp_path: P
 
 
 @pytest.mark.usefixtures("project")
-def test_a_zip_holds_the_same(tmp_path: Path) -> None:
+def test_a_zip_holds_the_files_of_the_folder(tmp_path: Path) -> None:
     assert main(["archive", "--out", str(tmp_path / "crate")]) == 0
     assert main(["archive", "--out", str(tmp_path / "crate.zip")]) == 0
     folder = {str(path.relative_to(tmp_path / "crate")) for path in (tmp_path / "crate").rglob("*") if path.is_file()}
@@ -40,12 +40,12 @@ def test_results_of_other_parameters_are_not_archived(
     path = project / "params.yaml"
     path.write_text(path.read_text().replace("seed: [0, 1]", "seed: [0]"))
     assert main(["archive", "--out", str(tmp_path / "crate")]) == 2
-    told = capsys.readouterr().err
-    assert "not those of the parameters now: results/tables/identity-" in told
-    assert "run snakemake --config tier=quick" in told
+    message = capsys.readouterr().err
+    assert "results of the present parameters are archived, but results/tables/identity-" in message
+    assert "run snakemake --config tier=quick" in message
     assert not (tmp_path / "crate").exists()
 
 
-def test_nothing_is_written_over(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_existing_path_is_not_overwritten(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["archive", "--out", str(project)]) == 2
-    assert "exists; name another place" in capsys.readouterr().err
+    assert "exists; name another path" in capsys.readouterr().err

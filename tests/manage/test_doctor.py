@@ -1,4 +1,4 @@
-"""Whatever is broken in a working folder is named, with what to do; nothing else is."""
+"""Every fault injected into a project's folder is reported with its remedy; an intact folder has no faults."""
 
 import json
 import os
@@ -34,26 +34,26 @@ def write(path: Path, text: str = "") -> None:
 
 
 def dead() -> int:
-    """The number of a process that has ended."""
+    """Return the id of a process that has finished."""
     process = subprocess.Popen(["true"])
     process.wait()
     return process.pid
 
 
-# what is done to the folder of a run, or to a path of the project -> what is said of it, what is to be done
-Injury = Callable[[Path, Path], object]
-INJURIES: dict[str, tuple[Injury, str, str]] = {
-    "a bit of a result": (lambda _, run: flip(run / "run.json"), "run.json", "only that run is trained anew"),
-    "a bit of a history": (lambda _, run: flip(run / "history.json"), "history.json was altered", "Delete the folder"),
-    "a history gone": (lambda _, run: (run / "history.json").unlink(), "there is no", "Delete the folder"),
-    "a result gone": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),
-    "a result emptied": (lambda _, run: (run / "run.json").write_bytes(b""), "no JSON", "Delete the folder"),
-    "a file too many": (lambda _, run: write(run / "copy.json"), "is no part of the run", "Move it away"),
+# fault, injected into the project or into the folder of a run -> parts of the finding and of the remedy
+Fault = Callable[[Path, Path], object]
+FAULTS: dict[str, tuple[Fault, str, str]] = {
+    "a bit of run.json flipped": (lambda _, run: flip(run / "run.json"), "run.json", "only that run is trained anew"),
+    "a bit of history.json flipped": (lambda _, run: flip(run / "history.json"), "history.json was altered", "Delete the folder"),
+    "history.json missing": (lambda _, run: (run / "history.json").unlink(), "there is no", "Delete the folder"),
+    "run.json missing": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),
+    "run.json empty": (lambda _, run: (run / "run.json").write_bytes(b""), "no JSON", "Delete the folder"),
+    "an extra file": (lambda _, run: write(run / "copy.json"), "is no part of the run", "Move it away"),
     "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds run", "Rename the folder to"),
-    "a run half-written": (
+    "a run half written": (
         lambda _, run: run.rename(run.with_name(f".{run.name}.abcdefgh")), "is incomplete", "rm -r"
     ),
-    "a bit of an array": (
+    "a bit of an array flipped": (
         lambda project, _: flip(next(project.glob("data/prepared/*/train_images.npy"))),
         "train_images.npy was altered", "delete the folder",
     ),
@@ -62,18 +62,18 @@ INJURIES: dict[str, tuple[Injury, str, str]] = {
         "snakemake --unlock",
     ),
     "DVC's lock damaged": (lambda project, _: write(project / ".dvc/tmp/rwlock", "{"), "is damaged", "rm "),
-    "DVC's lock of the dead": (
+    "DVC's lock of a finished process": (
         lambda project, _: write(
             project / ".dvc/tmp/rwlock", json.dumps({"write": {"x": {"pid": dead(), "cmd": "dvc repro"}}, "read": {}})
         ),
         "(dvc repro), which is no dvc of this folder", "rm ",
     ),
-    "a cached object": (
+    "a cached object altered": (
         lambda project, _: write(project / ".dvc/cache/files/md5/ab/cdefabcdefabcdefabcdefabcdefab", "altered"),
         "in DVC's cache is damaged", "dvc commit",
     ),
-    "the cache a file": (lambda project, _: write(project / ".dvc/cache"), "cannot be written", "dvc cache dir"),
-    "a table gone": (
+    "a file in place of the cache": (lambda project, _: write(project / ".dvc/cache"), "cannot be written", "dvc cache dir"),
+    "a table missing": (
         lambda project, _: write(
             project / "dvc.lock", "stages: {t: {outs: [{path: results/tables/no.csv, md5: abcdefabcdef}]}}"
         ),
@@ -89,15 +89,15 @@ INJURIES: dict[str, tuple[Injury, str, str]] = {
 
 
 @pytest.mark.usefixtures("project")
-def test_a_whole_folder_has_no_faults(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_intact_folder_has_no_faults(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     assert capsys.readouterr().out.endswith("no faults\n")
 
 
-@pytest.mark.parametrize("name", INJURIES)
-def test_an_injury_is_named_with_its_remedy(project: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    injure, what, remedy = INJURIES[name]
-    injure(project, sorted((project / "results" / "runs").glob("[!.]*"))[0])
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_reported_with_its_remedy(project: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    inject, what, remedy = FAULTS[name]
+    inject(project, sorted((project / "results" / "runs").glob("[!.]*"))[0])
     found = faults(project)
     assert len(found) == 1
     assert what in found[0].what
@@ -106,7 +106,7 @@ def test_an_injury_is_named_with_its_remedy(project: Path, name: str, capsys: py
     assert capsys.readouterr().out.endswith("1 faults\n")
 
 
-def test_a_run_that_is_being_written_was_not_left_by_a_killed_process(project: Path) -> None:
+def test_a_run_that_is_being_written_is_not_reported_as_incomplete(project: Path) -> None:
     run = sorted((project / "results" / "runs").glob("[!.]*"))[0]
     run.rename(run.with_name(f".{run.name}.abcdefgh"))
     holder = _holder(project / "results" / "runs", run.name)

@@ -1,4 +1,4 @@
-"""A number explained: whose run it is, what made it, and that it comes out the same again."""
+"""Explanation of a run: its studies, settings and provenance, and the check that it is reproduced."""
 
 import re
 from pathlib import Path
@@ -19,7 +19,7 @@ PARAMS = Path("params.yaml")
 
 
 def some(project: Path, **settings: object) -> str:
-    """A stored run with these settings."""
+    """Return the id of a stored run with these settings."""
     for folder in sorted((project / "results" / "runs").glob("[!.]*")):
         config = read_json(folder / "run.json")["config"]
         if all(config[name] == value for name, value in settings.items()):
@@ -28,7 +28,7 @@ def some(project: Path, **settings: object) -> str:
 
 
 @pytest.mark.usefixtures("project")
-def test_the_difference_put_on_the_base_is_the_run() -> None:
+def test_base_and_differences_together_are_the_settings_of_the_run() -> None:
     plan = valid_tiers(PARAMS)[0][0]
     for name, run in plan.runs.items():
         request = explain.find(PARAMS, name).requests[0]
@@ -37,10 +37,12 @@ def test_the_difference_put_on_the_base_is_the_run() -> None:
         assert all(base[key] == before for key, (before, _) in request.differs.items())
 
 
-def test_an_explanation_names_all_that_made_the_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_explanation_names_study_settings_data_and_software(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = some(project, norm="none", seed=1)
     assert main(["explain", name[:10]]) == 0
-    told = capsys.readouterr().out
+    out = capsys.readouterr().out
     stored = read_json(project / "results" / "runs" / name / "run.json")
     for part in (
         f"run {name}: ok, test accuracy {stored['test_accuracy']:.4f}",
@@ -53,7 +55,7 @@ def test_an_explanation_names_all_that_made_the_run(project: Path, capsys: pytes
         "outside any git repository",
         f"rm -r results/runs/{name} && snakemake trained --config tier=quick",
     ):
-        assert part in told
+        assert part in out
 
 
 def test_a_run_trained_again_has_the_same_bytes(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,46 +63,46 @@ def test_a_run_trained_again_has_the_same_bytes(project: Path, capsys: pytest.Ca
     assert "the same bytes" in capsys.readouterr().out
 
 
-def test_another_result_is_seen_when_it_is_trained_again(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_retraining_reports_a_different_result(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = some(project, norm="batch")
     right = read_json(project / "results" / "runs" / name / "run.json")["test_accuracy"]
     rewrite(project / "results" / "runs" / name, test_accuracy=0.5)
     assert main(["explain", name, "--check"]) == 1
-    told = capsys.readouterr().out
-    assert "different bytes in run.json" in told
-    assert f"test_accuracy: stored 0.5, here {right}" in told
+    out = capsys.readouterr().out
+    assert "different bytes in run.json" in out
+    assert f"test_accuracy: stored 0.5, here {right}" in out
 
 
 @pytest.mark.usefixtures("project")
-def test_a_run_that_is_not_trained_yet_is_explained_too() -> None:
+def test_a_run_that_is_not_trained_yet_is_explained() -> None:
     small = valid_tiers(PARAMS)[0][1]
     name = next(iter(small.runs.keys() - small.stored))
-    told = explain.lines(explain.find(PARAMS, name))
-    assert told[0] == f"run {name}: not trained yet"
-    assert "train just this run: snakemake trained --config tier=small" in told
+    lines = explain.lines(explain.find(PARAMS, name))
+    assert lines[0] == f"run {name}: not trained yet"
+    assert "train just this run: snakemake trained --config tier=small" in lines
     with pytest.raises(UserError, match="is not in the store, so there is nothing to compare with"):
         differences(explain.find(PARAMS, name))
 
 
 @pytest.mark.usefixtures("project")
-def test_what_no_one_run_begins_with_is_refused() -> None:
+def test_a_prefix_of_no_run_or_of_several_is_refused() -> None:
     with pytest.raises(UserError, match=r"one run id .* must start with 'zz', but none does; their ids are in"):
         explain.find(PARAMS, "zz")
     with pytest.raises(UserError, match=r"one run id .* must start with '', but 8 do: "):
         explain.find(PARAMS, "")
 
 
-def test_an_altered_run_is_not_explained_away(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_altered_run_is_refused(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     name = some(project, norm="batch")
     path = project / "results" / "runs" / name / "history.json"
     path.write_bytes(path.read_bytes()[:-1])
     assert main(["explain", name]) == 2
-    told = capsys.readouterr().err
-    assert re.search(rf"{name}/history.json was altered: sha256 .*recorded is", told)
-    assert f"Delete the folder results/runs/{name} and start again: only that run is trained anew." in told
+    message = capsys.readouterr().err
+    assert re.search(rf"{name}/history.json was altered: sha256 .*recorded is", message)
+    assert f"Delete the folder results/runs/{name} and start again: only that run is trained anew." in message
 
 
-def test_a_run_of_another_trainers_version_is_not_compared(project: Path) -> None:
+def test_a_run_of_another_trainer_version_is_not_compared(project: Path) -> None:
     name = some(project, norm="batch")
     folder = project / "results" / "runs" / name
     record = read_json(folder / "run.json")

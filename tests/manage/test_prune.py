@@ -1,4 +1,4 @@
-"""Only what no study of any tier asks for is removed, and only when told to."""
+"""Orphaned files are removed on request; files that a study of any tier requests stay."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def paths(project: Path) -> set[str]:
     return {str(path.relative_to(project)) for path in project.rglob("*") if path.is_file() and path.name != locks.NAME}
 
 
-def test_a_value_taken_out_leaves_orphans_that_are_removed_on_request(
+def test_removing_a_grid_value_leaves_orphans_that_are_removed_on_request(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     PARAMS.write_text(PARAMS.read_text().replace("seed: [0, 1]", "seed: [0]"))
@@ -37,7 +37,7 @@ def test_a_value_taken_out_leaves_orphans_that_are_removed_on_request(
     assert "0 orphaned runs; 0 files" in capsys.readouterr().out
 
 
-def test_what_another_tier_asks_for_stays(project: Path) -> None:
+def test_a_run_that_another_tier_requests_stays(project: Path) -> None:
     other = Plan(PARAMS, "small")
     name = next(iter(other.runs))
     assert name not in Plan(PARAMS).runs

@@ -1,4 +1,4 @@
-"""Archive: one tier's results with all that made them, as an RO-Crate (https://w3id.org/ro/crate/1.1)."""
+"""Archive of one tier: its results and everything that made them, as an RO-Crate (https://w3id.org/ro/crate/1.1)."""
 
 import tempfile
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from bnbench.core import identities
 from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
 from bnbench.core.git import revision
-from bnbench.core.paths import Project
+from bnbench.core.paths import RELATIVE
 from bnbench.params.config import options
 from bnbench.plan.plan import Plan
 from bnbench.store import records
@@ -20,35 +20,34 @@ if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
 
 TITLE = "What batch normalisation really does: results of bnbench"
-HERE = Project()
-# what is packed: place -> its description; what is not there is left out, but for the results
+# path -> description; all results must exist, sources and folders are packed if they do
 RESULTS = {
-    HERE.metrics: "The few numbers",
-    HERE.tables / "runs.csv": "A row per run: settings, status, accuracies",
-    HERE.tables / "runs.parquet": "The same, with types",
-    HERE.tables / "history.csv": "A row per run and evaluation",
-    HERE.tables / "history.parquet": "The same, with types",
-    HERE.tables / "summary.csv": "Mean, 95 % t interval and n over seeds of each cell",
-    HERE.tables / "summary.parquet": "The same, with types",
-    HERE.reports / "report.html": "The report, self-contained",
-    HERE.reports / "report.pdf": "The report, to print",
-    HERE.reports / "report.md": "The report's text",
+    RELATIVE.metrics: "The few numbers",
+    RELATIVE.tables / "runs.csv": "A row per run: settings, status, accuracies",
+    RELATIVE.tables / "runs.parquet": "The same, with types",
+    RELATIVE.tables / "history.csv": "A row per run and evaluation",
+    RELATIVE.tables / "history.parquet": "The same, with types",
+    RELATIVE.tables / "summary.csv": "Mean, 95 % t interval and n over seeds of each cell",
+    RELATIVE.tables / "summary.parquet": "The same, with types",
+    RELATIVE.reports / "report.html": "The report, self-contained",
+    RELATIVE.reports / "report.pdf": "The report, to print",
+    RELATIVE.reports / "report.md": "The report's text",
 }
 SOURCES = {
     Path("dvc.yaml"): "The stages",
-    Path("dvc.lock"): "Checksums of what made which result",
-    Path("requirements.lock"): "The environment as pinned",
-    Path("pyproject.toml"): "The package and what it needs",
+    Path("dvc.lock"): "Checksums of parameters, data and code that each result was made from",
+    Path("requirements.lock"): "The pinned environment",
+    Path("pyproject.toml"): "The package and its dependencies",
     Path("README.md"): "How to use it",
 }
 FOLDERS = {
-    HERE.figures: "Figures as .svg and .png, their data as .csv, their captions as .md",
-    Path("src"): "The program",
+    RELATIVE.figures: "Figures as .svg and .png, their data as .csv, their captions as .md",
+    Path("src"): "The source code",
 }
 
 
 def archive(plan: Plan, out: Path) -> None:
-    """Write the crate, a folder or, if its name ends in .zip, one file.
+    """Write the crate: a folder, or one file if the name ends in .zip.
 
     Raises:
         UserError: `out` exists, the results are not those of the plan, or the package rocrate is not installed.
@@ -59,7 +58,7 @@ def archive(plan: Plan, out: Path) -> None:
     except ModuleNotFoundError:
         raise UserError("an RO-Crate is written by the package rocrate: pip install 'bnbench[archive]'") from None
     if out.exists():
-        raise UserError(f"{out} exists; name another place, or remove it")
+        raise UserError(f"{out} exists; name another path, or remove it")
     check(plan)
     crate = ROCrate()
     describe(crate, plan)
@@ -69,23 +68,23 @@ def archive(plan: Plan, out: Path) -> None:
 
 
 def check(plan: Plan) -> None:
-    """Whether tables, figures and report are those of the plan.
+    """Check that tables, figures and report exist, are unaltered and belong to the plan.
 
     Raises:
-        UserError: they are not.
+        UserError: they do not; the message names the first problem and the remedy.
     """
     paths = plan.identities.values()
-    wrong = [f"{path} is missing" for path in (*paths, *(plan.root / place for place in RESULTS)) if not path.is_file()]
+    wrong = [f"{path} is missing" for path in (*paths, *(plan.root / path for path in RESULTS)) if not path.is_file()]
     wrong += [] if wrong else [line for path in paths for line in identities.altered(path)]
     if wrong:
         raise UserError(
-            f"only finished results are archived, and these are not whole, or not those of the parameters now: "
-            f"{wrong[0]}; run snakemake {options(plan.params, plan.resolved.tier)}"
+            f"only finished, unaltered results of the present parameters are archived, but {wrong[0]}; "
+            f"run snakemake {options(plan.params, plan.resolved.tier)}"
         )
 
 
 def describe(crate: "ROCrate", plan: Plan) -> None:
-    """What the crate says of itself."""
+    """Add name, licence, version and data sets to the crate's own description."""
     git = revision(plan.root)
     crate.name = f"{TITLE}, tier {plan.resolved.tier}"
     crate.description = f"{len(plan.runs)} trainings in {len(plan.studies)} studies. {plan.resolved.about}"
@@ -93,24 +92,29 @@ def describe(crate: "ROCrate", plan: Plan) -> None:
     crate.datePublished = datetime.now(UTC)
     crate.root_dataset["version"] = git["commit"] if git and "commit" in git else "not under version control"
     crate.root_dataset["keywords"] = "batch normalization, reproducibility, benchmark"
-    used = {run.dataset for run in plan.runs.values()}
-    for name in sorted(used):
+    for name in sorted({run.dataset for run in plan.runs.values()}):
         dataset = plan.resolved.datasets[name]
         about = {"@type": "Dataset", "name": dataset.title, "license": dataset.licence, "identifier": plan.keys[name]}
         crate.root_dataset.append_to("isBasedOn", crate.add_jsonld({"@id": f"#data-{name}", **about}))
 
 
 def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
-    """Add files and folders, each described."""
-    _add(crate, plan.params, "params.yaml", "Every scientific choice")  # of these results, whatever its name here
-    for place, about in (RESULTS | SOURCES).items():
-        if (plan.root / place).is_file():
-            _add(crate, plan.root / place, str(place), about)
-    _add(crate, _environment(working), "environment.txt", "Every package that was installed, with its version")
-    for place, about in FOLDERS.items():
-        for path in sorted(_files(plan.root / place)):
+    """Add files and folders with their descriptions.
+
+    Args:
+        crate: the crate.
+        plan: the plan of the results.
+        working: a folder for files that are written for the crate alone.
+    """
+    _add(crate, plan.params, "params.yaml", "Every scientific choice")  # under this name, whatever its name here
+    for path, about in (RESULTS | SOURCES).items():
+        if (plan.root / path).is_file():
+            _add(crate, plan.root / path, str(path), about)
+    _add(crate, _environment(working), "environment.txt", "Every installed package with its version")
+    for folder, about in FOLDERS.items():
+        for path in sorted(_files(plan.root / folder)):
             crate.add_file(path, str(path.relative_to(plan.root)))
-        crate.add_dataset(dest_path=str(place), properties={"name": str(place), "description": about})
+        crate.add_dataset(dest_path=str(folder), properties={"name": str(folder), "description": about})
     for path in sorted(_files(plan.root / "workflow")):
         if path.name != "Snakefile":
             crate.add_file(path, str(path.relative_to(plan.root)))
@@ -120,18 +124,19 @@ def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
             _add(crate, path, f"provenance/{path.name}", "Commit, data, libraries and processor of runs")
 
 
-def _add(crate: "ROCrate", path: Path, place: str, about: str) -> Any:
-    return crate.add_file(path, place, properties={"name": Path(place).name, "description": about})
+def _add(crate: "ROCrate", path: Path, destination: str, about: str) -> Any:
+    return crate.add_file(path, destination, properties={"name": Path(destination).name, "description": about})
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The files of a folder, without what Python and pip leave there."""
+    """Yield the files of a folder, except caches of Python and metadata of pip."""
     for path in folder.rglob("*"):
         if path.is_file() and not any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts):
             yield path
 
 
 def _environment(folder: Path) -> Path:
+    """Write the list of installed packages; return its path."""
     path = folder / "environment.txt"
     packages = {f"{found.metadata['Name']}=={found.version}" for found in distributions()}
     path.write_text("\n".join(sorted(packages, key=str.lower)) + "\n", encoding="utf-8")

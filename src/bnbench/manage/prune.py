@@ -1,4 +1,4 @@
-"""Prune: what no study of any tier asks for any more, and what only that needed. Nothing is removed unasked."""
+"""Orphaned files: those that no study of any tier requests any more. They are removed only on request."""
 
 import contextlib
 import shutil
@@ -13,20 +13,24 @@ from bnbench.core.paths import Output, Project
 from bnbench.plan.plan import Plan
 from bnbench.store import run_record
 
-ABANDONED = 24 * 3600  # seconds after which a temporary file, which no lock is held for, is nobody's any more
+ABANDONED = 24 * 3600  # age in seconds at which a temporary file, for which there is no lock, counts as left over
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """What can go, and the locks of those who may be at work on it."""
+    """A file or folder to remove, and the locks that processes working on it hold."""
 
     path: Path
     guards: tuple[locks.Lock, ...] = ()
 
 
 def orphans(plans: list[Plan]) -> list[Orphan]:
-    """What none of these plans, of one folder, asks for, in the order in which it is to be removed."""
-    root, wanted = plans[0].root, {paths.ALWAYS}.union(*map(asked, plans))
+    """Return the files and folders that none of the plans requests, in the order in which they are to be removed.
+
+    Args:
+        plans: the plans of all tiers, of one project.
+    """
+    root, wanted = plans[0].root, {paths.ALWAYS}.union(*map(requested, plans))
     working = starts.working(root) is not None
     found = [Orphan(path, (locks.of(target),)) if target else Orphan(path) for path, target in leftovers(root)]
     for output in paths.OUTPUTS:
@@ -39,8 +43,8 @@ def orphans(plans: list[Plan]) -> list[Orphan]:
     return found
 
 
-def asked(plan: Plan) -> set[str]:
-    """What a plan asks for, as `core.paths` names it."""
+def requested(plan: Plan) -> set[str]:
+    """Return the keys of everything that a plan requests, as `core.paths` defines keys."""
     datasets = plan.resolved.datasets
     data = {
         "download": [raw for name in datasets if (raw := plan.raw(name))],
@@ -52,13 +56,16 @@ def asked(plan: Plan) -> set[str]:
 
 
 def leftovers(root: Path) -> Iterator[tuple[Path, Path | None]]:
-    """What killed processes left half-written, and for a folder, whose lock tells that nobody writes it, its target."""
+    """Yield the temporary files and folders of killed processes, and of a folder the path that it was to get.
+
+    A folder is left over if nobody holds the lock of its target, a file if it is older than a day.
+    """
     folders = {path.parent for output in paths.OUTPUTS for path in root.glob(str(output.pattern))}
     folders |= {root / folder for folder in paths.folders()}
     for path in sorted(path for folder in folders for path in folder.glob(".*")):
         if (name := made_for(path)) is None:
             continue
-        with contextlib.suppress(FileNotFoundError):  # it was written to its end
+        with contextlib.suppress(FileNotFoundError):  # it was finished meanwhile
             if path.is_dir() and locks.holder(locks.of(path.with_name(name))) is None:
                 yield path, path.with_name(name)
             elif path.is_file() and time.time() - path.stat().st_mtime > ABANDONED:
@@ -66,7 +73,7 @@ def leftovers(root: Path) -> Iterator[tuple[Path, Path | None]]:
 
 
 def _guards(root: Path, output: Output, path: Path, keys: list[str]) -> tuple[locks.Lock, ...]:
-    """The locks of the runs or the data that a path belongs to; what is about no such thing has none."""
+    """Return the locks of the runs or the data that a path belongs to, if it belongs to any."""
     if output.keys is paths.by_path:
         return (locks.of(root / path.with_name(path.name.removesuffix(".done"))),)
     names = filter(run_record.RUN_ID.fullmatch, keys) if output.folder != Project().plans else ()
@@ -74,7 +81,7 @@ def _guards(root: Path, output: Output, path: Path, keys: list[str]) -> tuple[lo
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
+    """Return the bytes of a file, or of all files in a folder."""
     total = 0
     for file in path.rglob("*") if path.is_dir() else (path,):
         with contextlib.suppress(FileNotFoundError):  # another process removed it
@@ -83,10 +90,10 @@ def size(path: Path) -> int:
 
 
 def remove(found: list[Orphan]) -> list[Path]:
-    """Remove files and folders. A folder is renamed first: it is whole, or it is gone.
+    """Remove files and folders. A folder is renamed first, so that no path is ever partly removed.
 
     Returns:
-        What was left, because another process works on it.
+        The paths that were left because another process works on them.
 
     Raises:
         SystemFault: something cannot be removed.
