@@ -43,8 +43,8 @@ def dead() -> int:
 # fault, injected into the project or into the folder of a run -> parts of the finding and of the remedy
 Fault = Callable[[Path, Path], object]
 FAULTS: dict[str, tuple[Fault, str, str]] = {
-    "a bit of run.json flipped": (lambda _, run: flip(run / "run.json"), "run.json", "only that run is trained anew"),
-    "a bit of history.json flipped": (lambda _, run: flip(run / "history.json"), "history.json was altered", "Delete the folder"),
+    "run.json flipped": (lambda _, run: flip(run / "run.json"), "run.json", "only that run is trained anew"),
+    "history flipped": (lambda _, run: flip(run / "history.json"), "history.json was altered", "Delete the folder"),
     "history.json missing": (lambda _, run: (run / "history.json").unlink(), "there is no", "Delete the folder"),
     "run.json missing": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),
     "run.json empty": (lambda _, run: (run / "run.json").write_bytes(b""), "no JSON", "Delete the folder"),
@@ -53,7 +53,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "a run half written": (
         lambda _, run: run.rename(run.with_name(f".{run.name}.abcdefgh")), "is incomplete", "rm -r"
     ),
-    "a bit of an array flipped": (
+    "an array flipped": (
         lambda project, _: flip(next(project.glob("data/prepared/*/train_images.npy"))),
         "train_images.npy was altered", "delete the folder",
     ),
@@ -72,7 +72,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
         lambda project, _: write(project / ".dvc/cache/files/md5/ab/cdefabcdefabcdefabcdefabcdefab", "altered"),
         "in DVC's cache is damaged", "dvc commit",
     ),
-    "a file in place of the cache": (lambda project, _: write(project / ".dvc/cache"), "cannot be written", "dvc cache dir"),
+    "the cache a file": (lambda project, _: write(project / ".dvc/cache"), "cannot be written", "dvc cache dir"),
     "a table missing": (
         lambda project, _: write(
             project / "dvc.lock", "stages: {t: {outs: [{path: results/tables/no.csv, md5: abcdefabcdef}]}}"
