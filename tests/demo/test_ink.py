@@ -1,4 +1,4 @@
-"""Drawings in the form of a data set's images."""
+"""Conversion of drawings to the form of a data set's images."""
 
 import gzip
 import os
@@ -19,7 +19,7 @@ def enlarged(image: Ink, factor: int) -> Ink:
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_ink_fills_a_box_of_20_whose_mass_is_in_the_middle_of_28(digit: int) -> None:
+def test_ink_fills_a_box_of_20_centred_by_mass_in_28(digit: int) -> None:
     image = as_mnist(drawn(DIGITS[digit]))
     rows, columns = np.flatnonzero(image.any(1)), np.flatnonzero(image.any(0))
     assert image.shape == (28, 28)
@@ -30,10 +30,10 @@ def test_ink_fills_a_box_of_20_whose_mass_is_in_the_middle_of_28(digit: int) -> 
     assert len(np.unique(image)) > 10  # antialiased
 
 
-def test_a_drawing_may_stand_anywhere_and_have_any_size() -> None:
+def test_position_and_size_of_a_drawing_do_not_matter() -> None:
     for strokes in DIGITS:
-        moved = [[(0.3 + 0.25 * x, 0.7 + 0.25 * y) for x, y in stroke] for stroke in strokes]
-        assert np.abs(as_mnist(drawn(moved)).astype(int) - as_mnist(drawn(strokes))).max() <= 30
+        shifted = [[(0.3 + 0.25 * x, 0.7 + 0.25 * y) for x, y in stroke] for stroke in strokes]
+        assert np.abs(as_mnist(drawn(shifted)).astype(int) - as_mnist(drawn(strokes))).max() <= 30
 
 
 def test_a_dot_and_a_line_are_drawings() -> None:
@@ -43,7 +43,7 @@ def test_a_dot_and_a_line_are_drawings() -> None:
     assert np.ptp(np.flatnonzero(as_mnist(line).any(1))) + 1 < 5
 
 
-def test_paper_without_ink_has_no_form() -> None:
+def test_paper_without_ink_is_refused() -> None:
     with pytest.raises(ValueError, match="no ink"):
         drawn([])
     with pytest.raises(ValueError, match="no ink"):
@@ -51,7 +51,7 @@ def test_paper_without_ink_has_no_form() -> None:
 
 
 @pytest.mark.skipif("BNBENCH_MIRROR" not in os.environ, reason="needs the files of MNIST")
-def test_an_image_of_mnist_enlarged_and_moved_comes_back_as_it_was() -> None:
+def test_an_enlarged_and_shifted_image_of_mnist_is_restored() -> None:
     content = gzip.decompress((Path(os.environ["BNBENCH_MIRROR"]) / "mnist/t10k-images-idx3-ubyte.gz").read_bytes())
     images = np.frombuffer(content, np.uint8, 500 * 784, 16).reshape(-1, 28, 28)
     back = [as_mnist(np.pad(enlarged(image, 10), ((35, 0), (0, 90)))) for image in images]

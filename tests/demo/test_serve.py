@@ -1,4 +1,4 @@
-"""The page: which runs it shows, what they say, and a browser in which someone draws."""
+"""The drawing page: the choice of runs, their predictions, and drawing in a real browser."""
 
 import os
 import shutil
@@ -29,7 +29,7 @@ STUDY = """
 studies:
   D:
     title: Networks for the page
-    question: What does each say of a drawn digit?
+    question: What does each predict for a drawn digit?
     work: D
     base: {base}
     grid:
@@ -40,7 +40,7 @@ TINY = "{model: 64-16-10, epochs: 2, save_weights: true}"
 
 
 def params(folder: Path, base: str = TINY, norms: str = "[none, batch, group]") -> Path:
-    """The project's parameter file with this study alone."""
+    """Write the project's parameter file with this study alone; return its path."""
     text = (little.ROOT / "params.yaml").read_text()
     path = folder / "params.yaml"
     path.write_text(text[: text.index("\nstudies:")] + STUDY.format(base=base, norms=norms))
@@ -82,7 +82,7 @@ def test_without_a_pair_the_best_run_is_shown(tmp_path: Path) -> None:
     assert choose(alone, SHAPES) == [max(accuracy, key=lambda name: accuracy[name])]
 
 
-def test_without_weights_it_says_which_command_trains_some(tmp_path: Path) -> None:
+def test_without_weights_the_error_names_the_command_that_trains_some(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"`snakemake --config tier=quick params=.*` trains those of D"):
         choose(Plan(params(tmp_path), root=tmp_path), SHAPES)
     plain = Plan(params(tmp_path, TINY.replace("true", "false")), root=tmp_path)
@@ -90,7 +90,7 @@ def test_without_weights_it_says_which_command_trains_some(tmp_path: Path) -> No
         choose(plain, SHAPES)
 
 
-def test_runs_that_cannot_be_shown_are_told(plan: Plan, tmp_path: Path) -> None:
+def test_runs_that_cannot_be_shown_are_refused(plan: Plan, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no run 'nothing'"):
         data_of(plan, ["nothing"])
     for name in plan.runs:
@@ -100,23 +100,25 @@ def test_runs_that_cannot_be_shown_are_told(plan: Plan, tmp_path: Path) -> None:
         data_of(moved, list(plan.runs))
 
 
-def test_a_norm_over_a_batch_is_seen_with_both_statistics(plan: Plan) -> None:
+def test_a_norm_with_batch_statistics_is_shown_with_both_statistics(plan: Plan) -> None:
     names = [of(plan, norm) for norm in ("none", "batch", "group")]
     data = data_of(plan, names)
     none, moving, own, group = views(plan.store, names, data)
     titles = ["No norm", "Batch norm, moving averages", "Batch norm, statistics of this one image", "Group norm"]
     assert [view.title for view in (none, moving, own, group)] == titles
-    said = np.array([own.chances(image) for image in data.test.images[:30]])
-    assert np.ptp(said, axis=0).max() < 1e-6
-    assert own.alone(data.test.images, data.test.labels).startswith(f"Always says {said[0].argmax()}:")
-    np.testing.assert_allclose(said.sum(1), 1, rtol=1e-5)
-    for view in (none, moving, group):  # one by one as all at once
-        answers = [view.chances(image).argmax() for image in data.test.images]
+    found = np.array([own.probabilities(image) for image in data.test.images[:30]])
+    assert np.ptp(found, axis=0).max() < 1e-6
+    assert own.single_image_accuracy(data.test.images, data.test.labels).startswith(
+        f"Always predicts {found[0].argmax()}:"
+    )
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+    for view in (none, moving, group):  # one at a time as in whole batches
+        answers = [view.probabilities(image).argmax() for image in data.test.images]
         recorded = read_json(plan.store / view.run_id / "run.json")["test_accuracy"]
         assert np.mean(answers == data.test.labels) == pytest.approx(recorded, abs=1.5 / 360)  # an image on the edge
 
 
-def test_without_gradio_it_says_what_to_install(
+def test_without_gradio_the_error_names_the_package_to_install(
     plan: Plan, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("bnbench.demo.serve.find_spec", lambda _name: None)
@@ -141,7 +143,7 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextmanager
 def served(folder: Path) -> Iterator[str]:
-    """`bnbench demo` as a process; the page's address."""
+    """Run `bnbench demo` as a process; yield the page's address."""
     command = [sys.executable, "-m", "bnbench.cli", "demo", "--tier", "small", "--no-browser"]
     environment = {**os.environ, "TMPDIR": str(folder)}
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True) as process:
@@ -157,14 +159,14 @@ def served(folder: Path) -> Iterator[str]:
 @pytest.mark.skipif("BNBENCH_MIRROR" not in os.environ, reason="needs the files of MNIST")
 @pytest.mark.skipif(not all(map(shutil.which, browser.TOOLS)), reason="needs chromium and chromedriver")
 @pytest.mark.skipif(not (find_spec("gradio") and find_spec("selenium")), reason="needs the extras demo and demo-test")
-def test_who_draws_ten_digits_in_the_browser_reads_at_least_nine_of_them(mnist: Path) -> None:
+def test_at_least_nine_of_ten_digits_drawn_in_a_browser_are_recognised(mnist: Path) -> None:
     with served(mnist) as url, browser.opened(url) as page:
-        said = []
+        predicted = []
         for strokes in DIGITS:
             browser.draw(page, strokes)
             count = len(strokes)
-            said.append(browser.answer(page, f"Your drawing of {count} stroke{'s' * (count > 1)},"))
-        none, moving, own = zip(*(answers.values() for answers in said), strict=True)
+            predicted.append(browser.answer(page, f"Your drawing of {count} stroke{'s' * (count > 1)},"))
+        none, moving, own = zip(*(answers.values() for answers in predicted), strict=True)
         truth = list(map(str, range(10)))
         assert sum(map(str.__eq__, none, truth)) >= 9, none
         assert sum(map(str.__eq__, moving, truth)) >= 9, moving

@@ -1,1 +1,1 @@
-"""The drawing window: a page that shows what trained networks say of a drawn digit."""
+"""Drawing window: a page that shows the class probabilities of trained networks for a drawn digit."""

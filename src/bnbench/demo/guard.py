@@ -1,8 +1,8 @@
-"""What the demo's server answers: this machine's browser, asking for the page, its assets and its three events.
+"""ASGI middleware that limits the demo's server to the page, its assets and its three events, for local browsers.
 
 Gradio itself serves much more (uploads, files, an API, monitoring) and prints a traceback for each request that it
-cannot make sense of. Here a request is checked before Gradio sees it, and an event is written anew from what was
-checked; anything else is answered by one line of text.
+cannot parse. Here a request is validated before Gradio sees it, and an event is rebuilt from the validated values;
+any other request gets one line of text as answer.
 """
 
 import re
@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 HOSTS = ("127.0.0.1", "localhost")
-LARGEST = 1 << 20  # bytes of a request; a drawing of `drawing.MOST_POINTS` points has less
+LARGEST = 1 << 20  # bytes of a request's body; a drawing of `ink.MOST_POINTS` points is smaller
 API = "/gradio_api"
 JOIN, FILE = f"{API}/queue/join", f"{API}/file="
 PAGES = re.compile(
@@ -29,7 +29,7 @@ App = Callable[[Message, Receive, Send], Awaitable[None]]
 
 
 class Refused(Exception):
-    """A request that is not answered: its status, and why."""
+    """Rejection of a request, with its HTTP status and reason."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -37,43 +37,43 @@ class Refused(Exception):
 
 
 class Guard:
-    """ASGI middleware that passes on what the page needs and refuses all else.
+    """Middleware that forwards the requests of the page and rejects all others.
 
     Args:
         app: the server behind it.
-        files: the one folder of which files are served.
-        inputs: for each event, by its number, how many values it takes.
+        files: the only folder whose files are served.
+        inputs: the number of input values of each event, by the event's index.
     """
 
     def __init__(self, app: App, files: Path, inputs: list[int]) -> None:
         self.app, self.files, self.inputs = app, files.resolve(), inputs
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
-        """Answer a request."""
+        """Forward a valid request to the server; answer any other with its rejection."""
         if scope["type"] == "lifespan":
             return await self.app(scope, receive, send)
         if scope["type"] != "http":
             return await send({"type": "websocket.close", "code": 1008})
-        begun = False
+        started = False  # the answer
 
         async def noted(message: Message) -> None:
-            nonlocal begun
-            begun = True
+            nonlocal started
+            started = True
             await send(message)
 
         try:
             body = await self._checked(scope, receive)
-            await self.app(scope, receive if body is None else _repeated(body, receive), noted)
-        except Exception as error:  # of Gradio too: whatever a request does, nobody at the console can mend it
+            await self.app(scope, receive if body is None else _replayed(body, receive), noted)
+        except Exception as error:  # also one of Gradio: no request is worth a traceback on the console
             refused = error if isinstance(error, Refused) else Refused(400, "this request cannot be answered")
-            if not begun:
-                await _say(send, refused)
+            if not started:
+                await _reject(send, refused)
 
     async def _checked(self, scope: Message, receive: Receive) -> bytes | None:
-        """Return the body to pass on, if there is one.
+        """Validate a request; return the body to forward, or None if the request has none.
 
         Raises:
-            Refused: a request that the page does not make.
+            Refused: the page does not make this request.
         """
         headers = {name.lower(): value.decode("latin-1") for name, value in scope["headers"]}
         if headers.get(b"host", "").partition(":")[0] not in HOSTS:
@@ -90,9 +90,9 @@ class Guard:
         return path.startswith(FILE) and "\0" not in name and Path(name).resolve().is_relative_to(self.files)
 
     def _event(self, body: bytes) -> bytes:
-        """An event as the page sends it; values that it holds for the server's state are the server's alone."""
+        """Validate an event and rebuild it; the client's values for the server's state are discarded."""
         try:
-            sent = orjson.loads(body)  # which knows no NaN
+            sent = orjson.loads(body)  # rejects NaN and infinities
             number, session, data = sent["fn_index"], sent["session_hash"], sent.get("event_data")
             inputs = self.inputs[number]
             right = type(number) is int and number >= 0 and bool(SESSION.fullmatch(session))
@@ -104,10 +104,10 @@ class Guard:
 
 
 async def _read(receive: Receive) -> bytes:
-    """A request's body.
+    """Read a request's body.
 
     Raises:
-        Refused: it is larger than a request may be.
+        Refused: it is larger than `LARGEST`.
     """
     body = bytearray()
     while True:
@@ -119,8 +119,8 @@ async def _read(receive: Receive) -> bytes:
             return bytes(body)
 
 
-def _repeated(body: bytes, receive: Receive) -> Receive:
-    """A receiver that gives the body, and then what comes."""
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """Return a receiver that yields this body first, then the messages of `receive`."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def again() -> Message:
@@ -129,7 +129,8 @@ def _repeated(body: bytes, receive: Receive) -> Receive:
     return again
 
 
-async def _say(send: Send, refused: Refused) -> None:
+async def _reject(send: Send, refused: Refused) -> None:
+    """Answer a request with the reason of its rejection."""
     text = str(refused).encode()
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", str(len(text)).encode())]
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})

@@ -1,6 +1,6 @@
-"""From strokes to ink on paper, and to an image as a data set has them (a table with one signature).
+"""Rasterisation of drawn strokes, and their conversion to images in the form of a data set.
 
-Ink is H x W, from 0, paper, to 255, ink.
+`Ink` is an image (H, W) of 0 (paper) to 255 (ink). `FORMS` has one conversion for each shape of a data set's images.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,27 +11,27 @@ from PIL import Image, ImageDraw
 from scipy import ndimage
 
 Ink = NDArray[np.uint8]
-Stroke = Sequence[tuple[float, float]]  # points (x, y) from the upper left corner, in sides of the paper
+Stroke = Sequence[tuple[float, float]]  # points (x, y) from the upper left corner; the paper's side has length 1
 
-# The pen's width over the drawing's larger side: ten drawn digits then have as much ink as MNIST's images, whose
-# pixels sum to 103 on average (of 0..1).
+# Width of the pen relative to the drawing's larger side. With it ten drawn digits have as much ink as images of
+# MNIST, whose pixels (0 to 1) sum to 103 on average.
 PEN = 0.15
 SIDE = 800  # pixels of the drawing's larger side: 40 to one of MNIST's
 
-# What one drawing may have; a hand makes about a hundred points a second, and may leave the paper.
+# Limits of one drawing; a hand draws about a hundred points a second, and may leave the paper.
 MOST_POINTS = 20_000
 FARTHEST = 100  # sides of the paper
 
-# Share of the digits' 32 x 32 bitmaps that is ink: mean of scikit-learn's 1,797 images; that of each class lies
-# between 0.296 and 0.322, so strokes were made equally thick.
+# Share of ink in the 32 x 32 bitmaps behind scikit-learn's 1,797 digits, on average. The mean of each class is
+# between 0.296 and 0.322, so the thickness of strokes was normalised.
 SHARE = 0.305
 
 
 def strokes_of(sent: object) -> list[Stroke]:
-    """Check what a page says was drawn: `{"strokes": [[[x, y], ...], ...]}`, perhaps without a stroke.
+    """Validate the page's message, `{"strokes": [[[x, y], ...], ...]}`; the list may be empty.
 
     Raises:
-        ValueError: anything else, with the reason for the person who drew.
+        ValueError: the message has another form, or is beyond the limits; the text is for the person who draws.
     """
     strokes = sent.get("strokes") if isinstance(sent, dict) else None
     if not isinstance(strokes, list) or not all(isinstance(stroke, list) and stroke for stroke in strokes):
@@ -47,14 +47,14 @@ def _is_point(point: object) -> bool:
     return (
         isinstance(point, list)
         and len(point) == 2
-        and all(type(x) in (int, float) and -FARTHEST <= x <= FARTHEST for x in point)  # which no NaN is
+        and all(type(x) in (int, float) and -FARTHEST <= x <= FARTHEST for x in point)  # false for NaN
     )
 
 
 def drawn(strokes: Sequence[Stroke]) -> Ink:
-    """Strokes drawn with a round pen; a stroke of one point is a dot.
+    """Draw strokes with a round pen; a stroke of one point is a dot.
 
-    The pen is as thick to a small drawing as to a large one, as all become one size.
+    The pen's width is proportional to the drawing's size, because all drawings are scaled to one size later.
 
     Raises:
         ValueError: there are no strokes.
@@ -77,12 +77,13 @@ def drawn(strokes: Sequence[Stroke]) -> Ink:
 
 
 def as_mnist(ink: Ink) -> Ink:
-    """A drawing as MNIST has its digits: 28 x 28, 255 is ink.
+    """Convert a drawing to the form of MNIST: (28, 28), 255 is ink.
 
     "Size normalized to fit in a 20x20 pixel box while preserving their aspect ratio. The resulting images contain
     grey levels as a result of the anti-aliasing technique used by the normalization algorithm. The images were
     centered in a 28x28 image by computing the center of mass of the pixels, and translating the image so as to
-    position this point at the center" (LeCun, Cortes, Burges, yann.lecun.com/exdb/mnist). The ink stays in the field.
+    position this point at the center" (LeCun, Cortes, Burges, yann.lecun.com/exdb/mnist). Ink that would
+    leave the image by that is shifted back.
     """
     box = _cut(ink)
     scale = 20 / max(box.shape)
@@ -95,19 +96,20 @@ def as_mnist(ink: Ink) -> Ink:
 
 
 def as_digits(ink: Ink) -> Ink:
-    """A drawing as scikit-learn has its digits: 8 x 8, 255 is a cell full of ink.
+    """Convert a drawing to the form of scikit-learn's digits: (8, 8), 255 is a cell full of ink.
 
     "Preprocessing programs made available by NIST to extract normalized bitmaps ... 32x32 bitmaps are divided into
     nonoverlapping blocks of 4x4 and the number of on pixels are counted in each block" (Alpaydin, Kaynak, Optical
-    Recognition of Handwritten Digits, UCI, 1998). Of that normalisation (Garris et al., NISTIR 5469, 1994) is done
-    what the images show: 32 high, at most 20 wide, in the middle, strokes thicker or thinner until `SHARE` is ink.
+    Recognition of Handwritten Digits, UCI, 1998). Of that normalisation (Garris et al., NISTIR 5469, 1994) this
+    reproduces what the images show: 32 pixels high, at most 20 wide, centred, strokes thickened or thinned until
+    `SHARE` of the bitmap is ink.
     """
     box = _cut(ink)
     width = min(20, max(1, round(box.shape[1] * 32 / box.shape[0])))
     bitmap = np.zeros((32, 32), bool)
     left = (32 - width) // 2
     bitmap[:, left : left + width] = _resized(box, 32, width) > 127
-    counts = _evened(bitmap).reshape(8, 4, 8, 4).sum((1, 3))
+    counts = _normalised(bitmap).reshape(8, 4, 8, 4).sum((1, 3))
     image: Ink = np.round(counts * (255 / 16)).astype(np.uint8)
     return image
 
@@ -116,10 +118,10 @@ FORMS: dict[tuple[int, ...], Callable[[Ink], Ink]] = {(1, 28, 28): as_mnist, (1,
 
 
 def _cut(ink: Ink) -> Ink:
-    """The smallest box that holds all ink.
+    """Crop to the bounding box of the ink.
 
     Raises:
-        ValueError: there is none.
+        ValueError: there is no ink.
     """
     rows, columns = (np.flatnonzero(ink.any(axis)) for axis in (1, 0))
     if not len(rows):
@@ -128,13 +130,13 @@ def _cut(ink: Ink) -> Ink:
 
 
 def _resized(ink: Ink, height: int, width: int) -> Ink:
-    """Each pixel the mean of the area that it covers."""
+    """Resize with a box filter: each pixel is the mean of the area that it covers."""
     smaller: Ink = np.asarray(Image.fromarray(ink).resize((width, height), Image.Resampling.BOX))
     return smaller
 
 
-def _evened(bitmap: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Strokes one pixel thicker or thinner at a time, as long as that brings the share of ink nearer to `SHARE`."""
+def _normalised(bitmap: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Dilate or erode by one pixel at a time, as long as that brings the share of ink nearer to `SHARE`."""
     change = ndimage.binary_dilation if bitmap.mean() < SHARE else ndimage.binary_erosion
     while abs((new := change(bitmap)).mean() - SHARE) < abs(bitmap.mean() - SHARE):
         bitmap = new

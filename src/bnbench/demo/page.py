@@ -1,4 +1,4 @@
-"""The demo's page in Gradio: a paper to draw on, test images to pick from, and a card for each view of a run."""
+"""Gradio page of the demo: a canvas to draw on, test images to select, and a card for each view of a run."""
 
 import base64
 import io
@@ -18,21 +18,21 @@ from bnbench.demo.guard import Guard
 from bnbench.demo.ink import FORMS, Ink, drawn, strokes_of
 from bnbench.demo.views import View
 
-Card = tuple[View, str]  # and its last line
+Card = tuple[View, str]  # a view, and the last line of its card
 
-ALONE = 100  # test images that a card's last line is about
-SHELF = 16  # test images to pick from at a time
-QUEUE = 100  # events that wait at a time
-EXAMPLE_SIDE = 112  # pixels of a picked image on the shelf
+SINGLE = 100  # test images that the accuracy in a card's last line is measured on
+SHELF = 16  # test images shown at a time
+QUEUE = 100  # largest number of waiting events
+EXAMPLE_SIDE = 112  # pixels; height and width of a test image on the page
 
 BLANK = "Nothing drawn yet"
 INTRODUCTION = """# What does batch norm really do?
-Draw a digit, or pick a test image below, and see how probable each network finds each class."""
+Draw a digit, or select a test image below: each network shows its probability of each class."""
 
 
 def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
-    """The page for these views."""
-    cards = [(view, view.alone(data.test.images[:ALONE], data.test.labels[:ALONE])) for view in shown]
+    """Build the page for these views."""
+    cards = [(view, view.single_image_accuracy(data.test.images[:SINGLE], data.test.labels[:SINGLE])) for view in shown]
 
     def draw(event: gr.EventData) -> str:
         return drawing_answers(cards, FORMS[data.shape], event._data)
@@ -45,7 +45,7 @@ def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
         return offset, shelf(data, offset)
 
     blank = answers(cards, None, BLANK)
-    # networks are not for two threads; always_last: a stroke may end while the one before is being answered
+    # a network serves one thread at a time; always_last: a stroke may finish while the last one is being processed
     one_by_one = {"concurrency_id": "networks", "concurrency_limit": 1, "trigger_mode": "always_last"}
     one_by_one |= {"show_progress": "hidden"}
     with gr.Blocks(title="bnbench demo", analytics_enabled=False) as page:
@@ -69,13 +69,13 @@ def build(shown: Sequence[View], data: Prepared) -> gr.Blocks:
 
 
 def launch(page: gr.Blocks, host: str, ports: Sequence[int], browser: bool, folder: Path) -> gr.Blocks:
-    """Serve a page in the background on the first of these ports that is free; nothing is fetched from elsewhere.
+    """Serve a page in the background on the first free port; the page fetches nothing from other servers.
 
-    Of the disk nothing is served but Gradio's own assets and the files of `folder`. What a request does is not told
-    on the console.
+    Only Gradio's own assets and the files of `folder` are served from the disk. Failed requests leave nothing on the
+    console.
 
     Raises:
-        OSError: all are taken.
+        OSError: all ports are taken.
     """
     fonts = ["system-ui", "sans-serif"]
     theme = gr.themes.Default(font=fonts, font_mono=["ui-monospace", "monospace"], primary_hue="blue")
@@ -97,53 +97,60 @@ def launch(page: gr.Blocks, host: str, ports: Sequence[int], browser: bool, fold
 
 
 def shelf(data: Prepared, offset: int) -> list[Ink]:
-    """Test images to pick from, dark ink on light paper, large enough to be seen."""
+    """Return enlarged test images from `offset` on, dark ink on light paper."""
     factor = max(1, EXAMPLE_SIDE // data.shape[1])
     return [np.kron(_paper(image), np.ones((factor,) * 2, np.uint8)) for image in data.test.images[offset:][:SHELF]]
 
 
 def drawing_answers(cards: Sequence[Card], form: Callable[[Ink], Ink], sent: object) -> str:
-    """What all views say of what was drawn, or why it cannot be read, as HTML."""
+    """Return the predictions of all views for a drawing, or the reason why it is invalid, as HTML."""
     try:
         strokes = strokes_of(sent)
     except ValueError as reason:
         return answers(cards, None, f"This drawing cannot be read: {reason}")
     if not strokes:
         return answers(cards, None, BLANK)
-    caption = f"Your drawing of {len(strokes)} stroke{'s' * (len(strokes) != 1)}, as the networks get it"
+    caption = f"Your drawing of {len(strokes)} stroke{'s' * (len(strokes) != 1)}, as input of the networks"
     return answers(cards, form(drawn(strokes))[None], caption)
 
 
 def image_answers(cards: Sequence[Card], data: Prepared, offset: int, sent: object) -> str:
-    """What all views say of the test image picked from the shelf that begins at `offset`, as HTML."""
+    """Return the predictions of all views for a selected test image, as HTML.
+
+    Args:
+        cards: the views with the last lines of their cards.
+        data: the data set of the test images.
+        offset: the index of the first test image on the page.
+        sent: the page's message, `{"index": N}`, with the position of the selected image on the page.
+    """
     index = sent.get("index") if isinstance(sent, dict) else None
     if type(index) is not int or not 0 <= index < min(SHELF, len(data.test.images) - offset):
-        return answers(cards, None, "There is no such test image on the shelf")
-    place = offset + index
-    return answers(cards, data.test.images[place], f"Test image {place}, a {data.test.labels[place]}")
+        return answers(cards, None, "There is no such test image on the page")
+    number = offset + index
+    return answers(cards, data.test.images[number], f"Test image {number}, a {data.test.labels[number]}")
 
 
 def answers(cards: Sequence[Card], image: Images | None, caption: str) -> str:
-    """What all views say of an image (C, H, W), as HTML."""
+    """Return the predictions of all views for an image (C, H, W), or empty cards, as HTML."""
     seen = f'<img src="{_png(_paper(image))}" alt="">' if image is not None else '<span class="empty"></span>'
-    made = "".join(_card(view, alone, image) for view, alone in cards)
-    return f'<div class="seen">{seen}<span>{escape(caption)}</span></div><div class="cards">{made}</div>'
+    shown = "".join(_card(view, last_line, image) for view, last_line in cards)
+    return f'<div class="seen">{seen}<span>{escape(caption)}</span></div><div class="cards">{shown}</div>'
 
 
-def _card(view: View, alone: str, image: Images | None) -> str:
-    chances = [0.0] * view.classes if image is None else view.chances(image).tolist()
-    answer = "" if image is None else str(chances.index(max(chances)))
+def _card(view: View, last_line: str, image: Images | None) -> str:
+    probabilities = [0.0] * view.classes if image is None else view.probabilities(image).tolist()
+    answer = "" if image is None else str(probabilities.index(max(probabilities)))
     title, model = escape(view.title), escape(view.run.model)
-    bars = "".join(_bar(label, chance) for label, chance in enumerate(chances))
+    bars = "".join(_bar(label, probability) for label, probability in enumerate(probabilities))
     return (
         f'<section data-view="{title}" data-answer="{answer}"><h3>{title}</h3>'
         f'<p class="run">{model}, run {view.run_id}</p><p class="answer">{answer or "&nbsp;"}</p>'
-        f"<dl>{bars}</dl><p>{escape(alone)}</p></section>"
+        f"<dl>{bars}</dl><p>{escape(last_line)}</p></section>"
     )
 
 
-def _bar(label: int, chance: float) -> str:
-    percent = f"{100 * chance:.1f}"
+def _bar(label: int, probability: float) -> str:
+    percent = f"{100 * probability:.1f}"
     return f'<dt>{label}</dt><dd><i style="width: {percent}%"></i></dd><dd>{percent} %</dd>'
 
 

@@ -1,4 +1,4 @@
-"""Trained runs that kept their weights: which of them to show side by side, and what each says of one image."""
+"""Views of trained runs with saved weights: which runs to show side by side, and their predictions for one image."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ from bnbench.training.run_writer import WEIGHTS, read_network
 
 @dataclass(frozen=True)
 class View:
-    """One run, seen with one choice of statistics; `about` says what becomes of images that it sees one by one."""
+    """A run's network with one choice of normalisation statistics."""
 
     run_id: str
     run: Run
@@ -36,29 +36,32 @@ class View:
 
     @property
     def title(self) -> str:
-        """Its norm, and whose statistics that uses where there is a choice."""
+        """Its norm, and the statistics in use where there is a choice."""
         norm = labels.sentence(labels.short("norm", self.run.norm))
-        if not _of_a_batch(self.network):
+        if not _uses_batch_statistics(self.network):
             return norm
         own = self.statistics == "batch"
         return f"{norm}, {'statistics of this one image' if own else labels.short('population', self.statistics)}"
 
-    def chances(self, image: Images) -> NDArray[np.float32]:
-        """Each class's probability for one image of pixels 0..255, (C, H, W)."""
+    def probabilities(self, image: Images) -> NDArray[np.float32]:
+        """Return the softmax probability of each class, (classes,), for one image (C, H, W) of pixels 0 to 255."""
         x_1HWC = self.prepare(torch.from_numpy(image.copy()).movedim(0, -1)[None])
         logits = self.network.forward(x_1HWC[None], statistics=self.statistics)
-        chances: NDArray[np.float32] = torch.softmax(logits[0, 0], -1).numpy()
-        return chances
+        probabilities: NDArray[np.float32] = torch.softmax(logits[0, 0], -1).numpy()
+        return probabilities
 
-    def alone(self, images: Images, truth: Labels) -> str:
-        """What it answers to these images, each seen alone: how many right, and whether it ever changes its mind."""
-        answers = np.array([self.chances(image).argmax() for image in images])
-        right = f"{(answers == truth).sum()} of {len(truth)} test images right, seen one by one"
-        return f"Always says {answers[0]}: {right}" if len(set(answers)) == 1 else right
+    def single_image_accuracy(self, images: Images, truth: Labels) -> str:
+        """Describe the accuracy on images that are predicted one at a time, each a batch of its own.
+
+        A network that predicts the same class for all of them is reported as such.
+        """
+        predictions = np.array([self.probabilities(image).argmax() for image in images])
+        right = f"{(predictions == truth).sum()} of {len(truth)} test images right, one at a time"
+        return f"Always predicts {predictions[0]}: {right}" if len(set(predictions)) == 1 else right
 
 
 def views(store: Path, run_ids: Sequence[str], data: Prepared) -> list[View]:
-    """A view of each run, and where its norm is over a batch a second one: with the one image's own statistics.
+    """Return a view of each run; of a network with batch statistics also one that uses the single image's own.
 
     Raises:
         UserError: a run has no weights, or they are damaged.
@@ -68,21 +71,21 @@ def views(store: Path, run_ids: Sequence[str], data: Prepared) -> list[View]:
         run, network = read_network(store, run_id, data.shape)
         pixels = torch.from_numpy(data.train.images[: run.train_images]).movedim(1, -1)
         prepare = PREPROCESSING[run.preprocessing](pixels)
-        kinds = dict.fromkeys([run.population, "batch"] if _of_a_batch(network) else [run.population])
+        kinds = dict.fromkeys([run.population, "batch"] if _uses_batch_statistics(network) else [run.population])
         made += [View(run_id, run, network, prepare, statistics, data.classes) for statistics in kinds]
     return made
 
 
-def _of_a_batch(network: Network) -> bool:
+def _uses_batch_statistics(network: Network) -> bool:
     return any(isinstance(layer, PerChannel) for layer in network.layers)
 
 
 def data_of(plan: Plan, run_ids: Sequence[str]) -> Prepared:
-    """The prepared data that these runs were trained on.
+    """Read the prepared data that these runs were trained on.
 
     Raises:
-        UserError: a run is not in the store, or they were trained on different data.
-        DataError: the data are not there any more.
+        UserError: a run is not in the store, or the runs were trained on different data.
+        DataError: the data are missing.
     """
     first, *others = dict.fromkeys(_dataset(plan, run_id) for run_id in run_ids)
     if others:
@@ -95,6 +98,7 @@ def data_of(plan: Plan, run_ids: Sequence[str]) -> Prepared:
 
 
 def _dataset(plan: Plan, run_id: str) -> str:
+    """Return the name of the data set that a stored run was trained on."""
     path = plan.store / run_id / "run.json"
     if not path.exists():
         raise UserError(f"{path}: no such file, so there is no run {run_id!r}; {remedy(plan)}")
@@ -105,38 +109,38 @@ def _dataset(plan: Plan, run_id: str) -> str:
 
 
 def choose(plan: Plan, shapes: Sequence[tuple[int, ...]]) -> list[str]:
-    """Runs of the plan to show: without a norm and with batch norm, all else equal; or else the best one.
+    """Choose runs of the plan: a pair with `norm: none` and `norm: batch`, all else equal, or else the best run.
 
-    Of several pairs that whose weaker run has the highest test accuracy.
+    Of several pairs the one whose weaker run has the highest test accuracy is chosen.
 
     Args:
         plan: the plan.
-        shapes: images (C, H, W) that can be shown.
+        shapes: shapes (C, H, W) of the images that a drawing can be converted to.
 
     Raises:
-        UserError: no run has weights; how to train one.
+        UserError: no run has weights; the message names the command that trains some.
     """
     datasets = plan.resolved.datasets
-    at_hand = {
+    usable = {
         name: run
         for name, run in plan.runs.items()
         if (plan.store / name / WEIGHTS).is_file() and tuple(datasets[run.dataset].shape) in shapes
     }
-    if not at_hand:
+    if not usable:
         raise UserError(f"{plan.store} has no run with weights to show; {remedy(plan)}")
-    accuracy = {name: run_record.outcome(run_record.load(plan.store / name)).test_accuracy or 0.0 for name in at_hand}
+    accuracy = {name: run_record.outcome(run_record.load(plan.store / name)).test_accuracy or 0.0 for name in usable}
     alike: dict[bytes, dict[str, str]] = defaultdict(dict)
-    for name, run in at_hand.items():
+    for name, run in usable.items():
         alike[canonical(run.model_dump(exclude={"norm"}))][run.norm] = name
     pairs = [[norms["none"], norms["batch"]] for norms in alike.values() if norms.keys() >= {"none", "batch"}]
-    return max(pairs or [[name] for name in at_hand], key=lambda names: min(accuracy[name] for name in names))
+    return max(pairs or [[name] for name in usable], key=lambda names: min(accuracy[name] for name in names))
 
 
 def remedy(plan: Plan) -> str:
-    """The command that trains runs with weights, or what to write so that there is one."""
-    keeping = [name for name, ids in plan.studies.items() if any(plan.runs[one].save_weights for one in ids)]
+    """Return the remedy if no run has weights: a change to the parameter file, if needed, and the command to run."""
+    saving = [name for name, ids in plan.studies.items() if any(plan.runs[one].save_weights for one in ids)]
     command = f"`snakemake {options(plan.params, plan.resolved.tier)}`"
-    if keeping:
-        return f"{command} trains those of {', '.join(keeping)}"
+    if saving:
+        return f"{command} trains those of {', '.join(saving)}"
     study = next(iter(plan.studies))
     return f"write `save_weights: true` into studies.{study}.base of {plan.params}, then {command} trains some"
