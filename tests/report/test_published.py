@@ -1,4 +1,4 @@
-"""Published numbers on the real MNIST, where a folder of it is named by BNBENCH_MIRROR."""
+"""Published numbers on the real MNIST; needs its files, in the folder named by BNBENCH_MIRROR."""
 
 import os
 from pathlib import Path
@@ -30,7 +30,7 @@ def mnist(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
 
 
 def _magnitudes(mnist: Prepared, norm: str) -> list[list[float]]:
-    """L2 norms of the gradients of eleven layers at step 10, a list per seed."""
+    """Return the L2 norms of the gradients of eleven layers at step 10, a list per seed."""
     model = "784-" + "100-" * 10 + "10"
     settings = {"model": model, "norm": norm, "activation": "sigmoid", "init": "normal", "init_deviation": 0.1}
     steps = {"batch_size": 200, "train_images": 2000, "epochs": 1, "learning_rate": 0.1, "momentum": 0.9}

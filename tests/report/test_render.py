@@ -47,7 +47,7 @@ HOSTILE = [
 FOREIGN = {"script", "iframe", "object", "embed", "form", "link", "base", "input"}
 
 
-class Seen(HTMLParser):
+class Page(HTMLParser):
     """Elements, addresses and visible text of a page."""
 
     def __init__(self) -> None:
@@ -66,14 +66,14 @@ class Seen(HTMLParser):
         self.text += data
 
 
-def seen(html: str | bytes) -> Seen:
-    parser = Seen()
+def parsed(html: str | bytes) -> Page:
+    parser = Page()
     parser.feed(html if isinstance(html, str) else html.decode())
     return parser
 
 
 def shown(text: str) -> str:
-    """What a reader should see of `text`: spaces together, no control characters."""
+    """Return the text that a reader should see: single spaces, no control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -98,7 +98,7 @@ def test_a_text_appears_literally(text: str) -> None:
     source = f"{escape(text)}\n\n## {escape(text)}\n\n{markdown_table([text], [[text]])}\n"
     source += f"\n**{escape(text)}**\n"
     tree = pypandoc.convert_text(source, "html5", format=READER, extra_args=["--wrap=none", "--columns=10000"])
-    page = seen(tree)
+    page = parsed(tree)
     assert page.tags <= {"p", "h2", "table", "thead", "tbody", "tr", "th", "td", "strong", "colgroup", "col"}
     assert not page.addresses
     lines = [line.strip() for line in page.text.splitlines() if line.strip()]
@@ -112,7 +112,7 @@ def test_hostile_titles_do_no_harm(folder: Path, tmp_path: Path) -> None:
         study |= {"title": text, "question": text}
     plan["datasets"]["digits"] = {"title": text, "licence": text}
     out = again(folder, plan, tmp_path)
-    page = seen((out / "report.html").read_text())
+    page = parsed((out / "report.html").read_text())
     assert not page.tags & FOREIGN
     assert not page.handlers
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
@@ -128,9 +128,9 @@ def test_typst_shows_hostile_texts_too(tmp_path: Path) -> None:
             assert to_pdf(f"## {escape(text)}\n\n{escape(text)}\n", tmp_path).startswith(b"%PDF")
 
 
-def test_one_file_that_fetches_nothing(folder: Path) -> None:
+def test_the_html_is_one_file_that_fetches_nothing(folder: Path) -> None:
     html = (folder / "reports" / "report.html").read_text()
-    page = seen(html)
+    page = parsed(html)
     assert not page.tags & FOREIGN
     assert all(address.startswith(("#", "data:")) for address in page.addresses)
     assert html.index("Content-Security-Policy") < html.index("<style>")
@@ -140,8 +140,8 @@ def test_one_file_that_fetches_nothing(folder: Path) -> None:
         assert f'id="{anchor}"' in html
 
 
-def test_the_report_says_its_tier_and_counts(folder: Path) -> None:
-    page = seen((folder / "reports" / "report.html").read_text())
+def test_the_report_shows_its_tier_and_counts(folder: Path) -> None:
+    page = parsed((folder / "reports" / "report.html").read_text())
     runs = store_tables.read(folder / "tables", "runs")
     counts = runs[runs.study == "E1"].status.value_counts()
     text = re.sub(r"\s+", " ", page.text)
@@ -152,7 +152,7 @@ def test_the_report_says_its_tier_and_counts(folder: Path) -> None:
     assert not re.search(r"\b[a-z]+_[a-z]+\b", text)  # no raw identifiers
 
 
-def test_the_same_bytes_twice_and_no_path(folder: Path, tmp_path: Path) -> None:
+def test_the_same_inputs_give_the_same_bytes_without_any_path(folder: Path, tmp_path: Path) -> None:
     second = again(folder, make_plan(), tmp_path / "elsewhere")
     for name in ("report.md", "report.html", "report.pdf"):
         content = (second / name).read_bytes()
@@ -183,7 +183,7 @@ def test_a_missing_figure_is_named(folder: Path, tmp_path: Path) -> None:
     assert not list((tmp_path / "identity").glob("report-*"))
 
 
-def test_results_of_few_cells_are_the_summary(folder: Path) -> None:
+def test_few_cells_have_a_row_each(folder: Path) -> None:
     summary = store_tables.read(folder / "tables", "summary")
     found = result(summary[summary.study == "A1"])
     assert found.table.header == ["Norm", "Validation accuracy", "Test accuracy", "Test loss", "Seeds", "Diverged"]
@@ -192,7 +192,7 @@ def test_results_of_few_cells_are_the_summary(folder: Path) -> None:
     assert found.table.rows[0][:3:2] == ["no norm", f"{100 * row.test_accuracy_mean:.1f} ± {half:.1f} %"]
 
 
-def test_results_of_many_cells_stand_side_by_side(folder: Path) -> None:
+def test_many_cells_have_a_column_per_norm(folder: Path) -> None:
     summary = store_tables.read(folder / "tables", "summary")
     cells = summary[summary.study == "E1"]
     assert len(cells) == 36
@@ -202,7 +202,7 @@ def test_results_of_many_cells_stand_side_by_side(folder: Path) -> None:
     assert any("5 of 5 diverged" in row[3] for row in found.table.rows)
 
 
-def test_results_of_very_many_cells_keep_the_best_by_validation(folder: Path) -> None:
+def test_of_very_many_cells_those_of_best_validation_accuracy_are_shown(folder: Path) -> None:
     summary = store_tables.read(folder / "tables", "summary")
     cells = summary[summary.study == "E1"]
     more = pd.concat([cells.assign(learning_rate=cells.learning_rate * factor) for factor in (1, 1.5, 1.7)])
@@ -212,13 +212,13 @@ def test_results_of_very_many_cells_keep_the_best_by_validation(folder: Path) ->
     assert len(found.table.rows) == 6 <= LONGEST
     assert [row[:2] for row in found.table.rows[:3]] == [[DENSE, "4"], [DENSE, "16"], [DENSE, "64"]]
     # of the runs at 1.7 some diverged, which count as 0, but for the last cell
-    lost = more[better].sort_values(["model", "batch_size"]).n_diverged > 0
-    assert lost.tolist() == [True, True, True, True, True, False]
+    diverged = more[better].sort_values(["model", "batch_size"]).n_diverged > 0
+    assert diverged.tolist() == [True, True, True, True, True, False]
     assert ["learning rate 1.7" in row[2] for row in found.table.rows] == [False] * 5 + [True]
     assert found.selected == "learning rate"
 
 
-def test_a_studys_runs_stand_where_its_tables_lead_in_whatever_order(
+def test_links_lead_to_the_runs_of_the_same_study_in_any_order_of_studies(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bnbench.tables.labels.natural", lambda name: -ord(name[0]))
@@ -227,7 +227,7 @@ def test_a_studys_runs_stand_where_its_tables_lead_in_whatever_order(
     assert headings == {"study-1": "E1", "study-2": "A1", "study-1-runs": "E1", "study-2-runs": "A1"}
 
 
-def test_every_row_leads_to_its_runs(folder: Path, tmp_path: Path) -> None:
+def test_the_runs_of_every_row_are_listed(folder: Path, tmp_path: Path) -> None:
     plan = make_plan()
     value = {"what": "A1 with batch norm", "y": "test_accuracy", "where": {"norm": "batch"}, "value": 0.98}
     plan["studies"]["A1"]["published"] = [value, value | {"what": "Absent", "where": {"dropout": 0.5}}]
@@ -247,9 +247,7 @@ def test_every_row_leads_to_its_runs(folder: Path, tmp_path: Path) -> None:
     assert found[1] == [row for row, text in zip(found[0], lists[0], strict=True) if "batch norm" in text]
 
 
-def test_many_runs_are_not_listed_but_their_table_is_named(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_many_runs_only_the_table_is_named(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bnbench.report.run_lists.LISTED", 10)
     text = (again(folder, make_plan(), tmp_path) / "report.md").read_text()
     assert '{.folded summary="10 runs"}' in text
