@@ -85,7 +85,7 @@ def test_what_no_font_has_is_told_once_with_the_text_the_characters_and_the_reme
 
 
 def test_what_is_taken_for_granted_is_there() -> None:
-    seen = {character for character in fonts.SURE if unicodedata.category(character) not in fonts.UNSEEN}
+    seen = {character for character in fonts.SURE if unicodedata.category(character) not in fonts.INVISIBLE}
     assert seen <= fonts._characters(fonts.OWN)
 
 

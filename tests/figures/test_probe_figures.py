@@ -2,24 +2,22 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from bnbench.core.errors import UserError
-from bnbench.figures.captions import caption
-from bnbench.figures.draw import FIGURES
-from bnbench.figures.network_table import stages
-from bnbench.figures.plot_data import POINTS, Source
-from bnbench.figures.ridges import density
-from bnbench.figures.style import STYLE
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.kinds.ridges import density
+from bnbench.figures.network_table import layer_table
+from bnbench.figures.source import Source
 from bnbench.params.study_schema import Figure
 from bnbench.report import published
 from bnbench.tables import labels
 from bnbench.tables.collect import collect
 from bnbench.training.nets.network import Network
 from tests.support.little import run
+from tests.support.plots import described, drawn
 from tests.support.store import fill_store, make_plan
 
 GRADIENTS = {"kind": "heatmap", "title": "G", "probe": "gradients", "y": "gradient magnitude", "x": "step",
@@ -66,42 +64,40 @@ def _row(run_id: Any, probe: str, step: int, **places: Any) -> dict[str, Any]:
     return {"run_id": run_id, "probe": probe, "step": step, "epoch": step / 10, **empty, **places}
 
 
-def drawn(source: Source, **options: Any) -> tuple[pd.DataFrame, str]:
+def shown(source: Source, **options: Any) -> tuple[pd.DataFrame, str]:
     """The points of a figure and its caption; the drawing itself must come about."""
-    wanted = Figure.model_validate(options)
-    points = POINTS[wanted.kind](source, wanted)
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        FIGURES[wanted.kind](points, wanted).draw_without_rendering()
-    return points, caption(points, wanted)
+    plot = plot_data(source, Figure.model_validate(options))
+    drawn(plot).draw_without_rendering()
+    return plot.points, described(plot)
 
 
 def test_a_heat_maps_squares_are_means_over_seeds(source: Source) -> None:
-    points, said = drawn(source, **GRADIENTS, pick={"quantity": "norm"})
+    points, said = shown(source, **GRADIENTS, pick={"quantity": "norm"})
     assert len(points) == 2 * 2 * 3
     for point in points.itertuples():
         assert point.mean == pytest.approx(10.0 ** (float(str(point.layer)) - 3) * 3)  # seeds 0 to 4: 1 + seed is 3
-    assert "from 0.03 to 3" in said.replace("\\", "")
+    assert "from 0.03 to 3" in said
 
 
 def test_rows_that_would_be_mixed_are_refused(source: Source) -> None:
     with pytest.raises(UserError, match="mix runs of different step"):
-        drawn(source, **(GRADIENTS | {"kind": "sweep", "x": "layer", "against": None, "col": "norm"}))
+        shown(source, **(GRADIENTS | {"kind": "sweep", "x": "layer", "against": None, "col": "norm"}))
 
 
 def test_a_probe_that_was_not_recorded_is_named(source: Source) -> None:
     with pytest.raises(UserError, match="'drift'"):
-        drawn(source, **(GRADIENTS | {"probe": "drift"}))
+        shown(source, **(GRADIENTS | {"probe": "drift"}))
 
 
 def test_the_last_step_can_be_picked(source: Source) -> None:
     options = {"kind": "sweep", "title": "L", "probe": "gradients", "y": "size", "x": "layer", "hue": "norm"}
-    points, _ = drawn(source, **options, pick={"step": "last", "quantity": ["norm"]})
+    points, _ = shown(source, **options, pick={"step": "last", "quantity": ["norm"]})
     assert len(points) == 2 * 3
 
 
 def test_a_ridges_area_is_one(source: Source) -> None:
     options = {"kind": "ridges", "title": "R", "probe": "outputs_histogram", "row": "part", "col": "norm"}
-    points, said = drawn(source, **options, pick={"quantity": "output"})
+    points, said = shown(source, **options, pick={"quantity": "output"})
     line = points[(points.part == "train") & (points.step == 10) & (points.norm == "batch")].sort_values("at")
     assert float((density(line) * 0.1).sum()) == pytest.approx(1)
     assert "10 to 20" in said
@@ -109,7 +105,7 @@ def test_a_ridges_area_is_one(source: Source) -> None:
 
 def test_predictions_say_when_it_is_always_the_same(source: Source) -> None:
     options = {"kind": "predictions", "title": "P", "probe": "one_by_one", "where": {"norm": "batch"}}
-    _, said = drawn(source, **options)
+    _, said = shown(source, **options)
     assert "always 8, 10 % right" in said.replace("\\", "")
     assert "10 different classes" in said
 
@@ -118,19 +114,19 @@ def test_predictions_say_when_it_is_always_the_same(source: Source) -> None:
 @pytest.mark.parametrize("norm", ["none", "batch", "group"])
 def test_a_drawn_networks_parameters_are_those_of_the_network(model: str, norm: str) -> None:
     one = run(model=model, norm=norm)
-    table = stages(one, (1, 8, 8))
+    table = layer_table(one, (1, 8, 8))
     assert table["parameters"].sum() == Network(one, (1, 8, 8)).parameters
     assert table["output"].iloc[-1] == "10"
 
 
 def test_networks_are_drawn_once_each(source: Source) -> None:
-    points, said = drawn(source, kind="networks", title="N")
+    points, said = shown(source, kind="networks", title="N")
     assert points["model"].nunique() == 1
     assert f"{labels.number(int(points['parameters'].sum()))} parameters" in said.replace("\\", "")
 
 
 def test_several_measures_stand_in_one_figure(source: Source) -> None:
-    points, said = drawn(source, kind="curves", title="C", y=["train_accuracy", "valid_accuracy"], hue="norm")
+    points, said = shown(source, kind="curves", title="C", y=["train_accuracy", "valid_accuracy"], hue="norm")
     assert set(points["measure"]) == {"train_accuracy", "valid_accuracy"}
     assert "training accuracy and validation accuracy" in said
 

@@ -126,12 +126,12 @@ def test_weights_are_not_chosen_by_the_test_images(tmp_path: Path) -> None:
 
 def test_a_mosaic_has_each_image_at_its_place() -> None:
     sheet = np.random.RandomState(0).randint(0, 256, (2, 3, 3, 48, 48)).astype(np.uint8)
-    mosaic = tiles(sheet)
+    mosaic = tile(sheet)
     side = 2 * 48 + GAP
     assert mosaic.shape == (2 * side, 3 * side, 3)
-    tile = mosaic[side + GAP // 2 : 2 * side - GAP // 2 : 2, 2 * side + GAP // 2 : 3 * side - GAP // 2 : 2]
-    assert np.array_equal(tile, sheet[1, 2].transpose(1, 2, 0))
-    assert tiles(np.zeros((1, 2, 1, 224, 224), np.uint8)).shape == (112 + GAP, 2 * (112 + GAP))
+    one = mosaic[side + GAP // 2 : 2 * side - GAP // 2 : 2, 2 * side + GAP // 2 : 3 * side - GAP // 2 : 2]
+    assert np.array_equal(one, sheet[1, 2].transpose(1, 2, 0))
+    assert tile(np.zeros((1, 2, 1, 224, 224), np.uint8)).shape == (112 + GAP, 2 * (112 + GAP))
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +157,8 @@ def test_the_report_shows_each_contact_sheet_with_its_caption(shown: tuple[dict[
     page = (folder / "reports" / "report.html").read_text()
     text = re.sub(r"\s+", " ", page)
     assert 'id="augmentation-1"' in page
-    assert "6 training images at the left, at the right of each its first 2 copies" in text
-    assert "its first 6 appearances, an epoch each, in the run of seed 0" in text
+    assert "6 training images at the left, and at the right of each its first 2 augmented copies" in text
+    assert "its first 6 versions, one per epoch of the run with seed 0" in text
     assert "-70 to 70 degrees" in text
     assert (folder / "reports" / "report.pdf").read_bytes().startswith(b"%PDF")
     assert (folder / "reports/figures/augmentation.digits/three.png").read_bytes().startswith(b"\x89PNG")

@@ -8,8 +8,9 @@ import pandas as pd
 
 from bnbench.core.errors import UserError
 from bnbench.core.markdown import heading, table
-from bnbench.figures.plot_data import Source, measured, measures, sweep_points
-from bnbench.figures.usable_range import said, usable_ranges
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.source import Source, measured_rows, value_columns
+from bnbench.figures.usable_range import range_text, usable_ranges
 from bnbench.params.study_schema import Figure, Published
 from bnbench.tables import labels
 from bnbench.tables.intervals import written
@@ -58,10 +59,10 @@ def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | 
         UserError: it is measured in no such way.
     """
     try:
-        rows = measured(source, value)
+        rows = measured_rows(source, value)
     except UserError:
         return None
-    y = measures(value)[0]
+    y = value_columns(value)[0]
     by = by or ["all"]
     # of several rows of a run the mean: n and the interval are of runs
     rows = rows.assign(all=0).groupby(["run_id", "status", *by])[y].mean(skipna=False).reset_index()
@@ -89,11 +90,11 @@ def _range(source: Source, value: Published) -> list[str]:
     asked = value.model_dump(exclude_unset=True, exclude={"what", "value"})
     options = Figure.model_validate({"kind": "sweep", "title": value.what, **asked})
     try:
-        points = sweep_points(source, options)
+        plot = plot_data(source, options)
     except UserError:
         return [value.what, published, ABSENT, labels.DASH]
-    seeds = int(points[["n", "n_diverged", "n_other"]].sum(axis=1).max())
-    return [value.what, published, said(usable_ranges(points, options).iloc[0]), str(seeds)]
+    seeds = int(plot.run_counts()["total"].max())
+    return [value.what, published, range_text(usable_ranges(plot).iloc[0]), str(seeds)]
 
 
 def text(name: str, value: float) -> str:

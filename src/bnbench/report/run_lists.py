@@ -6,7 +6,7 @@ import pandas as pd
 
 from bnbench.core.errors import UserError
 from bnbench.core.markdown import escape, folded, table
-from bnbench.figures.plot_data import chosen
+from bnbench.figures.source import select_runs
 from bnbench.params.study_schema import Published
 from bnbench.report.result_tables import in_order, varied
 from bnbench.tables import labels
@@ -54,7 +54,7 @@ def _of_published(study: dict[str, Any], runs: pd.DataFrame) -> str:
     rows = []
     for value in map(Published.model_validate, study["published"]):
         try:
-            rows.append([value.what, ids(chosen(runs, value))])
+            rows.append([value.what, ids(select_runs(runs, value))])
         except UserError:  # not in this tier, as the table of published values says
             continue
     return table(["Quantity", "Seed: run"], rows)

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from bnbench.core.markdown import escape, heading, image, table
-from bnbench.figures.plot_data import POINTS, Source
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.source import Source
 from bnbench.figures.usable_range import margin, table_rows
 from bnbench.params.study_schema import Figure
 from bnbench.report import published, run_lists
@@ -169,11 +170,9 @@ def usable_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
         options = Figure.model_validate(raw)
         if options.within is None:
             continue
-        points = labels.titled(
-            POINTS[options.kind](Source.read(inputs.tables, inputs.plan, name), options), inputs.titles
-        )
+        plot = plot_data(Source.read(inputs.tables, inputs.plan, name), options, inputs.titles)
         rule = f"Usable: no run fails, and the mean is at most {margin(options)} from the best of its row."
-        parts += [table(*table_rows(points, options), numbers=2), escape(rule)]
+        parts += [table(*table_rows(plot), numbers=2), escape(rule)]
     return [heading(3, "Usable ranges", f"{anchor}-usable"), *parts] if parts else []
 
 

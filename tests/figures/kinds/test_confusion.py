@@ -2,21 +2,17 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
-from bnbench.figures.captions import caption
-from bnbench.figures.draw import FIGURES
-from bnbench.figures.plot_data import POINTS, Source
-from bnbench.figures.style import STYLE
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.source import Source
 from bnbench.params.study_schema import Figure
 from bnbench.tables.collect import collect
 from bnbench.tables.files import read
-from tests.figures.test_draw import assert_apart
+from tests.support.plots import assert_apart, described, drawn, plotted
 from tests.support.store import confusion, fill_store, make_plan
 
 CONFUSION = {"kind": "confusion", "title": "C", "probe": "classes", "col": "norm"}
@@ -39,14 +35,9 @@ def counts(norm: str, seed: int) -> "np.ndarray[Any, Any]":
     return np.array(confusion(norm, seed))
 
 
-def drawn(points: pd.DataFrame, options: Figure) -> Drawing:
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        return FIGURES[options.kind](points, options)
-
-
 def test_a_confusion_matrix_is_the_mean_of_the_runs_shares(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(CONFUSION)
-    points = POINTS["confusion"](sources["A1"], options)
+    points = plot_data(sources["A1"], options).points
     for norm in ("none", "batch"):
         matrices = [counts(norm, seed) for seed in range(5)]
         wanted = np.mean([matrix / matrix.sum(1, keepdims=True) for matrix in matrices], 0)
@@ -59,21 +50,20 @@ def test_a_confusion_matrix_is_the_mean_of_the_runs_shares(sources: dict[str, So
 
 def test_a_confusion_matrix_says_its_best_worst_and_most_frequent(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(CONFUSION)
-    points = POINTS["confusion"](sources["A1"], options)
-    said = caption(points, options).replace("\\", "")
+    said = described(plot_data(sources["A1"], options))
     shares = np.mean([counts("batch", seed) / counts("batch", seed).sum(1, keepdims=True) for seed in range(5)], 0)
     own = shares.diagonal()
-    assert f"Batch norm: mean over the classes {100 * own.mean():.2f} %" in said
-    assert f"best is class {own.argmax()} ({100 * own.max():.1f} %)" in said
-    assert f"({100 * own.min():.1f} %); most often" in said
-    true, taken = np.unravel_index((shares - np.diag(own)).argmax(), shares.shape)
-    assert f"most often, class {true} is taken for class {taken}" in said
+    assert f"Batch norm: the mean over the classes is {100 * own.mean():.2f} %" in said
+    assert f"the best class is {own.argmax()} ({100 * own.max():.1f} %)" in said
+    assert f"({100 * own.min():.1f} %); the most frequent" in said
+    true, predicted = np.unravel_index((shares - np.diag(own)).argmax(), shares.shape)
+    assert f"the most frequent confusion is class {true} predicted as {predicted}" in said
 
 
 def test_a_confusion_matrix_is_drawn_with_the_true_classes_in_rows(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(CONFUSION)
-    points = POINTS["confusion"](sources["A1"], options)
-    drawing = drawn(points, options)
+    plot = plot_data(sources["A1"], options)
+    points, drawing = plot.points, drawn(plot)
     assert_apart(drawing)
     panel = next(ax for ax in drawing.axes if ax.get_title() == "No norm")
     part = points[points["norm"] == "none"].set_index(["true_class", "predicted_class"])["mean"]
@@ -89,16 +79,17 @@ def test_a_class_accuracy_is_a_sweep_over_classes(sources: dict[str, Source]) ->
         {"kind": "sweep", "title": "S", "probe": "classes", "pick": {"quantity": "accuracy"}, "y": "class accuracy",
          "x": "item", "hue": "norm"}
     )  # fmt: skip
-    points = POINTS["sweep"](sources["A1"], options)
+    plot = plot_data(sources["A1"], options)
+    points = plot.points
     recalls = np.mean([counts("none", seed).diagonal() / counts("none", seed).sum(1) for seed in range(5)], 0)
     np.testing.assert_allclose(points[points["norm"] == "none"].sort_values("true_class")["mean"], recalls)
-    assert_apart(drawn(points, options))
+    assert_apart(drawn(plot))
 
 
 def test_a_heat_map_marks_what_diverged(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(MAP)
-    points = POINTS["heatmap"](sources["E1"], options)
-    drawing = drawn(points, options)
+    plot = plot_data(sources["E1"], options)
+    points, drawing = plot.points, drawn(plot)
     assert_apart(drawing)
     lost = points[points["n_diverged"] > 0]
     marks = sorted(
@@ -110,7 +101,7 @@ def test_a_heat_map_marks_what_diverged(sources: dict[str, Source]) -> None:
         patch for ax in drawing.axes for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_hatch()
     ]
     assert len(hatched) == (points["n"] == 0).sum() > 0
-    said = caption(points, options)
+    said = described(plot)
     assert f"{points['n_diverged'].sum()} of {points[['n', 'n_diverged']].to_numpy().sum()} runs diverged" in said
 
 
@@ -119,14 +110,14 @@ def test_at_the_smallest_batch_the_caption_has_each_norms_interval(sources: dict
         {"kind": "sweep", "title": "B", "x": "batch_size", "y": "test_accuracy", "hue": "norm",
          "where": {"model": "64-100-100-10", "learning_rate": 0.1}}
     )  # fmt: skip
-    points = POINTS["sweep"](sources["E1"], options)
-    said = caption(points, options).replace("\\", "")
+    plot = plot_data(sources["E1"], options)
+    points, said = plot.points, described(plot)
     for norm, name in (("none", "no norm"), ("batch", "batch norm")):
         row = points[(points["batch_size"] == 4) & (points["norm"] == norm)].iloc[0]
         assert f"{name} {100 * row['mean']:.1f} ± {100 * (row['high'] - row['mean']):.1f} %" in said
     one, other = (points[points["norm"] == norm].set_index("batch_size") for norm in ("batch", "none"))
     higher, apart = (one["mean"] > other["mean"]).sum(), (one["low"] > other["high"]).sum()
-    assert f"Batch norm is higher than no norm at {higher} of 3 places ({apart} with intervals apart)" in said
+    assert f"Batch norm is higher than no norm at {higher} of 3 points ({apart} with non-overlapping intervals)" in said
 
 
 def test_the_generalisation_gap_is_training_minus_test_accuracy(tmp_path: Any) -> None:
@@ -146,9 +137,9 @@ def test_a_caption_says_whose_interval_is_apart_from_batch_norms() -> None:
         {"norm": norm, "mean": mean, "low": mean - half, "high": mean + half} for norm, (mean, half) in means.items()
     ]
     points = pd.DataFrame(rows).assign(n=3, n_diverged=0, n_other=0)
-    said = caption(points, options).replace("\\", "")
+    said = described(plotted(points, options))
     assert "No norm 60.0 ± 5.0 %, batch norm 50.0 ± 2.0 %, batch renorm 53.0 ± 2.0 %, group norm 40.0 ± 1.0 %" in said
-    sides = "no norm wholly above; group norm wholly below; batch renorm overlapping"
-    assert f"(intervals, against that of batch norm: {sides})" in said
-    near = caption(points[points["norm"].isin(["batch", "renorm"])], options).replace("\\", "")
-    assert "(intervals, against that of batch norm: batch renorm overlapping)" in near
+    sides = "no norm entirely above; group norm entirely below; batch renorm overlapping"
+    assert f"(intervals, compared with that of batch norm: {sides})" in said
+    near = described(plotted(points[points["norm"].isin(["batch", "renorm"])], options))
+    assert "(intervals, compared with that of batch norm: batch renorm overlapping)" in near
