@@ -1,5 +1,6 @@
 """A full disk or a limit on files at any moment of a training: a message, an end, nothing lost; full streams."""
 
+import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,12 +8,14 @@ from pathlib import Path
 import pytest
 
 from bnbench.training import job as jobs
+from tests.faults import test_process_ends
 from tests.faults.processes import ended, started, told
-from tests.support.miniature import miniature
+from tests.support.miniature import Project, miniature
 from tests.support.shell import PROGRAM, namespace
 from tests.training import test_job
 
 prepared = test_job.prepared  # a fixture: the digits as a prepared folder
+reference = test_process_ends.reference  # a fixture: a project before its first start, and with all results
 
 FULL = "no space is left on the disk; free some and run the same command again"
 SIZES = (4, 8, 16, 24, 40, 60, 90, 120, 150, 180)  # kB: the disk is full at another moment
@@ -43,6 +46,43 @@ def test_a_disk_that_fills_in_a_training_ends_it_and_loses_nothing(tmp_path: Pat
     subprocess.run(test_job._command(job, kept), check=True, timeout=60)
     assert test_job._contents(kept) == expected
     print(f"{size} kB: {len(stored) // 2} of {len(test_job.RUNS)} runs were stored")
+
+
+# fill the disk at a moment of a start; free it again, and copy the project back from it
+FILL = """
+cp -a "$1" disk/project && cd disk/project || exit 99
+snakemake --cores 2 & start=$!
+sleep "$2"
+cat /dev/zero >../filler 2>/dev/null
+wait $start; code=$?
+rm ../filler && cd ../.. && rm -rf "$1" && cp -a disk/project "$1" && exit $code
+"""
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_at_any_moment_of_a_start_ends_it_and_loses_nothing(
+    reference: tuple[Project, Project], tmp_path: Path
+) -> None:
+    project, complete = reference
+    copy = Project(tmp_path / "project")
+    shutil.copytree(project.folder, copy.folder)
+    (tmp_path / "disk").mkdir()
+    prefix, dice = namespace("-t", "tmpfs", "-o", "size=256m", "none", "disk"), random.Random(0)
+    for _ in range(10):
+        before, moment = copy.stored(), f"{dice.uniform(0, 8):.2f}"
+        with started([*prefix, "sh", "-c", FILL, "sh", str(copy.folder), moment], tmp_path, copy.environment) as start:
+            code = ended(start)
+        assert code in (0, 1), told(tmp_path)
+        assert "Traceback" not in told(tmp_path)
+        assert code == 0 or "no space" in told(tmp_path).lower(), told(tmp_path)
+        after = copy.stored()
+        assert before.items() <= after.items()
+        made = len(list((copy.folder / "reports").rglob("*")))
+        print(f"full after {moment} s: exit code {code}, {len(after)} files of runs, {made} of reports")
+    with started(["snakemake", "--cores", "2"], copy.folder, copy.environment) as start:
+        assert ended(start, 300) == 0, told(copy.folder)
+    assert copy.stored() == complete.stored()
+    assert copy.outputs() == complete.outputs()
 
 
 @pytest.mark.parametrize("size", [1000, 3000])
