@@ -67,7 +67,7 @@ def test_a_disk_that_fills_at_any_moment_of_a_start_ends_it_and_loses_nothing(
     copy = Project(tmp_path / "project")
     shutil.copytree(project.folder, copy.folder)
     (tmp_path / "disk").mkdir()
-    prefix, dice = namespace("-t", "tmpfs", "-o", "size=256m", "none", "disk"), random.Random(0)
+    prefix, dice = namespace("-t", "tmpfs", "-o", "size=256m", "none", str(tmp_path / "disk")), random.Random(0)
     for _ in range(10):
         before, moment = copy.stored(), f"{dice.uniform(0, 8):.2f}"
         with started([*prefix, "sh", "-c", FILL, "sh", str(copy.folder), moment], tmp_path, copy.environment) as start:
