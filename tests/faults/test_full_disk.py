@@ -1,6 +1,5 @@
 """A full disk or a limit on files at any moment of a training: a message, an end, nothing lost; full streams."""
 
-import random
 import shutil
 import subprocess
 from pathlib import Path
@@ -48,15 +47,21 @@ def test_a_disk_that_fills_in_a_training_ends_it_and_loses_nothing(tmp_path: Pat
     print(f"{size} kB: {len(stored) // 2} of {len(test_job.RUNS)} runs were stored")
 
 
-# fill the disk at a moment of a start; free it again, and copy the project back from it
+# start in a copy of the project on a small disk; fill the disk once there are so many files; free it, copy all back
 FILL = """
 cp -a "$1" disk/project && cd disk/project || exit 99
 snakemake --cores 2 & start=$!
-sleep "$2"
+count() { find . -name .snakemake -prune -o -type f -print | wc -l; }
+until [ "$(count)" -ge "$2" ] || ! kill -0 $start 2>/dev/null; do :; done
 cat /dev/zero >../filler 2>/dev/null
 wait $start; code=$?
 rm ../filler && cd ../.. && rm -rf "$1" && cp -a disk/project "$1" && exit $code
 """
+
+
+def _files(project: Project) -> int:
+    """Number of a project's files, without Snakemake's own."""
+    return sum(path.is_file() and ".snakemake" not in path.parts for path in project.folder.rglob("*"))
 
 
 @pytest.mark.slow
@@ -67,18 +72,18 @@ def test_a_disk_that_fills_at_any_moment_of_a_start_ends_it_and_loses_nothing(
     copy = Project(tmp_path / "project")
     shutil.copytree(project.folder, copy.folder)
     (tmp_path / "disk").mkdir()
-    prefix, dice = namespace("-t", "tmpfs", "-o", "size=256m", "none", str(tmp_path / "disk")), random.Random(0)
-    for _ in range(10):
-        before, moment = copy.stored(), f"{dice.uniform(0, 8):.2f}"
-        with started([*prefix, "sh", "-c", FILL, "sh", str(copy.folder), moment], tmp_path, copy.environment) as start:
+    prefix = namespace("-t", "tmpfs", "-o", "size=256m", "none", str(tmp_path / "disk"))
+    first, last = _files(project), _files(complete)
+    for count in (first + (last - first) * i // 10 for i in range(10)):
+        before = copy.stored()
+        words = [*prefix, "sh", "-c", FILL, "sh", str(copy.folder), str(count)]
+        with started(words, tmp_path, copy.environment) as start:
             code = ended(start)
+        print(f"full at {count} of {last} files: exit code {code}, {len(copy.stored())} files of runs")
         assert code in (0, 1), told(tmp_path)
         assert "Traceback" not in told(tmp_path)
-        assert code == 0 or "no space" in told(tmp_path).lower(), told(tmp_path)
-        after = copy.stored()
-        assert before.items() <= after.items()
-        made = len(list((copy.folder / "reports").rglob("*")))
-        print(f"full after {moment} s: exit code {code}, {len(after)} files of runs, {made} of reports")
+        assert copy.outputs() == complete.outputs() if code == 0 else "no space" in told(tmp_path).lower()
+        assert before.items() <= copy.stored().items()
     with started(["snakemake", "--cores", "2"], copy.folder, copy.environment) as start:
         assert ended(start, 300) == 0, told(copy.folder)
     assert copy.stored() == complete.stored()
