@@ -17,7 +17,7 @@ from bnbench.params.study_schema import Figure
 from bnbench.tables.collect import collect
 from bnbench.tables.files import read
 from tests.figures.test_draw import assert_apart
-from tests.support.store import confusion, fill_store, make_plan
+from tests.support.store import as_record, confusion, fill_store, make_plan
 
 CONFUSION = {"kind": "confusion", "title": "C", "probe": "classes", "col": "norm"}
 MAP = {"kind": "heatmap", "title": "M", "x": "learning_rate", "against": "batch_size", "y": "test_accuracy",
@@ -31,7 +31,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
     plan = make_plan()
     plan["studies"]["A1"]["figures"] = {"confusion": CONFUSION}
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
+    collect(as_record(plan), folder / "runs", folder / "tables")
     return {name: Source.read(folder / "tables", plan, name) for name in ("A1", "E1")}
 
 
@@ -132,7 +132,7 @@ def test_at_the_smallest_batch_the_caption_has_each_norms_interval(sources: dict
 def test_the_generalisation_gap_is_training_minus_test_accuracy(tmp_path: Any) -> None:
     plan = make_plan()
     fill_store(plan, tmp_path / "runs")
-    collect(plan, tmp_path / "runs", tmp_path / "tables")
+    collect(as_record(plan), tmp_path / "runs", tmp_path / "tables")
     runs = read(tmp_path / "tables", "runs")
     good = runs[runs["status"] == "ok"]
     np.testing.assert_allclose(good["generalisation_gap"], good["train_accuracy"] - good["test_accuracy"])

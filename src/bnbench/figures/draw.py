@@ -30,6 +30,7 @@ from bnbench.figures.ridges import draw_ridges
 from bnbench.figures.style import styled
 from bnbench.figures.sweeps import draw_sweep
 from bnbench.params.study_schema import Figure
+from bnbench.plan.record import PlanRecord
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 
@@ -67,13 +68,14 @@ class Job:
         return drawn | set(fonts.strings(self.options.y))
 
 
-def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
+def draw(record: PlanRecord, tables: Path, out: Path, workers: int) -> None:
     """Draw all figures of a plan into `out`, on `workers` processes; the identity, beside `out`, comes last.
 
     Raises:
         UserError: the tables are not those of the plan as they were written, or a figure's options do not fit the
             study's runs.
     """
+    plan = record.as_dict()
     identity = out.parent / "identity"
     before = _forget(identity)
     made_from = identities.only(tables, f"identity-{plan['tables_id']}.json").here
