@@ -11,7 +11,7 @@ from bnbench.argument_types import place, port, positive, run_id, seconds
 from bnbench.core import lifeline, machine, signals, stage_times, standard
 from bnbench.core.atomic import full_told
 from bnbench.core.errors import SystemFault, UserError
-from bnbench.core.files import read_sealed, write_json
+from bnbench.core.files import write_json
 
 Arguments = argparse.Namespace
 DRAWING_MIB = 250.0  # of a process that draws figures
@@ -188,9 +188,10 @@ def train(arguments: Arguments) -> None:
 
 def collect(arguments: Arguments) -> None:
     """Make the tables from the run store."""
+    from bnbench.plan.record import PlanRecord
     from bnbench.tables.collect import collect as gather
 
-    gather(_plan(arguments.plan), arguments.store, arguments.out)
+    gather(PlanRecord.read(arguments.plan), arguments.store, arguments.out)
 
 
 def figures(arguments: Arguments) -> None:
@@ -199,20 +200,18 @@ def figures(arguments: Arguments) -> None:
 
     plain.load()
     from bnbench.figures.draw import draw
+    from bnbench.plan.record import PlanRecord
 
     workers = machine.fitting([DRAWING_MIB] * arguments.workers, arguments.workers)
-    draw(_plan(arguments.plan), arguments.tables, arguments.out, workers)
+    draw(PlanRecord.read(arguments.plan), arguments.tables, arguments.out, workers)
 
 
 def report(arguments: Arguments) -> None:
     """Write the report, HTML and PDF."""
+    from bnbench.plan.record import PlanRecord
     from bnbench.report.render import write
 
-    write(_plan(arguments.plan), arguments.tables, arguments.figures, arguments.out)
-
-
-def _plan(path: Path) -> dict[str, Any]:
-    return read_sealed(path, "name a plan's file under .bnbench/plans, which each start of snakemake writes anew")
+    write(PlanRecord.read(arguments.plan), arguments.tables, arguments.figures, arguments.out)
 
 
 def demo(arguments: Arguments) -> None:

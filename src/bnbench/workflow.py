@@ -16,11 +16,12 @@ from bnbench.cluster.jobs import Cluster
 from bnbench.core import devices, lifeline, machine, places, stage_times, starts
 from bnbench.core.atomic import check_file, check_folder, check_temporary, explained
 from bnbench.core.errors import UserError
-from bnbench.core.files import Missing, Unreadable, digest, is_sealed, read_whole, write_json, write_sealed
+from bnbench.core.files import Missing, Unreadable, digest, is_sealed, read_whole
 from bnbench.core.identities import TABLES, forget_altered
 from bnbench.params.config import read as read_config
 from bnbench.plan import cost
-from bnbench.plan.packs import left, read_packs
+from bnbench.plan.marks import uncollected
+from bnbench.plan.packs import PackRecord, read_packs, write_packs
 from bnbench.plan.plan import Plan
 
 REPORTS = ("reports/report.html", "reports/report.pdf", "reports/report.md")
@@ -86,7 +87,7 @@ class Workflow:
         self.work = root / ".bnbench"
         put_own_programs_first()
         self.cores = min(cores or machine.cores(), machine.quota())
-        self._jobs: dict[str, list[dict[str, Any]]] = {}
+        self._jobs: dict[str, list[PackRecord]] = {}
         self.begun = time.time()
         self.notes = self.work / "stages" / f"{os.getpid()}.jsonl"
         with _told_alone():
@@ -154,15 +155,15 @@ class Workflow:
 
     def record(self, _wildcards: Any) -> str:
         """The plan's file, what collect, figures and report read: written now, unless it is what was written."""
-        path = self.work / "plans" / f"{self.plan.report_id}.json"
-        own = f'\n  "report_id": "{self.plan.report_id}"'.encode()  # a hash of all that the file says
+        path = self.work / "plans" / f"{self.plan.ids.report}.json"
+        own = f'\n  "report_id": "{self.plan.ids.report}"'.encode()  # a hash of all that the file says
         with _told_alone():
             check_file(path)
             with contextlib.suppress(Missing, Unreadable):
                 content = read_whole(path)
                 if own in content and is_sealed(content):
                     return str(path)
-            write_sealed(path, self.plan.record())
+            self.plan.record().write(path)
         return str(path)
 
     def trained(self, _wildcards: Any) -> list[str]:
@@ -191,12 +192,12 @@ class Workflow:
         """
         folder = self.work / "jobs"
         packs, own = self.plan.packs, [uuid4().hex] if self.cluster else []
-        marks = set() if self.cluster else left(folder, self.plan)
+        marks = set() if self.cluster else uncollected(folder, self.plan)
         for job in self.cluster.jobs(packs) if self.cluster else [packs] if packs else []:
             name = digest(sorted(pack.id for pack in job), *own)
             mark = folder / f"{name}.done"
             with _told_alone(), explained(mark):
-                write_json(folder / f"{name}.json", [pack.record() for pack in job])
+                write_packs(folder / f"{name}.json", job)
                 mark.unlink(missing_ok=True)
             marks.add(str(mark))
         return sorted(marks)
@@ -270,32 +271,31 @@ class Workflow:
         packs = self._packs(wildcards.job)
         if self.cluster:
             return self.cluster.minutes(packs, attempt)
-        return ceil(cost.makespan([pack["seconds"] for pack in packs], self.cores) / 60)
+        return ceil(cost.makespan([pack.seconds for pack in packs], self.cores) / 60)
 
     def _mem_mb(self, wildcards: Any, attempt: int) -> int:
         packs = self._packs(wildcards.job)
         if self.cluster:
             return self.cluster.mem_mb(packs, attempt)
-        return ceil(sum(sorted((float(pack["memory"]) for pack in packs), reverse=True)[: self.cores]))
+        return ceil(sum(sorted((pack.memory for pack in packs), reverse=True)[: self.cores]))
 
-    def _packs(self, job: str) -> list[dict[str, Any]]:
-        """A job's packs, without their runs, of which a large job has thousands."""
+    def _packs(self, job: str) -> list[PackRecord]:
+        """A job's packs."""
         if job not in self._jobs:
             with _told_alone():
-                packs = read_packs(self.work / "jobs" / f"{job}.json")
-            self._jobs[job] = [{key: pack[key] for key in ("data", "augmented", "seconds", "memory")} for pack in packs]
+                self._jobs[job] = read_packs(self.work / "jobs" / f"{job}.json")
         return self._jobs[job]
 
     @property
     def tables(self) -> list[str]:
         """All that collect writes; the last one's name is the tables' identity."""
-        own = [*TABLES, f"identity-{self.plan.tables_id}.json"]
+        own = [*TABLES, f"identity-{self.plan.ids.tables}.json"]
         return ["results/metrics.json", *(f"results/tables/{name}" for name in own)]
 
     @property
     def figures(self) -> list[str]:
         """All that figures writes: the folder, and its identity."""
-        return ["reports/figures", f"reports/identity/figures-{self.plan.figures_id}.json"]
+        return ["reports/figures", f"reports/identity/figures-{self.plan.ids.figures}.json"]
 
     def remade(self, _wildcards: Any) -> list[str]:
         """The tables' identity if this start makes the tables anew: then what is drawn from them is drawn anew too."""
@@ -305,4 +305,4 @@ class Workflow:
     def data_of(self, wildcards: Any) -> list[str]:
         """The prepared data that a job's packs need."""
         packs = self._packs(wildcards.job)
-        return sorted({folder for pack in packs for folder in (pack["data"], pack["augmented"]) if folder})
+        return sorted({folder for pack in packs for folder in (pack.data, pack.augmented) if folder})

@@ -17,7 +17,7 @@ from bnbench.report.result_tables import mean_of
 from bnbench.tables.collect import collect
 from bnbench.tables.summary import aggregate
 from tests.support.plots import described, drawn, plotted
-from tests.support.store import fill_store, make_plan
+from tests.support.store import as_record, fill_store, make_plan
 
 DUST = float(np.nextafter(0.1, 1))  # the next number above 0.1
 
@@ -132,8 +132,8 @@ def near(tmp_path_factory: pytest.TempPathFactory) -> Source:
     folder = tmp_path_factory.mktemp("near")
     plan = make_plan()
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    source = Source.read(folder / "tables", plan, "A1")
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    source = Source.read(folder / "tables", as_record(plan), "A1")
     values = 1 - (source.runs["seed"] == 4) / 10
     return replace(source, runs=source.runs.assign(test_accuracy=values.where(source.runs["status"] == "ok")))
 

@@ -24,7 +24,7 @@ from bnbench.tables.files import CONFIG_TYPES, RENAMED
 from tests.support.plots import assert_apart, drawn, plotted, texts
 from tests.support.shell import contents
 from tests.support.store import FIGURES as DECLARED
-from tests.support.store import fill_store, make_plan
+from tests.support.store import as_record, fill_store, make_plan
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +32,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("figures")
     plan = make_plan()
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
+    collect(as_record(plan), folder / "runs", folder / "tables")
     return folder
 
 
 def study(folder: Path, name: str = "E1") -> Source:
-    return Source.read(folder / "tables", make_plan(), name)
+    return Source.read(folder / "tables", as_record(make_plan()), name)
 
 
 def options(**changes: Any) -> Figure:
@@ -53,7 +53,7 @@ def one_figure(study: str, figure: str) -> dict[str, Any]:
 
 def test_a_sweeps_points_are_the_summary(folder: Path) -> None:
     plan, out = one_figure("E1", "learning_rate"), folder / "one" / "figures"
-    draw(plan, folder / "tables", out, 1)
+    draw(as_record(plan), folder / "tables", out, 1)
     points = store_tables.read_csv(out / "E1" / "learning_rate.csv")
     summary = store_tables.read(folder / "tables", "summary")
     keys = ["model", "batch_size", "norm", "learning_rate"]
@@ -154,7 +154,7 @@ def test_the_same_bytes_twice_and_svg_parses(folder: Path) -> None:
     plan, out = one_figure("E1", "batch_size"), folder / "twice" / "figures"
     made = []
     for _ in range(2):
-        draw(plan, folder / "tables", out, 1)
+        draw(as_record(plan), folder / "tables", out, 1)
         made.append(contents(out))
     assert made[0] == made[1]
     assert sorted(made[0]) == [f"E1/batch_size.{suffix}" for suffix in ("csv", "md", "png", "svg")]
@@ -165,9 +165,9 @@ def test_the_same_bytes_twice_and_svg_parses(folder: Path) -> None:
 
 def test_identity_comes_last_and_old_figures_go(folder: Path) -> None:
     out = folder / "identity-test" / "figures"
-    draw(one_figure("A1", "loss"), folder / "tables", out, 1)
+    draw(as_record(one_figure("A1", "loss")), folder / "tables", out, 1)
     (out / "A1" / "mine.md").write_text("not ours")
-    draw(one_figure("A1", "accuracy") | {"figures_id": "ee55"}, folder / "tables", out, 1)
+    draw(as_record(one_figure("A1", "accuracy") | {"figures_id": "ee55"}), folder / "tables", out, 1)
     assert {name.split(".")[0] for name in contents(out)} == {"A1/accuracy", "A1/mine"}
     identity = list((out.parent / "identity").iterdir())
     assert [path.name for path in identity] == ["figures-ee55.json"]
@@ -194,7 +194,7 @@ def test_options_that_do_not_fit(folder: Path, changes: dict[str, Any], message:
         "learning_rate": DECLARED["E1"]["learning_rate"] | changes,
     }
     with pytest.raises(UserError, match=rf"studies.E1.figures.learning_rate: .*{message}"):
-        draw(plan, folder / "tables", folder / "wrong" / "figures", 1)
+        draw(as_record(plan), folder / "tables", folder / "wrong" / "figures", 1)
     assert not list((folder / "wrong" / "identity").glob("*"))
 
 
@@ -231,7 +231,7 @@ def test_workers_draw_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPat
     made = []
     for workers in (1, 2):
         out = folder / f"workers-{workers}" / "figures"
-        draw(plan, folder / "tables", out, workers)
+        draw(as_record(plan), folder / "tables", out, workers)
         made.append(contents(out))
     assert made[0] == made[1]
     assert len(made[0]) == 3 * 4

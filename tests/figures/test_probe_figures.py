@@ -18,7 +18,7 @@ from bnbench.tables.collect import collect
 from bnbench.training.nets.network import Network
 from tests.support.little import run
 from tests.support.plots import described, drawn
-from tests.support.store import fill_store, make_plan
+from tests.support.store import as_record, fill_store, make_plan
 
 GRADIENTS = {"kind": "heatmap", "title": "G", "probe": "gradients", "y": "gradient magnitude", "x": "step",
              "against": "layer", "col": "norm"}  # fmt: skip
@@ -30,8 +30,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     folder = tmp_path_factory.mktemp("probes")
     plan = make_plan()
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    found = Source.read(folder / "tables", plan, "A1")
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    found = Source.read(folder / "tables", as_record(plan), "A1")
     rows: list[dict[str, Any]] = []
     for entry in found.runs.itertuples():
         norm, seed, name = str(entry.norm), int(str(entry.seed)), entry.run_id

@@ -16,7 +16,7 @@ from bnbench.tables import labels
 from bnbench.tables.collect import collect
 from tests.support.parameters import refusal, toy
 from tests.support.plots import described, drawn, plotted
-from tests.support.store import fill_store, make_plan
+from tests.support.store import as_record, fill_store, make_plan
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 
@@ -107,8 +107,8 @@ def test_figure_caption_and_table_tell_the_same_range() -> None:
 def test_a_published_range_stands_beside_ours(tmp_path: Path) -> None:
     plan = make_plan()
     fill_store(plan, tmp_path / "runs")
-    collect(plan, tmp_path / "runs", tmp_path / "tables")
-    source = Source.read(tmp_path / "tables", plan, "E1")
+    collect(as_record(plan), tmp_path / "runs", tmp_path / "tables")
+    source = Source.read(tmp_path / "tables", as_record(plan), "E1")
     where = {"norm": "batch", "batch_size": 16, "model": "64-100-100-10"}
     value = {"what": "Rates", "y": "test_accuracy", "x": "learning_rate", "within": 0.5, "value": [1e-3, 1e-1]}
     values = [value | {"where": where}, value | {"where": where | {"batch_size": 3}}]

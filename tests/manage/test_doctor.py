@@ -13,7 +13,7 @@ import pytest
 
 from bnbench.cli import main
 from bnbench.manage.doctor import Finding, examine, slurm
-from bnbench.plan.plan import TRAINER_VERSION
+from bnbench.plan.identity import TRAINER_VERSION
 from tests.training.test_run_writer import _held, _holder
 
 

@@ -13,10 +13,11 @@ from bnbench.core.files import digest, write_json
 from bnbench.data.identity import fingerprint
 from bnbench.params.resolve import resolve
 from bnbench.params.run_schema import Run
-from bnbench.plan import cost
-from bnbench.plan import plan as planning
+from bnbench.plan import cost, identity
+from bnbench.plan.identity import StageIds, run_id
 from bnbench.plan.overview import gpu_hours
-from bnbench.plan.plan import OF_A_RUN, Pack, Plan, run_id
+from bnbench.plan.packs import OF_A_RUN, PackRecord, split
+from bnbench.plan.plan import Plan
 from bnbench.workflow import Workflow
 from tests.support.little import run
 from tests.support.parameters import toy
@@ -53,7 +54,7 @@ def store(folder: Path, names: list[str]) -> None:
 
 def test_a_run_id_is_a_hash_of_settings_data_and_version() -> None:
     one = run()
-    parts = [one.model_dump(), "data", planning.TRAINER_VERSION]
+    parts = [one.model_dump(), "data", identity.TRAINER_VERSION]
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     assert run_id(one, "data") == hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -73,7 +74,7 @@ def test_each_setting_is_part_of_the_run_id() -> None:
 
 def test_the_data_and_the_trainers_version_are_part_of_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = {run_id(run(), "data"), run_id(run(), "other")}
-    monkeypatch.setattr(planning, "TRAINER_VERSION", planning.TRAINER_VERSION + 1)
+    monkeypatch.setattr(identity, "TRAINER_VERSION", identity.TRAINER_VERSION + 1)
     assert len(seen | {run_id(run(), "data")}) == 3
 
 
@@ -119,7 +120,7 @@ def test_a_run_of_two_studies_is_one(tmp_path: Path) -> None:
     assert len(plan.runs) == len(plan.missing) == sum(len(pack.runs) for pack in plan.packs) == 12
     shared = set(plan.studies["S"]) & set(plan.studies["T"])
     assert {plan.runs[name].seed for name in shared} == {1}
-    assert set(plan.record()["runs"]) == set(plan.runs)
+    assert set(plan.record().runs) == set(plan.runs)
 
 
 # --- packs
@@ -168,7 +169,7 @@ def test_runs_of_a_seed_share_a_pack_where_they_fill_half_of_it(
     seeds: int, rates: int, sizes: list[tuple[int, int]]
 ) -> None:
     runs = {f"{s} {r}": run(seed=s, learning_rate=0.1 + r) for r in range(rates) for s in range(seeds)}
-    parts = planning.parts(runs, 8)
+    parts = split(runs, 8)
     assert sorted(name for part in parts for name in part) == sorted(runs)
     assert [(len({one.seed for one in part.values()}), len(part)) for part in parts] == sizes
 
@@ -223,7 +224,7 @@ def test_the_longest_pack_comes_first(tmp_path: Path) -> None:
 
 def test_packs_are_the_same_again_and_whatever_the_order_of_the_axes(tmp_path: Path) -> None:
     first = many(tmp_path).packs
-    assert [pack.record() for pack in many(tmp_path).packs] == [pack.record() for pack in first]
+    assert many(tmp_path).packs == first
     for seed in (1, 2, 3):
         assert {pack.id for pack in many(tmp_path, seed).packs} == {pack.id for pack in first}
 
@@ -231,8 +232,8 @@ def test_packs_are_the_same_again_and_whatever_the_order_of_the_axes(tmp_path: P
 def test_a_pack_id_is_of_its_runs_alone() -> None:
     runs = {name: run(seed=i) for i, name in enumerate(("a", "b", "c"))}
     shuffled = {name: runs[name] for name in ("c", "a", "b")}
-    assert Pack(runs, "here", 1.0).id == Pack(shuffled, "there", 2.0).id
-    assert Pack(runs, "here", 1.0).id != Pack({"a": run()}, "here", 1.0).id
+    assert PackRecord.of(runs, "here", 1.0).id == PackRecord.of(shuffled, "there", 2.0).id
+    assert PackRecord.of(runs, "here", 1.0).id != PackRecord.of({"a": run()}, "here", 1.0).id
 
 
 # --- the run store
@@ -264,9 +265,9 @@ def test_a_value_taken_out_leaves_orphans_and_one_put_in_is_missing_alone(tmp_pa
 # --- identities of what is made from runs
 
 
-def identities(folder: Path, *edits: tuple[str, str]) -> tuple[str, str, str]:
+def identities(folder: Path, *edits: tuple[str, str]) -> StageIds:
     plan = Plan(toy(folder, *edits), root=folder)
-    return plan.tables_id, plan.figures_id, plan.report_id
+    return plan.ids
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_a_finished_plan_has_no_job_and_an_unfinished_one_a_job_of_its_packs(tmp
     flow = Workflow(path, {}, tmp_path)
     (mark,) = flow.trained(None)
     job = json.loads(Path(mark).with_suffix(".json").read_text())
-    assert job == json.loads(json.dumps([pack.record() for pack in flow.plan.packs]))
+    assert job == json.loads(json.dumps([pack.model_dump(mode="json") for pack in flow.plan.packs]))
     assert Workflow(path, {}, tmp_path).trained(None) == [mark]
     Path(mark).touch()  # of a job that ran, but whose runs were lost since
     assert Workflow(path, {}, tmp_path).trained(None) == [mark]
@@ -353,7 +354,7 @@ def test_ten_thousand_runs_are_planned_in_seconds(tmp_path: Path, shapes: int) -
     plan = Plan(path, root=tmp_path)
     packs, record = plan.packs, plan.record()
     seconds = time.process_time() - begun
-    assert len(record["runs"]) == sum(len(pack.runs) for pack in packs) == 10_000
+    assert len(record.runs) == sum(len(pack.runs) for pack in packs) == 10_000
     assert len(packs) >= shapes
     assert seconds < 3
 

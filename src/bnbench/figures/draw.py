@@ -4,7 +4,6 @@ import contextlib
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 from matplotlib.figure import Figure as Drawing
 
@@ -21,7 +20,7 @@ from bnbench.figures.figure_kind import find, plot_data
 from bnbench.figures.plot_data import PlotData
 from bnbench.figures.source import Source, select_runs
 from bnbench.figures.style import styled
-from bnbench.params.study_schema import Figure
+from bnbench.plan.record import AugmentationRecord, PlanRecord
 from bnbench.tables import labels
 
 SUFFIXES = ("svg", "png", "csv", "md")
@@ -45,7 +44,7 @@ class Job:
         return drawn | set(fonts.strings(self.plot.options.y))
 
 
-def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
+def draw(plan: PlanRecord, tables: Path, out: Path, workers: int) -> None:
     """Draw all figures of a plan into `out` in `workers` processes; the identity, beside `out`, is written last.
 
     Raises:
@@ -54,16 +53,16 @@ def draw(plan: dict[str, Any], tables: Path, out: Path, workers: int) -> None:
     """
     identity = out.parent / "identity"
     before = _forget(identity)
-    made_from = identities.only(tables, f"identity-{plan['tables_id']}.json").here
+    made_from = identities.only(tables, f"identity-{plan.tables_id}.json").here
     jobs = _with_fonts(list_jobs(plan, tables, out))
     _save_all(jobs, workers)
-    sheets = [save_sheet(plan, entry, out) for entry in plan["augmentations"]]
+    sheets = [save_sheet(plan, entry, out) for entry in plan.augmentations]
     names = sorted([*(job.name for job in jobs), *sheets])
     _remove(out, set(before) - set(names))
-    about = {"tier": plan["tier"], "figures_id": plan["figures_id"], "figures": names}
+    about = {"tier": plan.tier, "figures_id": plan.figures_id, "figures": names}
     drawn = [(name, SHEET_SUFFIXES if name in sheets else SUFFIXES) for name in names]
     written = [out / f"{name}.{suffix}" for name, suffixes in drawn for suffix in suffixes]
-    identities.conclude(identity / f"figures-{plan['figures_id']}.json", about, written, made_from)
+    identities.conclude(identity / f"figures-{plan.figures_id}.json", about, written, made_from)
 
 
 def _forget(identity: Path) -> list[str]:
@@ -85,21 +84,19 @@ def _remove(out: Path, names: set[str]) -> None:
             (out / name).parent.rmdir()
 
 
-def list_jobs(plan: dict[str, Any], tables: Path, out: Path) -> list[Job]:
+def list_jobs(plan: PlanRecord, tables: Path, out: Path) -> list[Job]:
     """Return the figures of all studies, each with its data.
 
     Raises:
         UserError: a figure's options do not fit the study's runs.
     """
-    titles = {name: dataset["title"] for name, dataset in plan["datasets"].items()}
     jobs = []
-    for study, content in sorted(plan["studies"].items()):
+    for study, content in sorted(plan.studies.items()):
         source = Source.read(tables, plan, study)
-        for figure, raw in sorted(content["figures"].items()):
-            options = Figure.model_validate(raw)
+        for figure, options in sorted(content.figures.items()):
             try:
                 used = select_runs(source.runs, options)["dataset"]
-                plot = plot_data(source, options, titles, labels.data_used(used, content["data"], titles))
+                plot = plot_data(source, options, plan.titles, labels.data_used(used, content.data, plan.titles))
             except UserError as error:
                 raise UserError(f"studies.{study}.figures.{figure}: {error}") from error
             jobs.append(Job(name=labels.figure_place(study, figure), plot=plot, out=out))
@@ -136,14 +133,14 @@ def save(job: Job) -> None:
     write_bytes(job.out / f"{job.name}.md", (caption(job.plot) + "\n").encode())
 
 
-def save_sheet(plan: dict[str, Any], entry: dict[str, str], out: Path) -> str:
+def save_sheet(plan: PlanRecord, entry: AugmentationRecord, out: Path) -> str:
     """Write the contact sheet of an augmentation as SVG and PNG, and its caption; return its name."""
-    augmented = Augmented.read(Path(entry["folder"]))
-    name = labels.contact_sheet(entry["dataset"], entry["augmentation"])
-    title = plan["datasets"][entry["dataset"]]["title"]
+    augmented = Augmented.read(Path(entry.folder))
+    name = labels.contact_sheet(entry.dataset, entry.augmentation)
+    title = plan.titles[entry.dataset]
     with styled():
-        _save(draw_sheet(augmented), out / name, f"{title}, augmentation {entry['augmentation']}")
-    write_bytes(out / f"{name}.md", (sheet_caption(augmented, entry["augmentation"], title) + "\n").encode())
+        _save(draw_sheet(augmented), out / name, f"{title}, augmentation {entry.augmentation}")
+    write_bytes(out / f"{name}.md", (sheet_caption(augmented, entry.augmentation, title) + "\n").encode())
     return name
 
 

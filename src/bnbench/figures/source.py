@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from bnbench.core.errors import UserError
+from bnbench.params.run_schema import Run
 from bnbench.params.study_schema import CLASSES, Measure
+from bnbench.plan.record import PlanRecord
 from bnbench.tables import files as store_tables
 from bnbench.tables.confusion import class_rows
 from bnbench.tables.files import CELL, RENAMED, settings
@@ -37,23 +38,23 @@ class Source:
     runs: pd.DataFrame
     history: pd.DataFrame
     probes: pd.DataFrame
-    configs: dict[str, dict[str, Any]]
+    configs: dict[str, Run]
     shapes: dict[str, tuple[int, int, int]]
 
     @classmethod
-    def read(cls, tables: Path, plan: dict[str, Any], study: str) -> "Source":
+    def read(cls, tables: Path, plan: PlanRecord, study: str) -> "Source":
         """Read a study's rows of the tables; the confusion matrices only where a figure or a value uses them."""
-        tables_id = plan["tables_id"]
+        tables_id, record = plan.tables_id, plan.studies[study]
         runs = store_tables.read(tables, "runs", tables_id)
         runs = runs[runs["study"] == study]
         wanted = ("run_id", "in", list(runs["run_id"]))
         history, probes = (store_tables.read(tables, name, tables_id, wanted) for name in ("history", "probes"))
-        measures = [*plan["studies"][study]["figures"].values(), *plan["studies"][study]["published"]]
-        if any(measure.get("probe") == CLASSES for measure in measures):
+        measures: list[Measure] = [*record.figures.values(), *record.published]
+        if any(measure.probe == CLASSES for measure in measures):
             confusion = store_tables.read(tables, "confusion", tables_id, wanted)
             probes = pd.concat([probes, class_rows(confusion)], ignore_index=True)
-        configs = {run_id: plan["runs"][run_id]["config"] for run_id in runs["run_id"]}
-        shapes = {name: tuple(dataset["shape"]) for name, dataset in plan["datasets"].items()}
+        configs = {run_id: plan.runs[run_id].config for run_id in runs["run_id"]}
+        shapes = {name: dataset.shape for name, dataset in plan.datasets.items()}
         return cls(runs, history, probes, configs, shapes)
 
 

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bnbench.core import identities
-from bnbench.core.files import Unreadable, read_sealed
+from bnbench.core.files import Unreadable
+from bnbench.plan.record import PlanRecord
 from bnbench.store import records
 
 Problem = tuple[str, str]
@@ -19,7 +20,7 @@ def problems(root: Path) -> Iterator[Problem]:
             yield f"stage {name} has no identity in {root / stage.folder}: it did not end, or that was lost", REMAKE
         yield from ((what, REMAKE) for path in found for what in identities.altered(path))
     for path in sorted((root / ".bnbench" / "plans").glob("[!.]*.json")):
-        yield from _read(path, read_sealed, f"rm -r {path}; snakemake writes it anew when it needs it")
+        yield from _read(path, PlanRecord.read, f"rm -r {path}; snakemake writes it anew when it needs it")
     for name, (_, remedy) in records.KINDS.items():
         for path in records.paths(root / "results" / name):
             yield from _read(path, records.read, remedy)

@@ -20,7 +20,7 @@ from bnbench.core.git import revision
 from bnbench.data.prepared import Prepared
 from bnbench.manage import derived
 from bnbench.manage.prune import leftovers
-from bnbench.plan.plan import TRAINER_VERSION, trainer_source
+from bnbench.plan.identity import TRAINER_VERSION, trainer_source
 from bnbench.store import records, run_record
 
 

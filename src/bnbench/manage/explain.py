@@ -11,13 +11,15 @@ from typing import Any
 
 from bnbench.core import yaml_reader
 from bnbench.core.errors import UserError
-from bnbench.core.files import canonical, write_json
+from bnbench.core.files import canonical
 from bnbench.data.manifest import MANIFEST, read_manifest
 from bnbench.params.config import PARAMS, options
 from bnbench.params.fields import NO_AUGMENTATION
 from bnbench.params.resolve import check as check_params
 from bnbench.params.run_schema import Run
-from bnbench.plan.plan import TRAINER_VERSION, Pack, Plan
+from bnbench.plan.identity import TRAINER_VERSION
+from bnbench.plan.packs import PackRecord, write_packs
+from bnbench.plan.plan import Plan
 from bnbench.store import records, run_record
 
 
@@ -232,8 +234,8 @@ def check(found: Found) -> list[str]:
 def _train(found: Found, folder: Path) -> Path:
     assert found.record
     augmented = str(found.augmented) if found.augmented else None
-    pack = Pack({found.id: Run.model_validate(found.config)}, str(found.prepared), 1.0, augmented)
-    write_json(folder / "job.json", [pack.record()])
+    pack = PackRecord.of({found.id: Run.model_validate(found.config)}, str(found.prepared), 1.0, augmented)
+    write_packs(folder / "job.json", [pack])
     places = [f"--{name}={folder / place}" for name, place in (("out", "runs"), ("timings", "t"), ("work", "w"))]
     device = f"--device={found.record['environment']['device']}"
     command = [sys.executable, "-m", "bnbench.cli", "train", str(folder / "job.json"), *places, device, "--workers=1"]

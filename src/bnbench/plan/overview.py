@@ -7,7 +7,8 @@ from rich.table import Table
 from rich.text import Text
 
 from bnbench.plan import cost
-from bnbench.plan.plan import Pack, Plan
+from bnbench.plan.packs import PackRecord
+from bnbench.plan.plan import Plan
 
 LONG = 24 * 3600  # seconds from which on a plan also says what a GPU would take
 
@@ -79,8 +80,8 @@ def gpu_hours(plan: Plan) -> dict[str, float]:
     return {pack.id: (pack.seconds * factor if factor else _at_rate(plan, pack)) / 3600 for pack in plan.packs}
 
 
-def _at_rate(plan: Plan, pack: Pack) -> float:
-    run = next(iter(pack.runs.values()))
+def _at_rate(plan: Plan, pack: PackRecord) -> float:
+    run = pack.some_run
     moved = plan.resolved.augmentations.get(run.augmentation)
     dataset = plan.resolved.datasets[run.dataset]
     return cost.seconds(list(pack.runs.values()), dataset, moved.times if moved else 1, cost.GPU_RATE)

@@ -14,6 +14,7 @@ from bnbench.core.atomic import explained, write_bytes
 from bnbench.core.identities import Identity
 from bnbench.core.markdown import READER
 from bnbench.figures import fonts, plain
+from bnbench.plan.record import PlanRecord
 from bnbench.report.sections import TITLE, Inputs, markdown
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
@@ -21,13 +22,14 @@ from bnbench.tables import labels
 ASSETS = package_files("bnbench.report") / "assets"
 
 
-def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
+def write(record: PlanRecord, tables: Path, figures: Path, out: Path) -> None:
     """Write `report.md`, `report.html` and `report.pdf` into `out`; the identity comes last.
 
     Raises:
         UserError: tables or figures are not those of the plan as they were written.
         SystemFault: `out`, or the folder of temporary files, cannot be written.
     """
+    plan = record.as_dict()
     identity = out / "identity"
     identities.forget(identity, "report-*.json")
     tables_id = plan["tables_id"]
@@ -41,6 +43,7 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
         _check(drawn, plan, figures)
         inputs = Inputs(
             plan=plan,
+            record=record,
             runs=store_tables.read(tables, "runs", tables_id),
             summary=store_tables.read(tables, "summary", tables_id),
             tables=tables,

@@ -12,6 +12,7 @@ from bnbench.figures.figure_kind import plot_data
 from bnbench.figures.source import Source
 from bnbench.figures.usable_range import margin, table_rows
 from bnbench.params.study_schema import Figure
+from bnbench.plan.record import PlanRecord
 from bnbench.report import published, run_lists
 from bnbench.report.result_tables import result
 from bnbench.tables import labels
@@ -42,6 +43,7 @@ class Inputs:
     """All that a report is made of."""
 
     plan: dict[str, Any]
+    record: PlanRecord
     runs: pd.DataFrame
     summary: pd.DataFrame
     tables: Path
@@ -158,7 +160,9 @@ def published_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
     study = inputs.plan["studies"][name]
     if not study["published"]:
         return []
-    parts = published.tables(study, Source.read(inputs.tables, inputs.plan, name), f"{anchor}-published", inputs.titles)
+    parts = published.tables(
+        study, Source.read(inputs.tables, inputs.record, name), f"{anchor}-published", inputs.titles
+    )
     note = f"{INTERVALS}, in the tier {inputs.plan['tier']}."
     return [heading(3, "Published and here", f"{anchor}-published"), *parts, f"{escape(note)} {_way(anchor)}"]
 
@@ -170,7 +174,7 @@ def usable_values(inputs: Inputs, name: str, anchor: str) -> list[str]:
         options = Figure.model_validate(raw)
         if options.within is None:
             continue
-        plot = plot_data(Source.read(inputs.tables, inputs.plan, name), options, inputs.titles)
+        plot = plot_data(Source.read(inputs.tables, inputs.record, name), options, inputs.titles)
         rule = f"Usable: no run fails, and the mean is at most {margin(options)} from the best of its row."
         parts += [table(*table_rows(plot), numbers=2), escape(rule)]
     return [heading(3, "Usable ranges", f"{anchor}-usable"), *parts] if parts else []

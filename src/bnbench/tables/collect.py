@@ -15,6 +15,7 @@ from bnbench.core.errors import UserError
 from bnbench.core.files import write_json
 from bnbench.params import architecture
 from bnbench.params.norm_rules import span
+from bnbench.plan.record import PlanRecord
 from bnbench.store import run_record as store_runs
 from bnbench.store.probe_rows import PROBED
 from bnbench.store.run_record import History, Outcome
@@ -77,7 +78,7 @@ OUTCOME_COLUMNS = (
 )
 
 
-def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
+def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
     """Write the tables `runs`, `history`, `summary`, `confusion`, `probes`, `curves` of a plan, `metrics.json` above.
 
     The identity comes last; it names the digest of each of them, and of the runs.
@@ -88,7 +89,7 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     with explained(tables):
         tables.mkdir(parents=True, exist_ok=True)
     identities.forget(tables, "identity-*.json")
-    ids = sorted(plan["runs"])
+    ids = sorted(plan.runs)
     trained = identities.trained(store, ids)
     found = {run_id: read_run(plan, store, run_id) for run_id in ids}
     outcomes = {run_id: run.outcome for run_id, run in found.items()}
@@ -104,10 +105,10 @@ def collect(plan: dict[str, Any], store: Path, tables: Path) -> None:
     curves = store_tables.arrow(mean_curves(runs, history), CURVES_TYPES)
     store_tables.write_csv(curves, tables / "curves.csv")
     write_json(tables.parent / "metrics.json", metrics(runs))
-    about = {key: plan[key] for key in ("tier", "tables_id", "trainer_version")}
+    about = {key: getattr(plan, key) for key in ("tier", "tables_id", "trainer_version")}
     written = [tables.parent / "metrics.json", *(tables / name for name in identities.TABLES)]
     identities.conclude(
-        tables / f"identity-{plan['tables_id']}.json", {**about, "runs": len(ids), "trained": trained}, written
+        tables / f"identity-{plan.tables_id}.json", {**about, "runs": len(ids), "trained": trained}, written
     )
 
 
@@ -119,7 +120,7 @@ class Run(NamedTuple):
     probes: pa.Table | None
 
 
-def read_run(plan: dict[str, Any], store: Path, run_id: str) -> Run:
+def read_run(plan: PlanRecord, store: Path, run_id: str) -> Run:
     """A run of the plan, from files that have shown to be as they were written.
 
     Raises:
@@ -133,10 +134,7 @@ def read_run(plan: dict[str, Any], store: Path, run_id: str) -> Run:
         )
     found = store_runs.load(folder)
     outcome = store_runs.outcome(found)
-    expected = {"config": plan["runs"][run_id]["config"], "trainer_version": plan["trainer_version"]}
-    for key, value in expected.items():
-        if (seen := getattr(outcome, key)) != value:
-            raise store_runs.damaged(folder, f"{folder}/run.json: its {key} is {seen}, the plan's is {value}")
+    _check_planned(plan, folder, outcome)
     try:
         history = History.model_validate_json(found.file("history.json"))
         return Run(outcome, history, _probes(found.file("probes.parquet")) if outcome.config["probes"] else None)
@@ -145,17 +143,34 @@ def read_run(plan: dict[str, Any], store: Path, run_id: str) -> Run:
         raise store_runs.damaged(folder, f"{folder / what}: {error}") from error
 
 
+def _check_planned(plan: PlanRecord, folder: Path, outcome: Outcome) -> None:
+    """Check that a stored run is the plan's run of that id: the same settings, data and trainer version.
+
+    Raises:
+        UserError: it is not; with the path and the remedy.
+    """
+    planned = plan.runs[folder.name]
+    expected = {
+        "config": planned.config.model_dump(mode="json"),
+        "data": planned.data,
+        "trainer_version": plan.trainer_version,
+    }
+    for key, value in expected.items():
+        if (seen := getattr(outcome, key)) != value:
+            raise store_runs.damaged(folder, f"{folder}/run.json: its {key} is {seen}, the plan's is {value}")
+
+
 def _probes(content: bytes) -> pa.Table:
     return pq.read_table(pa.BufferReader(content), schema=pa.schema(list(PROBED.items())))
 
 
-def runs_table(plan: dict[str, Any], outcomes: dict[str, Outcome]) -> pd.DataFrame:
+def runs_table(plan: PlanRecord, outcomes: dict[str, Outcome]) -> pd.DataFrame:
     """A row per study and run, sorted by study and configuration."""
     rows: dict[str, list[Any]] = {name: [] for name in RUNS_TYPES}
-    for name, study in plan["studies"].items():
-        for run_id in study["runs"]:
+    for name, study in plan.studies.items():
+        for run_id in study.runs:
             outcome = outcomes[run_id]
-            row = {"run_id": run_id, "study": name, "work": study["work"], "tier": plan["tier"]}
+            row: dict[str, Any] = {"run_id": run_id, "study": name, "work": study.work, "tier": plan.tier}
             row |= settings(outcome.config) | {"network": architecture.kind(outcome.config["model"])}
             row |= vars(outcome.environment)
             row |= {column: getattr(outcome, column) for column in (*OUTCOME_COLUMNS, *RESULTS)}

@@ -13,7 +13,7 @@ from bnbench.params.study_schema import Figure
 from bnbench.tables.collect import collect
 from bnbench.tables.files import read
 from tests.support.plots import assert_apart, described, drawn, plotted
-from tests.support.store import confusion, fill_store, make_plan
+from tests.support.store import as_record, confusion, fill_store, make_plan
 
 CONFUSION = {"kind": "confusion", "title": "C", "probe": "classes", "col": "norm"}
 MAP = {"kind": "heatmap", "title": "M", "x": "learning_rate", "against": "batch_size", "y": "test_accuracy",
@@ -27,8 +27,8 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
     plan = make_plan()
     plan["studies"]["A1"]["figures"] = {"confusion": CONFUSION}
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    return {name: Source.read(folder / "tables", plan, name) for name in ("A1", "E1")}
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    return {name: Source.read(folder / "tables", as_record(plan), name) for name in ("A1", "E1")}
 
 
 def counts(norm: str, seed: int) -> "np.ndarray[Any, Any]":
@@ -123,7 +123,7 @@ def test_at_the_smallest_batch_the_caption_has_each_norms_interval(sources: dict
 def test_the_generalisation_gap_is_training_minus_test_accuracy(tmp_path: Any) -> None:
     plan = make_plan()
     fill_store(plan, tmp_path / "runs")
-    collect(plan, tmp_path / "runs", tmp_path / "tables")
+    collect(as_record(plan), tmp_path / "runs", tmp_path / "tables")
     runs = read(tmp_path / "tables", "runs")
     good = runs[runs["status"] == "ok"]
     np.testing.assert_allclose(good["generalisation_gap"], good["train_accuracy"] - good["test_accuracy"])

@@ -18,7 +18,7 @@ from bnbench.tables import labels
 from bnbench.tables.collect import collect
 from bnbench.tables.files import CELL
 from tests.support.plots import described, drawn
-from tests.support.store import FIGURES, fill_store, make_plan
+from tests.support.store import FIGURES, as_record, fill_store, make_plan
 
 STOPS = {0: 5, 1: 9, 2: 20, 3: 20, 4: 12}  # seed -> the epoch after which it stopped
 
@@ -29,8 +29,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Source:
     folder = tmp_path_factory.mktemp("curves")
     plan = make_plan()
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    return Source.read(folder / "tables", plan, "A1")
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    return Source.read(folder / "tables", as_record(plan), "A1")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from bnbench.figures.network_table import COLUMNS, layer_table
 from bnbench.figures.plot_data import PlotData
 from bnbench.figures.source import Source, select_runs
 from bnbench.figures.style import NORMAL, PAGE_WIDTH, SMALL
-from bnbench.params.run_schema import Run
 from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
@@ -22,7 +21,7 @@ COLOURS = {"input": "#f2f2f2", "conv": "#cfe3f2", "pool": "#e8e8e8", "dense": "#
 def data(source: Source, options: Figure) -> pd.DataFrame:
     """Return a row per layer of each distinct network of the runs."""
     runs = select_runs(source.runs, options).drop_duplicates("model")
-    found = [Run.model_validate(source.configs[run_id]) for run_id in runs["run_id"]]
+    found = [source.configs[run_id] for run_id in runs["run_id"]]
     return pd.concat([layer_table(run, source.shapes[run.dataset]) for run in found], ignore_index=True)
 
 
