@@ -46,7 +46,7 @@ def test_an_unknown_column_is_refused_with_the_known_ones() -> None:
 @pytest.mark.slow
 def test_the_documented_extension_adds_a_kind_of_figure(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    apply = ["git", "apply", ROOT / "docs" / "extending-figure.diff"]
+    apply = ["git", "apply", str(ROOT / "docs" / "extending-figure.diff")]
     subprocess.run(apply, cwd=tmp_path, check=True, env=os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)})
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "src"), str(ROOT)])}
     done = subprocess.run(
