@@ -69,22 +69,24 @@ def compared(none: list[float], batch: list[float], half: list[float]) -> str:
 
 def test_means_that_differ_by_rounding_are_equal() -> None:
     said = compared([0.5, 0.6, 0.1], [0.9, 0.9, DUST], [0.01, 0.01, 0.0] * 2)
-    assert "Batch norm is higher than no norm at 2 of 3 points (2 with non-overlapping intervals)" in said
+    assert (
+        "The mean for batch norm is higher than for no norm at 2 of 3 points (2 with non-overlapping intervals)" in said
+    )
     assert "intervals), equal at 1." in said
 
 
 def test_equal_seeds_are_no_evidence() -> None:
     said = compared([0.1, 0.1], [0.9, 0.9], [0.0, 0.01, 0.01, 0.01])
-    assert "higher than no norm at 2 of 2 points (1 with non-overlapping intervals)" in said
+    assert "higher than for no norm at 2 of 2 points (1 with non-overlapping intervals)" in said
 
 
 @pytest.mark.parametrize(
     ("none", "batch", "text"),
     [
-        (0.5, 0.9, "Batch norm is higher than no norm, with non-overlapping intervals."),
-        (0.895, 0.9, "Batch norm is higher than no norm."),
-        (0.95, 0.9, "Batch norm is lower than no norm, with non-overlapping intervals."),
-        (0.1, DUST, "Batch norm is equal to no norm."),
+        (0.5, 0.9, "The mean for batch norm is higher than for no norm, with non-overlapping intervals."),
+        (0.895, 0.9, "The mean for batch norm is higher than for no norm."),
+        (0.95, 0.9, "The mean for batch norm is lower than for no norm, with non-overlapping intervals."),
+        (0.1, DUST, "The mean for batch norm is equal to that for no norm."),
     ],
 )
 def test_one_place_is_not_counted(none: float, batch: float, text: str) -> None:

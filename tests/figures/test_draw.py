@@ -97,13 +97,13 @@ def test_diverged_runs_stand_at_the_bottom(folder: Path) -> None:
     assert len(hollow) == ((points.n_diverged > 0) & (points.n > 0)).sum() > 0
 
 
-def test_the_caption_is_said_by_the_data(folder: Path) -> None:
+def test_the_caption_follows_from_the_data(folder: Path) -> None:
     plot = plot_data(study(folder), options())
     points = plot.points
     top = points[points.norm == "batch"]["mean"].max()
-    said = caption(plot)
-    assert f"batch norm {100 * top:.1f} %" in said
-    assert f"{points.n_diverged.sum()} of 180 runs diverged" in said
+    description = caption(plot)
+    assert f"batch norm {100 * top:.1f} %" in description
+    assert f"{points.n_diverged.sum()} of 180 runs diverged" in description
     halved = points.assign(mean=points["mean"].where(points.norm != "batch", points["mean"] / 2))
     assert f"batch norm {50 * top:.1f} %" in caption(plot.with_points(halved))
 

@@ -1,4 +1,4 @@
-"""Figures and tables of what probes saw, from made-up rows whose means are known."""
+"""Figures and tables of rows that probes recorded, from made-up rows whose means are known."""
 
 from typing import Any
 
@@ -65,21 +65,21 @@ def _row(run_id: Any, probe: str, step: int, **places: Any) -> dict[str, Any]:
 
 
 def shown(source: Source, **options: Any) -> tuple[pd.DataFrame, str]:
-    """The points of a figure and its caption; the drawing itself must come about."""
+    """The points of a figure and its caption, once it was drawn without an error."""
     plot = plot_data(source, Figure.model_validate(options))
     drawn(plot).draw_without_rendering()
     return plot.points, described(plot)
 
 
 def test_a_heat_maps_squares_are_means_over_seeds(source: Source) -> None:
-    points, said = shown(source, **GRADIENTS, pick={"quantity": "norm"})
+    points, description = shown(source, **GRADIENTS, pick={"quantity": "norm"})
     assert len(points) == 2 * 2 * 3
     for point in points.itertuples():
         assert point.mean == pytest.approx(10.0 ** (float(str(point.layer)) - 3) * 3)  # seeds 0 to 4: 1 + seed is 3
-    assert "from 0.03 to 3" in said
+    assert "from 0.03 to 3" in description
 
 
-def test_rows_that_would_be_mixed_are_refused(source: Source) -> None:
+def test_rows_that_a_mean_would_mix_are_refused(source: Source) -> None:
     with pytest.raises(UserError, match="mix runs of different step"):
         shown(source, **(GRADIENTS | {"kind": "sweep", "x": "layer", "against": None, "col": "norm"}))
 
@@ -89,7 +89,7 @@ def test_a_probe_that_was_not_recorded_is_named(source: Source) -> None:
         shown(source, **(GRADIENTS | {"probe": "drift"}))
 
 
-def test_the_last_step_can_be_picked(source: Source) -> None:
+def test_the_last_step_can_be_selected(source: Source) -> None:
     options = {"kind": "sweep", "title": "L", "probe": "gradients", "y": "size", "x": "layer", "hue": "norm"}
     points, _ = shown(source, **options, pick={"step": "last", "quantity": ["norm"]})
     assert len(points) == 2 * 3
@@ -97,17 +97,17 @@ def test_the_last_step_can_be_picked(source: Source) -> None:
 
 def test_a_ridges_area_is_one(source: Source) -> None:
     options = {"kind": "ridges", "title": "R", "probe": "outputs_histogram", "row": "part", "col": "norm"}
-    points, said = shown(source, **options, pick={"quantity": "output"})
+    points, description = shown(source, **options, pick={"quantity": "output"})
     line = points[(points.part == "train") & (points.step == 10) & (points.norm == "batch")].sort_values("at")
     assert float((density(line) * 0.1).sum()) == pytest.approx(1)
-    assert "10 to 20" in said
+    assert "10 to 20" in description
 
 
-def test_predictions_say_when_it_is_always_the_same(source: Source) -> None:
+def test_the_caption_states_when_every_prediction_is_the_same(source: Source) -> None:
     options = {"kind": "predictions", "title": "P", "probe": "one_by_one", "where": {"norm": "batch"}}
-    _, said = shown(source, **options)
-    assert "always 8, 10 % right" in said.replace("\\", "")
-    assert "10 different classes" in said
+    _, description = shown(source, **options)
+    assert "always 8, 10 % right" in description.replace("\\", "")
+    assert "10 different classes" in description
 
 
 @pytest.mark.parametrize("model", ["64-32-10", "8C3-P2-16C3-P2-10D", "4K-2C1B-16D-Dropout0.5-10D"])
@@ -120,18 +120,18 @@ def test_a_drawn_networks_parameters_are_those_of_the_network(model: str, norm: 
 
 
 def test_networks_are_drawn_once_each(source: Source) -> None:
-    points, said = shown(source, kind="networks", title="N")
+    points, description = shown(source, kind="networks", title="N")
     assert points["model"].nunique() == 1
-    assert f"{labels.number(int(points['parameters'].sum()))} parameters" in said.replace("\\", "")
+    assert f"{labels.number(int(points['parameters'].sum()))} parameters" in description.replace("\\", "")
 
 
-def test_several_measures_stand_in_one_figure(source: Source) -> None:
-    points, said = shown(source, kind="curves", title="C", y=["train_accuracy", "valid_accuracy"], hue="norm")
+def test_several_measures_share_one_figure(source: Source) -> None:
+    points, description = shown(source, kind="curves", title="C", y=["train_accuracy", "valid_accuracy"], hue="norm")
     assert set(points["measure"]) == {"train_accuracy", "valid_accuracy"}
-    assert "training accuracy and validation accuracy" in said
+    assert "training accuracy and validation accuracy" in description
 
 
-def test_published_values_stand_beside_ours(source: Source) -> None:
+def test_published_values_are_compared_with_ours(source: Source) -> None:
     study = {
         "published": [
             {"what": "Accuracy", "y": "valid_accuracy", "where": {"norm": "batch"}, "value": 0.97},

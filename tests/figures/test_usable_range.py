@@ -69,7 +69,7 @@ def test_of_a_loss_the_usable_range_is_around_the_lowest() -> None:
     assert (found["best"], found["at"], found["low"], found["high"]) == (0.4, 1e-2, 1e-2, 1e-1)
 
 
-def test_a_range_says_where_the_grid_cuts_it_off() -> None:
+def test_a_range_states_where_the_grid_cuts_it_off() -> None:
     texts = {
         "0.0001 or less to 0.01 (2.0 decades)": ([0.9, 0.91, 0.92, 0.5, 0.1], [0, 0, 0, 0, 0]),
         "0.01 to 1 or more (2.0 decades)": ([0.5, 0.6, 0.9, 0.9, 0.9], [0, 0, 0, 0, 0]),
@@ -80,7 +80,7 @@ def test_a_range_says_where_the_grid_cuts_it_off() -> None:
         assert range_text(usable_ranges(plotted(line(means, lost), options())).iloc[0]) == text
 
 
-def test_figure_caption_and_table_tell_the_same_range() -> None:
+def test_figure_caption_and_table_have_the_same_range() -> None:
     wide = line([0.9, 0.91, 0.92, 0.9, 0.1], [0] * 5)
     narrow = line([0.5, 0.85, 0.5, 0.1, 0.1], [0, 0, 0, 2, 3], "none")
     plot = plotted(pd.concat([narrow, wide], ignore_index=True), options())
@@ -104,7 +104,7 @@ def test_figure_caption_and_table_tell_the_same_range() -> None:
     assert [row[1:3] for row in rows] == [["85.0 %", "0.001"], ["92.0 %", "0.01"]]
 
 
-def test_a_published_range_stands_beside_ours(tmp_path: Path) -> None:
+def test_a_published_range_is_compared_with_ours(tmp_path: Path) -> None:
     plan = make_plan()
     fill_store(plan, tmp_path / "runs")
     collect(as_record(plan), tmp_path / "runs", tmp_path / "tables")

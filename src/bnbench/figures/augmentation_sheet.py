@@ -55,8 +55,8 @@ def sheet_caption(augmented: Augmented, name: str, title: str) -> str:
     rows, columns = augmented.sheet.shape[:2]
     versions = "augmented copies" if augmented.copies is not None else "versions, one per epoch of the run with seed 0"
     text = (
-        f"{rows} training images at the left, and at the right of each its first {columns - 1} {versions}. Each image"
-        f" is {transformations(augmented.definition)}, at random."
+        f"{rows} training images at the left, and at the right of each its first {columns - 1} {versions}. Each version"
+        f" is randomly {transformations(augmented.definition)}."
     )
     return f"{strong(f'{title}, augmentation {name}')}{escape('.')} {escape(text)}"
 

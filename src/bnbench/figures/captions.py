@@ -55,8 +55,8 @@ def _drawn(plot: PlotData) -> str:
     y = labels.joined([labels.column(name).lower() for name in plot.measures])
     if "seed" in [*plot.facets, plot.x] or totals.max() == 1:
         return f"{marks} show the {y} of single runs{fixed_settings(plot)}."
-    n = count_range(totals)
-    text = f"{marks} show the mean {y} over {n} seeds{fixed_settings(plot)}; {interval} show its 95 % t interval."
+    seeds = f"{count_range(totals)} seeds{fixed_settings(plot)}"
+    text = f"{marks} show the mean {y} over {seeds}; {interval} show the 95 % t interval of the mean."
     if sweep and ((points["n"] > 0) & (points["n_diverged"] + points["n_other"] > 0)).any():
         text += " Hollow points are means over only the runs that did not fail."
     return text

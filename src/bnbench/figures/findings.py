@@ -93,15 +93,15 @@ def _compare(name: str, other: str, one: pd.DataFrame, two: pd.DataFrame) -> str
     """Return how the means of one colour compare with those of another, point by point."""
     up, down = higher(one["mean"], two["mean"]), higher(two["mean"], one["mean"])
     apart = above(one, two) | above(two, one)
-    name, count = labels.sentence(name), len(one)
+    count = len(one)
     if count == 1:
-        word = "higher than" if up[0] else "lower than" if down[0] else "equal to"
-        return f"{name} is {word} {other}{', with non-overlapping intervals' if apart[0] else ''}."
+        word = "higher than for" if up[0] else "lower than for" if down[0] else "equal to that for"
+        return f"The mean for {name} is {word} {other}{', with non-overlapping intervals' if apart[0] else ''}."
     evidence = f" ({(apart & up).sum()} with non-overlapping intervals)" if up.any() else ""
-    parts = [f"higher than {other} at {up.sum() or 'none'} of {count} points{evidence}"]
+    parts = [f"higher than for {other} at {up.sum() or 'none'} of {count} points{evidence}"]
     parts += [f"lower at {down.sum()} ({(apart & down).sum()} with non-overlapping intervals)"] if down.any() else []
     parts += [f"equal at {count - up.sum() - down.sum()}"] if (~up & ~down).any() else []
-    return f"{name} is {', '.join(parts)}."
+    return f"The mean for {name} is {', '.join(parts)}."
 
 
 def _usable(plot: PlotData) -> str:

@@ -22,7 +22,7 @@ MAP = {"kind": "heatmap", "title": "M", "x": "learning_rate", "against": "batch_
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
-    """The made-up store's two studies, of which A1 asks for the confusion matrix."""
+    """The made-up store's two studies, of which A1 has a figure of the confusion matrix."""
     folder = tmp_path_factory.mktemp("confusion")
     plan = make_plan()
     plan["studies"]["A1"]["figures"] = {"confusion": CONFUSION}
@@ -48,16 +48,16 @@ def test_a_confusion_matrix_is_the_mean_of_the_runs_shares(sources: dict[str, So
         assert (part["n"] == 5).all()
 
 
-def test_a_confusion_matrix_says_its_best_worst_and_most_frequent(sources: dict[str, Source]) -> None:
+def test_a_confusion_matrix_caption_states_its_best_worst_and_most_frequent(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(CONFUSION)
-    said = described(plot_data(sources["A1"], options))
+    description = described(plot_data(sources["A1"], options))
     shares = np.mean([counts("batch", seed) / counts("batch", seed).sum(1, keepdims=True) for seed in range(5)], 0)
     own = shares.diagonal()
-    assert f"Batch norm: the mean over the classes is {100 * own.mean():.2f} %" in said
-    assert f"the best class is {own.argmax()} ({100 * own.max():.1f} %)" in said
-    assert f"({100 * own.min():.1f} %); the most frequent" in said
+    assert f"Batch norm: the mean over the classes is {100 * own.mean():.2f} %" in description
+    assert f"the best class is {own.argmax()} ({100 * own.max():.1f} %)" in description
+    assert f"({100 * own.min():.1f} %); the most frequent" in description
     true, predicted = np.unravel_index((shares - np.diag(own)).argmax(), shares.shape)
-    assert f"the most frequent confusion is class {true} predicted as {predicted}" in said
+    assert f"the most frequent confusion is class {true} predicted as {predicted}" in description
 
 
 def test_a_confusion_matrix_is_drawn_with_the_true_classes_in_rows(sources: dict[str, Source]) -> None:
@@ -101,8 +101,10 @@ def test_a_heat_map_marks_what_diverged(sources: dict[str, Source]) -> None:
         patch for ax in drawing.axes for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_hatch()
     ]
     assert len(hatched) == (points["n"] == 0).sum() > 0
-    said = described(plot)
-    assert f"{points['n_diverged'].sum()} of {points[['n', 'n_diverged']].to_numpy().sum()} runs diverged" in said
+    description = described(plot)
+    assert (
+        f"{points['n_diverged'].sum()} of {points[['n', 'n_diverged']].to_numpy().sum()} runs diverged" in description
+    )
 
 
 def test_at_the_smallest_batch_the_caption_has_each_norms_interval(sources: dict[str, Source]) -> None:
@@ -111,13 +113,14 @@ def test_at_the_smallest_batch_the_caption_has_each_norms_interval(sources: dict
          "where": {"model": "64-100-100-10", "learning_rate": 0.1}}
     )  # fmt: skip
     plot = plot_data(sources["E1"], options)
-    points, said = plot.points, described(plot)
+    points, description = plot.points, described(plot)
     for norm, name in (("none", "no norm"), ("batch", "batch norm")):
         row = points[(points["batch_size"] == 4) & (points["norm"] == norm)].iloc[0]
-        assert f"{name} {100 * row['mean']:.1f} ± {100 * (row['high'] - row['mean']):.1f} %" in said
+        assert f"{name} {100 * row['mean']:.1f} ± {100 * (row['high'] - row['mean']):.1f} %" in description
     one, other = (points[points["norm"] == norm].set_index("batch_size") for norm in ("batch", "none"))
     higher, apart = (one["mean"] > other["mean"]).sum(), (one["low"] > other["high"]).sum()
-    assert f"Batch norm is higher than no norm at {higher} of 3 points ({apart} with non-overlapping intervals)" in said
+    compared = f"The mean for batch norm is higher than for no norm at {higher} of 3 points"
+    assert f"{compared} ({apart} with non-overlapping intervals)" in description
 
 
 def test_the_generalisation_gap_is_training_minus_test_accuracy(tmp_path: Any) -> None:
@@ -130,16 +133,19 @@ def test_the_generalisation_gap_is_training_minus_test_accuracy(tmp_path: Any) -
     assert runs[runs["status"] == "diverged"]["generalisation_gap"].isna().all()
 
 
-def test_a_caption_says_whose_interval_is_apart_from_batch_norms() -> None:
+def test_a_caption_states_whose_interval_is_apart_from_batch_norms() -> None:
     options = Figure.model_validate({"kind": "sweep", "title": "N", "x": "norm", "y": "test_accuracy"})
     means = {"batch": (0.5, 0.02), "none": (0.6, 0.05), "renorm": (0.53, 0.02), "group": (0.4, 0.01)}
     rows = [
         {"norm": norm, "mean": mean, "low": mean - half, "high": mean + half} for norm, (mean, half) in means.items()
     ]
     points = pd.DataFrame(rows).assign(n=3, n_diverged=0, n_other=0)
-    said = described(plotted(points, options))
-    assert "No norm 60.0 ± 5.0 %, batch norm 50.0 ± 2.0 %, batch renorm 53.0 ± 2.0 %, group norm 40.0 ± 1.0 %" in said
+    description = described(plotted(points, options))
+    assert (
+        "No norm 60.0 ± 5.0 %, batch norm 50.0 ± 2.0 %, batch renorm 53.0 ± 2.0 %, group norm 40.0 ± 1.0 %"
+        in description
+    )
     sides = "no norm entirely above; group norm entirely below; batch renorm overlapping"
-    assert f"(intervals, compared with that of batch norm: {sides})" in said
+    assert f"(intervals, compared with that of batch norm: {sides})" in description
     near = described(plotted(points[points["norm"].isin(["batch", "renorm"])], options))
     assert "(intervals, compared with that of batch norm: batch renorm overlapping)" in near

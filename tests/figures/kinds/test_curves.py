@@ -1,4 +1,4 @@
-"""Curves of runs that stopped early, and what their captions say."""
+"""Curves of runs that stopped early, and their captions."""
 
 import statistics
 from dataclasses import replace
@@ -45,7 +45,7 @@ def options(**changes: object) -> Figure:
     return Figure.model_validate(FIGURES["A1"]["accuracy"] | changes)
 
 
-def test_a_run_that_has_stopped_counts_on_with_its_last_value(stopped: Source) -> None:
+def test_a_run_that_stopped_early_counts_with_its_last_value(stopped: Source) -> None:
     points = plot_data(stopped, options()).points
     with_norm = points[points["norm"] == "batch"].set_index("epoch")
     runs = stopped.runs[stopped.runs["norm"] == "batch"]
@@ -61,9 +61,9 @@ def test_a_run_that_has_stopped_counts_on_with_its_last_value(stopped: Source) -
     assert (with_norm["n"] == 5).all()
 
 
-def test_the_caption_says_so_only_where_runs_stopped(full: Source, stopped: Source) -> None:
-    said = [described(plot_data(source, options())) for source in (full, stopped)]
-    assert ["stopped early" in text for text in said] == [False, True]
+def test_the_caption_mentions_it_only_where_runs_stopped(full: Source, stopped: Source) -> None:
+    description = [described(plot_data(source, options())) for source in (full, stopped)]
+    assert ["stopped early" in text for text in description] == [False, True]
 
 
 def test_a_line_ends_where_its_last_run_stopped(stopped: Source) -> None:
@@ -73,7 +73,7 @@ def test_a_line_ends_where_its_last_run_stopped(stopped: Source) -> None:
     assert points["epoch"].max() == 9
 
 
-def test_an_axis_begins_where_it_is_said_to(full: Source) -> None:
+def test_an_axis_begins_at_the_given_value(full: Source) -> None:
     plot = plot_data(full, options(low=0.9))
     assert plot.points["mean"].min() < 0.9
     bottom, top = drawn(plot).axes[0].get_ylim()
@@ -83,7 +83,7 @@ def test_an_axis_begins_where_it_is_said_to(full: Source) -> None:
     assert "axis begins" not in described(plot_data(full, options()))
 
 
-def test_names_are_sorted_as_people_do() -> None:
+def test_names_are_sorted_with_their_numbers_in_order() -> None:
     assert sorted(["C10", "B2", "C2", "C1", "B10"], key=labels.natural) == ["B2", "B10", "C1", "C2", "C10"]
 
 
@@ -115,7 +115,7 @@ def test_the_report_shows_the_settings_that_play_a_part(
     assert not meaningful(runs, hidden)
 
 
-def test_a_panel_of_many_lines_says_how_many_of_all_its_runs_failed() -> None:
+def test_a_panel_of_many_lines_states_how_many_of_all_its_runs_failed() -> None:
     lost = {0.01: 0, 0.1: 3, 1.0: 2, 10.0: 1}
     rows = [{"learning_rate": rate, "n": 3 - bad, "n_diverged": bad, "n_other": 0} for rate, bad in lost.items()]
     points = pd.DataFrame(rows)
