@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 from bnbench.params import architecture
 from bnbench.params.dataset_schema import Dataset
 from bnbench.params.run_schema import Run
+from bnbench.plan.programs import predicts_by_program
 from bnbench.store import records
 
 # seconds for the calls of one hidden layer (forward, norm, activation, backward) in one step; seen on one core at
@@ -144,16 +145,9 @@ def memory(runs: list[Run], dataset: Dataset, times: int = 1) -> float:
     weights = 4 * copies * parameters(run.model, dataset.shape)
     chunk = min(max(1, EVALUATED // max(image, *sizes)), dataset.train_images)
     training = len(runs) * run.batch_size * (image + LIVE_TRAINING * sum(sizes))
-    at_once = 1 if _recorded(run) else len(runs)  # runs that are evaluated
+    at_once = 1 if predicts_by_program(run) else len(runs)  # runs that are evaluated
     evaluating = at_once * chunk * (image + LIVE_EVALUATING * max(sizes))
     return PROCESS_MIB + (data + len(runs) * weights + 4 * max(training, evaluating)) / 2**20
-
-
-def _recorded(run: Run) -> bool:
-    """Whether a run is evaluated by recorded passes, where there is a compiler: see `recorded.RECORDED`."""
-    dense = all(isinstance(layer, architecture.Dense) for layer in architecture.parse(run.model).layers)
-    alike = run.norm in ("none", "batch") and run.population == "moving" and run.activation != "prelu"
-    return dense and alike and not run.dropout and run.backend == "torch"
 
 
 def makespan(seconds: list[float], workers: int) -> float:
