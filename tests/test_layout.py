@@ -73,6 +73,7 @@ TESTED_IN = {
     "store/records.py": "store/test_provenance.py",
     "store/run_record.py": "training/test_run_writer.py",
     "store/validation.py": "plan/test_record.py",
+    "tables/column_names.py": "params/test_schema.py",
     "tables/files.py": "tables/test_collect.py",
     "tables/intervals.py": "report/test_published.py",
     "tables/labels.py": "report/test_render.py",
