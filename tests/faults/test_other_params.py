@@ -110,7 +110,7 @@ def wrong_split(project: Path) -> tuple[Path, str]:
 
 def test_a_run_on_other_data_is_in_no_table(project: Path) -> None:
     folder, right = wrong_split(project)
-    with pytest.raises(UserError, match=f"run {folder.name} .* are those of run {right}, so it was trained on other"):
+    with pytest.raises(UserError, match=f"run {folder.name} .* are those of run {right}, so it was trained with other"):
         collect(Plan(PARAMS).record(), Path("results/runs"), Path("results/tables"))
 
 
@@ -126,7 +126,7 @@ def test_a_whole_run_under_another_name_is_to_be_renamed_not_deleted(project: Pa
     folder = sorted((project / "results" / "runs").glob("[!.]*"))[0]
     folder.rename(folder.with_name("f" * 16))
     (finding,) = (found for found in run_store(project) if not found.note)
-    assert f"holds run {folder.name}, whole, under another run's name" in finding.what
+    assert f"holds the intact run {folder.name} under another run's name" in finding.what
     assert finding.remedy.startswith(f"Rename the folder to {folder}")
 
 

@@ -20,6 +20,7 @@ from bnbench.params.study_schema import Figure
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 from bnbench.tables.collect import collect
+from bnbench.tables.column_names import COLUMNS
 from bnbench.tables.files import CONFIG_TYPES, RENAMED
 from tests.support.plots import assert_apart, drawn, plotted, texts
 from tests.support.shell import contents
@@ -240,4 +241,4 @@ def test_workers_draw_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_every_setting_of_a_norm_has_a_name_for_people() -> None:
     settings = [name for name in Run.model_fields if name.startswith(("norm", "renorm", "lrn", "population"))]
     assert "lrn_k" in settings
-    assert set(settings) <= labels.COLUMNS.keys()
+    assert set(settings) <= COLUMNS.keys()

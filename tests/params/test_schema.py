@@ -20,7 +20,7 @@ from bnbench.params.messages import EXPECTED
 from bnbench.params.run_schema import Run, Schedule
 from bnbench.params.study_schema import Figure
 from bnbench.store import run_record
-from bnbench.tables import labels
+from bnbench.tables.column_names import COLUMNS
 from bnbench.training.nets.activations import ACTIVATIONS
 from bnbench.training.nets.batch_norms import NORMS
 from bnbench.training.nets.layers import INITS
@@ -106,7 +106,7 @@ def test_the_file_of_the_project_has_every_tier_and_every_setting_once() -> None
 
 
 def test_each_setting_has_a_name_for_readers_and_each_norm_a_look() -> None:
-    assert set(Run.model_fields) <= set(labels.COLUMNS)
+    assert set(Run.model_fields) <= set(COLUMNS)
     assert set(NORMS) <= set(style.NORMS)
 
 

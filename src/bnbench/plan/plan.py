@@ -17,21 +17,21 @@ from bnbench.store.run_record import run_folders
 
 
 class Plan:
-    """All that a parameter file asks for in one tier, held against the run store.
+    """The studies, runs and packs of one tier of a parameter file, compared with the run store.
 
     Args:
         params: the parameter file.
-        tier: a tier instead of the file's.
+        tier: the tier to plan instead of the file's.
         root: the folder that holds `data/`, `results/`, `reports/`.
 
     Raises:
-        UserError: the parameter file is not as it must be.
+        UserError: the parameter file is invalid.
     """
 
     def __init__(self, params: Path, tier: str | None = None, root: Path = Path()) -> None:
         self.resolved: Resolved = resolve(params, tier)
-        self.memory = machine.share(machine.cores())  # MiB of a worker
-        self.device = "cpu"  # the kind that packs are made for
+        self.memory = machine.share(machine.cores())  # MiB per worker
+        self.device = "cpu"  # the kind of device that packs are sized for
         self.params = params
         self.root = root
         self.keys = {name: fingerprint(dataset) for name, dataset in self.resolved.datasets.items()}
@@ -43,12 +43,12 @@ class Plan:
             self.studies[study.name] = list(named)
 
     def key(self, run: Run) -> str:
-        """What decides a run's data: the fingerprint of its data set, or of that data set's augmentation."""
+        """Return the fingerprint of a run's data: of its data set, or of that data set's augmentation."""
         return self.augmented[run.dataset, run.augmentation][1] if augmented(run) else self.keys[run.dataset]
 
     @cached_property
     def augmented(self) -> dict[tuple[str, str], tuple[str, str]]:
-        """Of each data set and augmentation that a run has: where it lies, and its fingerprint."""
+        """Folder and fingerprint of each pair of data set and augmentation that runs use."""
         found = {}
         for run in (run for study in self.resolved.studies for run in study.runs if augmented(run)):
             dataset, definition = self.resolved.datasets[run.dataset], self.resolved.augmentations[run.augmentation]
@@ -57,10 +57,12 @@ class Plan:
         return dict(sorted(found.items()))
 
     def raw(self, dataset: str) -> str | None:
-        """The folder that a data set is downloaded to, if it needs a download."""
+        """Return the folder that a data set is downloaded to; None if it needs no download."""
         datasets = self.resolved.datasets
         files = datasets[dataset].files
-        owner = next(name for name, other in datasets.items() if other.files == files)  # equal files are fetched once
+        owner = next(
+            name for name, other in datasets.items() if other.files == files
+        )  # data sets of the same files share a download
         return f"data/raw/{owner}-{digest(files)}" if files else None
 
     @property
@@ -70,7 +72,7 @@ class Plan:
 
     @cached_property
     def stored(self) -> set[str]:
-        """Ids of all finished runs in the store, of this plan or not."""
+        """Ids of all finished runs in the store, whether or not they belong to this plan."""
         return {folder.name for folder in run_folders(self.store) if (folder / "run.json").is_file()}
 
     @property
@@ -80,7 +82,7 @@ class Plan:
 
     @property
     def others(self) -> set[str]:
-        """Stored runs that no study of this tier asks for; another tier's may."""
+        """Ids of stored runs that are in no study of this tier; they may be in another tier."""
         return self.stored - self.runs.keys()
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Collect: the run store and the plan in, tables out. 10,000 runs of 60 epochs: 7 s, 0.7 GiB on one core."""
+"""Collection of the result tables from the run store; 10,000 runs of 60 epochs take 7 s and 0.7 GiB on one core."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,7 +33,7 @@ RUNS_TYPES: dict[str, pa.DataType] = {
     **CONFIG_TYPES,
     "status": pa.string(),
     "steps": pa.int64(),
-    "epochs": pa.float64(),  # of the last, unfinished epoch a part
+    "epochs": pa.float64(),  # with the fraction of an unfinished last epoch
     "best_epoch": pa.float64(),
     "diverged_step": pa.int64(),
     "last_finite_loss": pa.float64(),
@@ -79,12 +79,17 @@ OUTCOME_COLUMNS = (
 
 
 def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
-    """Write the tables `runs`, `history`, `summary`, `confusion`, `probes`, `curves` of a plan, `metrics.json` above.
+    """Write the tables `runs`, `history`, `summary`, `confusion`, `probes` and `curves` of a plan, and `metrics.json`.
 
-    The identity comes last; it names the digest of each of them, and of the runs.
+    The identity file is written last. It holds the digest of each table and of the stored runs.
+
+    Args:
+        plan: the plan.
+        store: the run store.
+        tables: the folder of the tables; `metrics.json` is written to its parent.
 
     Raises:
-        UserError: a run of the plan is missing, cannot be read, or is another than the plan's.
+        UserError: a run of the plan is missing, cannot be read, or differs from the plan.
     """
     with explained(tables):
         tables.mkdir(parents=True, exist_ok=True)
@@ -113,7 +118,7 @@ def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
 
 
 class Run(NamedTuple):
-    """What tables need of a stored run."""
+    """The content of a stored run that the tables need."""
 
     outcome: Outcome
     history: History
@@ -121,10 +126,11 @@ class Run(NamedTuple):
 
 
 def read_run(plan: PlanRecord, store: Path, run_id: str) -> Run:
-    """A run of the plan, from files that have shown to be as they were written.
+    """Return a run of the plan after verifying the checksums of its files.
 
     Raises:
-        UserError: the run is missing, unreadable, altered, or not what the plan says.
+        UserError: the run is missing, unreadable or altered, or has other settings, data or trainer version than
+            the plan's run of that id.
     """
     folder = store / run_id
     if not (folder / "run.json").exists():
@@ -165,7 +171,7 @@ def _probes(content: bytes) -> pa.Table:
 
 
 def runs_table(plan: PlanRecord, outcomes: dict[str, Outcome]) -> pd.DataFrame:
-    """A row per study and run, sorted by study and configuration."""
+    """Return a row per study and run, sorted by study and configuration."""
     rows: dict[str, list[Any]] = {name: [] for name in RUNS_TYPES}
     for name, study in plan.studies.items():
         for run_id in study.runs:
@@ -189,7 +195,7 @@ def _gap(outcome: Outcome) -> float | None:
 
 
 def history_table(histories: dict[str, History]) -> pd.DataFrame:
-    """A row per run and evaluation, in the order of run ids."""
+    """Return a row per run and evaluation, in the order of run ids."""
     columns: dict[str, list[Any]] = {name: [] for name in History.model_fields}
     for history in histories.values():
         for name, values in columns.items():
@@ -199,26 +205,26 @@ def history_table(histories: dict[str, History]) -> pd.DataFrame:
     return pd.DataFrame({"run_id": run_ids, **columns})
 
 
-def probes_table(seen: dict[str, pa.Table]) -> pa.Table:
-    """A row per run and number that a probe saw, in the order of run ids."""
+def probes_table(probed: dict[str, pa.Table]) -> pa.Table:
+    """Return a row per run and number that a probe measured, in the order of run ids."""
     schema = pa.schema([("run_id", pa.string()), *PROBED.items()])
     named = [
-        table.add_column(0, "run_id", pa.array([run_id] * len(table), pa.string())) for run_id, table in seen.items()
+        table.add_column(0, "run_id", pa.array([run_id] * len(table), pa.string())) for run_id, table in probed.items()
     ]
     return pa.concat_tables([schema.empty_table(), *named])
 
 
 def summary_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row per study and cell, seeds together, sorted by study and configuration."""
+    """Return a row per study and cell (a configuration without its seed), sorted by study and configuration."""
     by = [*WHERE_TYPES, *CELL]
     summary = aggregate(runs, by, list(SUMMARISED))
     return summary.sort_values(["study", *CELL], na_position="first", ignore_index=True)
 
 
 def metrics(runs: pd.DataFrame) -> dict[str, Any]:
-    """The few numbers for `dvc metrics show`: counts, and per study the mean test accuracy of each norm.
+    """Return the numbers for `dvc metrics show`: counts of runs, and per study the mean test accuracy of each norm.
 
-    A run that did not end ok counts as accuracy 0: a norm gains nothing by runs that diverge.
+    A run whose status is not `ok` counts as accuracy 0, so that a norm gains nothing from runs that diverge.
     """
     status = runs.drop_duplicates("run_id")["status"]
     studies: dict[str, dict[str, Any]] = {}
