@@ -159,10 +159,10 @@ class PlotData(Encoding):
         names = self.facets
         order = {name: labels.ordered(name, self.points[name]) for name in names}
 
-        def place(line: tuple[dict[str, Any], pd.DataFrame]) -> list[int]:
+        def rank(line: tuple[dict[str, Any], pd.DataFrame]) -> list[int]:
             return [order[name].index(None if pd.isna(value) else value) for name, value in line[0].items()]
 
-        return sorted(groups(self.points, names), key=place)
+        return sorted(groups(self.points, names), key=rank)
 
     def run_counts(self, names: list[str] | None = None) -> pd.DataFrame:
         """Return `count_runs` of the points for each combination of `names`, or of all columns that separate runs."""
