@@ -9,7 +9,7 @@ from benchmarks.peers.task import FINAL
 from bnbench.params import architecture
 from bnbench.params.dataset_schema import Dataset
 from bnbench.plan import cost
-from bnbench.plan.plan import Pack
+from bnbench.plan.packs import PackRecord
 from bnbench.training.nets.network import widest
 from bnbench.training.pack.pack import CHUNK
 
@@ -26,7 +26,7 @@ def products(grid: Grid) -> list[list[Any]]:
     return [[*product, times] for product, times in counts.items()]
 
 
-def _count(pack: Pack, dataset: Dataset, counts: Counter[Product]) -> None:
+def _count(pack: PackRecord, dataset: Dataset, counts: Counter[Product]) -> None:
     """A pack's training, a validation for each row of history, and the parts at the end."""
     run = next(iter(pack.runs.values()))
     steps, runs = cost.steps(run, dataset), len(pack.runs)

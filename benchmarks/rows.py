@@ -16,9 +16,10 @@ from typing import Any
 from benchmarks.arithmetic import Measured
 from benchmarks.grids import WORK, Grid, environment, key
 from benchmarks.products import products
-from bnbench.core.files import digest, read_json, write_json
+from bnbench.core.files import read_json, write_json
 from bnbench.params.run_schema import Run
 from bnbench.plan import cost
+from bnbench.plan.packs import PackRecord, write_packs
 from bnbench.training.arithmetic.matmul import bf16
 
 Command = list[str]
@@ -134,7 +135,7 @@ def workflow(**settings: Any) -> Measure:
 def packs(grid: Grid, _runs: list[str], workers: int) -> Measured:
     """This program's training alone: `bnbench train` on the plan's packs."""
     folder = grid.project({})
-    write_json(folder / "job.json", [pack.record() for pack in grid.plan.packs])
+    write_packs(folder / "job.json", grid.plan.packs)
     wall, _ = started([_train("job.json", workers)], 1, own=True, folder=folder)
     return Measured(wall, {}, accuracies((folder / "results" / "runs").glob("*/run.json")))
 
@@ -142,15 +143,11 @@ def packs(grid: Grid, _runs: list[str], workers: int) -> Measured:
 def one_by_one(grid: Grid, runs: list[str], workers: int) -> Measured:
     """This program without packs: `bnbench train` on jobs of one run each, a process each."""
     folder = grid.project({})
-    records: dict[str, dict[str, Any]] = {}
-    for pack in (pack.record() for pack in grid.plan.packs):
-        share = pack["seconds"] / len(pack["runs"])
-        records |= {
-            run: {**pack, "id": digest([run]), "seconds": share, "runs": {run: pack["runs"][run]}}
-            for run in pack["runs"]
-        }
-    for run in runs:
-        write_json(folder / f"{run}.json", [records[run]])
+    for pack in grid.plan.packs:
+        share = pack.seconds / len(pack.runs)
+        for name, run in pack.runs.items():
+            alone = PackRecord.of({name: run}, pack.data, share, pack.augmented, pack.memory)
+            write_packs(folder / f"{name}.json", [alone])
     wall, each = started([_train(f"{run}.json", 1) for run in runs], workers, own=True, folder=folder)
     keys = [key(grid.runs[run].model_dump()) for run in runs]
     stored = accuracies((folder / "results" / "runs").glob("*/run.json"))

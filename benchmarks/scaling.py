@@ -22,7 +22,8 @@ from typing import Any
 
 import orjson
 
-from bnbench.plan.plan import TRAINER_VERSION, Plan
+from bnbench.plan.identity import TRAINER_VERSION
+from bnbench.plan.plan import Plan
 from bnbench.store.run_record import conclude
 from bnbench.tables.collect import RESULTS
 from bnbench.workflow import Workflow

@@ -5,12 +5,10 @@ Their first lines are the help texts. Each imports what it needs when it is run,
 
 import sys
 from argparse import Namespace
-from pathlib import Path
-from typing import Any
 
 from bnbench.core import machine
 from bnbench.core.errors import UserError
-from bnbench.core.files import read_sealed, write_json
+from bnbench.core.files import write_json
 
 DRAWING_MIB = 250.0  # memory of a process that draws figures
 
@@ -155,9 +153,10 @@ def train(arguments: Namespace) -> None:
 
 def collect(arguments: Namespace) -> None:
     """Collect the run store into tables."""
+    from bnbench.plan.record import PlanRecord
     from bnbench.tables.collect import collect as gather
 
-    gather(_plan(arguments.plan), arguments.store, arguments.out)
+    gather(PlanRecord.read(arguments.plan), arguments.store, arguments.out)
 
 
 def figures(arguments: Namespace) -> None:
@@ -166,20 +165,18 @@ def figures(arguments: Namespace) -> None:
 
     plain.load()
     from bnbench.figures.draw import draw
+    from bnbench.plan.record import PlanRecord
 
     workers = machine.fitting([DRAWING_MIB] * arguments.workers, arguments.workers)
-    draw(_plan(arguments.plan), arguments.tables, arguments.out, workers)
+    draw(PlanRecord.read(arguments.plan), arguments.tables, arguments.out, workers)
 
 
 def report(arguments: Namespace) -> None:
     """Write the report, HTML and PDF."""
+    from bnbench.plan.record import PlanRecord
     from bnbench.report.render import write
 
-    write(_plan(arguments.plan), arguments.tables, arguments.figures, arguments.out)
-
-
-def _plan(path: Path) -> dict[str, Any]:
-    return read_sealed(path, "name a plan's file under .bnbench/plans, which snakemake rewrites whenever it starts")
+    write(PlanRecord.read(arguments.plan), arguments.tables, arguments.figures, arguments.out)
 
 
 def demo(arguments: Namespace) -> None:

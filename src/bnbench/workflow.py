@@ -10,7 +10,7 @@ from typing import Any
 from bnbench.cluster.jobs import Cluster
 from bnbench.core import machine
 from bnbench.core.atomic import check_file
-from bnbench.core.files import Missing, Unreadable, is_sealed, read_whole, write_sealed
+from bnbench.core.files import Missing, Unreadable, is_sealed, read_whole
 from bnbench.core.identities import STAGES, TABLES, forget_altered
 from bnbench.core.paths import RELATIVE, Project
 from bnbench.launch import checks, environment, resources
@@ -106,15 +106,15 @@ class Workflow:
 
     def record(self, _wildcards: Any) -> str:
         """Return the plan's file, which `collect`, `figures` and `report` read. It is written unless it is intact."""
-        path = self.plan.project.plans / f"{self.plan.report_id}.json"
-        own = f'\n  "report_id": "{self.plan.report_id}"'.encode()  # a hash of all that the file states
+        path = self.plan.project.plans / f"{self.plan.ids.report}.json"
+        own = f'\n  "report_id": "{self.plan.ids.report}"'.encode()  # a hash of all that the file states
         with without_traceback():
             check_file(path)
             with contextlib.suppress(Missing, Unreadable):
                 content = read_whole(path)
                 if own in content and is_sealed(content):
                     return str(path)
-            write_sealed(path, self.plan.record())
+            self.plan.record().write(path)
         return str(path)
 
     def trained(self, _wildcards: Any) -> list[str]:
@@ -129,7 +129,7 @@ class Workflow:
     def data_of(self, wildcards: Any) -> list[str]:
         """Return the folders of data that a job's packs need."""
         packs = self.jobs.packs(wildcards.job)
-        return sorted({folder for pack in packs for folder in (pack["data"], pack["augmented"]) if folder})
+        return sorted({folder for pack in packs for folder in (pack.data, pack.augmented) if folder})
 
     @property
     def workers(self) -> int:
@@ -158,7 +158,7 @@ class Workflow:
         return self._identity("report")
 
     def _identity(self, stage: str) -> str:
-        return str(STAGES[stage].path(getattr(self.plan, f"{stage}_id")))
+        return str(STAGES[stage].path(getattr(self.plan.ids, stage)))
 
     def rebuilt(self, _wildcards: Any) -> list[str]:
         """Return the tables' identity if this invocation rebuilds the tables, so that figures and report follow."""

@@ -14,7 +14,7 @@ from bnbench.core import files
 from bnbench.core.errors import UserError
 from bnbench.params.config import Config
 from bnbench.plan import cost
-from bnbench.plan.plan import Pack
+from bnbench.plan.packs import PackRecord, read_packs
 from bnbench.workflow import Workflow
 from tests.support.little import ROOT, run
 
@@ -41,8 +41,10 @@ def _cluster(site: Path, device: str = "cpu", **config: Any) -> Cluster:
     return cluster
 
 
-def _packs(seconds: list[float], memory: float = 400) -> list[Pack]:
-    return [Pack({f"{i:016x}": run(seed=i)}, "data", length, memory=memory) for i, length in enumerate(seconds)]
+def _packs(seconds: list[float], memory: float = 400) -> list[PackRecord]:
+    return [
+        PackRecord.of({f"{i:016x}": run(seed=i)}, "data", length, memory=memory) for i, length in enumerate(seconds)
+    ]
 
 
 def test_every_pack_is_in_one_job_and_jobs_are_about_as_long_as_the_target(site: Path) -> None:
@@ -60,14 +62,16 @@ def test_no_more_jobs_than_the_site_allows_they_get_longer(site: Path) -> None:
 
 
 def test_packs_of_like_memory_share_a_job(site: Path) -> None:
-    packs = _packs([600.0] * 8, 400) + [Pack({f"{i:x}": run(seed=i)}, "data", 600, memory=1500) for i in range(90, 98)]
+    packs = _packs([600.0] * 8, 400) + [
+        PackRecord.of({f"{i:x}": run(seed=i)}, "data", 600, memory=1500) for i in range(90, 98)
+    ]
     memories = [{pack.memory for pack in job} for job in _cluster(site).jobs(packs)]
     assert memories == [{1500}, {1500}, {400}, {400}]
 
 
 def test_time_and_memory_grow_by_attempt_up_to_the_limit(site: Path) -> None:
     cluster = _cluster(site)
-    packs = [{"seconds": 600.0, "memory": 500.0} for _ in range(8)]
+    packs = _packs([600.0] * 8, 500)
     minutes = [cluster.minutes(packs, attempt) for attempt in (1, 2, 3, 50)]
     # two packs one after the other on each of four cores, half as long again, and the warning before the limit
     assert minutes[0] == math.ceil(2 + 1.5 * (1200 + cost.START_SECONDS) / 60 + 1 + 2)
@@ -81,7 +85,7 @@ def test_time_and_memory_grow_by_attempt_up_to_the_limit(site: Path) -> None:
 
 
 def test_a_gpu_takes_packs_one_after_the_other_as_fast_as_the_site_says(site: Path) -> None:
-    packs = [{"seconds": 6000.0, "memory": 500.0} for _ in range(4)]
+    packs = _packs([6000.0] * 4, 500)
     assert _cluster(site, "cuda").minutes(packs) == math.ceil(2 + 1.5 * (4 * 6000 / 20 + cost.START_SECONDS) / 60 + 3)
 
 
@@ -144,8 +148,8 @@ def test_a_job_of_the_workflow_asks_for_what_its_packs_need(
     marks = flow.trained(None)
     assert len(marks) > 1
     assert flow.trained(None) == marks
-    jobs = [files.read_json(Path(mark).with_suffix(".json")) for mark in marks]
-    assert sorted(name for job in jobs for pack in job for name in pack["runs"]) == sorted(flow.plan.runs)
+    jobs = [read_packs(Path(mark).with_suffix(".json")) for mark in marks]
+    assert sorted(name for job in jobs for pack in job for name in pack.runs) == sorted(flow.plan.runs)
     asked = flow.resources
     assert asked["slurm_partition"] == "batch"
     assert asked["slurm_account"] == "lab"

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnbench.core.files import read_json, write_json
+from bnbench.core.files import read_json
 from bnbench.data.prepare import prepare
+from bnbench.plan.packs import write_packs
 from bnbench.plan.plan import Plan
 from tests.support.miniature import EDITS
 from tests.support.parameters import toy
@@ -76,7 +77,7 @@ def clone(folder: Path, *edits: tuple[str, str]) -> Plan:
     plan = Plan(toy(folder, *EDITS, *edits), root=folder)
     for pack in plan.packs:
         prepare("digits", plan.resolved.datasets["digits"], None, folder / pack.data)
-    write_json(folder / "job.json", [pack.record() for pack in plan.packs])
+    write_packs(folder / "job.json", plan.packs)
     return plan
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from bnbench.core.files import write_sealed
 from bnbench.tables.collect import collect
 from tests.support.shell import contents
-from tests.support.store import fill_store, make_plan
+from tests.support.store import as_record, fill_store, make_plan
 
 Variables = dict[str, str] | None
 COMMAND = Path(sys.executable).with_name("bnbench")
@@ -23,7 +23,7 @@ def filled(folder: Path, **figures: dict[str, Any]) -> Path:
     plan = make_plan()
     plan["studies"]["E1"] |= {"figures": figures, "order": list(figures)}
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
+    collect(as_record(plan), folder / "runs", folder / "tables")
     write_sealed(folder / "plan.json", plan)
     return folder
 

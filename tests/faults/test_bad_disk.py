@@ -14,7 +14,7 @@ from bnbench.tables.collect import collect
 from bnbench.workflow import Workflow
 from tests.support.parameters import toy
 from tests.support.shell import SECONDS, bnbench, contents, namespace, no_temporaries, spent, with_mirror
-from tests.support.store import fill_store, make_plan
+from tests.support.store import as_record, fill_store, make_plan
 from tests.support.web import CONTENT
 
 
@@ -50,8 +50,8 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Inputs:
     plan = make_plan({"A1": ({"epochs": 3}, {"norm": ["none", "batch"], "seed": [0, 1, 2]})})
     write_sealed(folder / "plan.json", plan)
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    draw(plan, folder / "tables", folder / "reports" / "figures", 1)
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    draw(as_record(plan), folder / "tables", folder / "reports" / "figures", 1)
     flow = Workflow(toy(folder), {}, folder)
     job = flow.trained(None)[0].replace(".done", ".json")
     command = [sys.executable, "-m", "bnbench.cli", "prepare", "digits", "--out", flow.prepared[0]]

@@ -10,7 +10,7 @@ from bnbench.params.resolve import asked_data
 from bnbench.report.render import write
 from bnbench.tables.collect import collect
 from tests.support.little import ROOT
-from tests.support.store import FIGURES, STUDIES, fill_store, make_plan
+from tests.support.store import FIGURES, STUDIES, as_record, fill_store, make_plan
 
 PHOTOS = {"title": "Photos (224x224)", "licence": "free", "shape": [3, 224, 224]}
 
@@ -23,9 +23,9 @@ def told(folder: Path, asked: list[str]) -> tuple[str, str]:
     figures = {"loss": FIGURES["A1"]["loss"]}
     plan["studies"]["A1"] |= {"data": asked, "published": published, "figures": figures, "order": ["loss"]}
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    draw(plan, folder / "tables", folder / "figures", 1)
-    write(plan, folder / "tables", folder / "figures", folder)
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    draw(as_record(plan), folder / "tables", folder / "figures", 1)
+    write(as_record(plan), folder / "tables", folder / "figures", folder)
     texts = [(folder / "figures" / "A1" / "loss.md").read_text(), (folder / "report.md").read_text()]
     return texts[0].replace("\\", ""), texts[1].replace("\\", "")
 

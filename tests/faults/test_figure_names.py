@@ -17,7 +17,7 @@ from bnbench.tables.collect import collect
 from tests.support.little import ROOT
 from tests.support.miniature import miniature
 from tests.support.shell import contents
-from tests.support.store import FIGURES, STUDIES, fill_store, make_plan
+from tests.support.store import FIGURES, STUDIES, as_record, fill_store, make_plan
 
 LETTERS = string.ascii_letters
 FIRST = [
@@ -94,9 +94,9 @@ def test_studies_whose_joined_names_are_equal_keep_their_figures_apart(tmp_path:
         options = FIGURES["A1"]["accuracy"] | {"title": f"Of {study}"}
         plan["studies"][study] |= {"figures": {figure: options}, "order": [figure]}
     fill_store(plan, tmp_path / "runs")
-    collect(plan, tmp_path / "runs", tmp_path / "tables")
-    draw(plan, tmp_path / "tables", tmp_path / "figures", 1)
-    write(plan, tmp_path / "tables", tmp_path / "figures", tmp_path)
+    collect(as_record(plan), tmp_path / "runs", tmp_path / "tables")
+    draw(as_record(plan), tmp_path / "tables", tmp_path / "figures", 1)
+    write(as_record(plan), tmp_path / "tables", tmp_path / "figures", tmp_path)
     drawn = contents(tmp_path / "figures")
     places = ("S/a_b", "S_a/b")
     assert set(drawn) == {f"{place}.{suffix}" for place in places for suffix in SUFFIXES}
@@ -112,11 +112,11 @@ def test_a_study_that_is_gone_leaves_no_folder(tmp_path: Path) -> None:
     plan = make_plan({"S": (base, axes)})
     plan["studies"]["S"] |= {"figures": FIGURES["A1"], "order": list(FIGURES["A1"])}
     fill_store(plan, tmp_path / "runs")
-    collect(plan, tmp_path / "runs", tmp_path / "tables")
-    draw(plan, tmp_path / "tables", tmp_path / "figures", 1)
+    collect(as_record(plan), tmp_path / "runs", tmp_path / "tables")
+    draw(as_record(plan), tmp_path / "tables", tmp_path / "figures", 1)
     assert (tmp_path / "figures" / "S").is_dir()
     plan["studies"]["S"] |= {"figures": {}, "order": []}
-    draw(plan, tmp_path / "tables", tmp_path / "figures", 1)
+    draw(as_record(plan), tmp_path / "tables", tmp_path / "figures", 1)
     assert not list((tmp_path / "figures").iterdir())
 
 

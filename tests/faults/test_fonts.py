@@ -13,7 +13,7 @@ from bnbench.figures import fonts
 from bnbench.figures.draw import draw
 from tests.faults.drawn import command, filled
 from tests.support.shell import contents
-from tests.support.store import DENSE
+from tests.support.store import DENSE, as_record
 
 NOWHERE = "\U0001cf00\U0001cf01"  # of Znamenny notation, which no usual font has
 TITLE = f"手写数字 한국어 日本語 🎉 {NOWHERE}"
@@ -85,7 +85,7 @@ def test_what_no_font_has_is_told_once_with_the_text_the_characters_and_the_reme
 
 
 def test_what_is_taken_for_granted_is_there() -> None:
-    seen = {character for character in fonts.SURE if unicodedata.category(character) not in fonts.UNSEEN}
+    seen = {character for character in fonts.SURE if unicodedata.category(character) not in fonts.INVISIBLE}
     assert seen <= fonts._characters(fonts.OWN)
 
 
@@ -100,7 +100,7 @@ def test_other_fonts_change_no_figure_that_needs_none(tmp_path: Path) -> None:
     usual = command(folder, "figures", "plan.json", "--tables", "tables", "--out", "usual")
     make_font(tmp_path / "data" / "fonts", "DejaVu Sans", "abcdefgDit")
     plan = read_json(folder / "plan.json")
-    draw(plan, folder / "tables", folder / "here", 1)
+    draw(as_record(plan), folder / "tables", folder / "here", 1)
     variables = {"XDG_DATA_HOME": str(tmp_path / "data"), "HOME": str(tmp_path)}
     assert (
         command(folder, "figures", "plan.json", "--tables", "tables", "--out", "other", variables=variables)

@@ -19,7 +19,8 @@ from bnbench.core import machine
 from bnbench.core.files import write_json
 from bnbench.data import prepared
 from bnbench.data.manifest import MANIFEST, seal
-from bnbench.plan.plan import Pack, run_id
+from bnbench.plan.identity import run_id
+from bnbench.plan.packs import PackRecord, write_packs
 from tests.support.little import run
 from tests.support.shell import contents
 
@@ -163,8 +164,8 @@ def _job(folder: Path) -> Path:
     about = said | {"name": "many", "fingerprint": "0" * 16, "classes": 10, "shape": [1, 28, 28], "parts": sums}
     write_json(folder / "many" / MANIFEST, seal(about))
     runs = [run(model="784-100-10", norm="none", seed=seed, batch_size=1000, epochs=4) for seed in range(2)]
-    packs = [Pack({run_id(one, "0" * 16): one}, str(folder / "many"), 1.0, memory=700.0) for one in runs]
-    write_json(folder / "job.json", [pack.record() for pack in packs])
+    packs = [PackRecord.of({run_id(one, "0" * 16): one}, str(folder / "many"), 1.0, memory=700.0) for one in runs]
+    write_packs(folder / "job.json", packs)
     return folder / "job.json"
 
 

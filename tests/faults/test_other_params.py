@@ -18,7 +18,9 @@ from bnbench.manage import explain
 from bnbench.manage.doctor import run_store
 from bnbench.params.dataset_schema import Augmentation
 from bnbench.params.resolve import dataset
-from bnbench.plan.plan import TRAINER_VERSION, Plan
+from bnbench.plan.identity import TRAINER_VERSION
+from bnbench.plan.packs import write_packs
+from bnbench.plan.plan import Plan
 from bnbench.tables.collect import collect
 from bnbench.training.job import Place, train_job
 from tests.support.little import ROOT
@@ -108,7 +110,7 @@ def wrong_split(project: Path) -> tuple[Path, str]:
 
 def test_a_run_on_other_data_is_in_no_table(project: Path) -> None:
     folder, right = wrong_split(project)
-    with pytest.raises(UserError, match=f"run {folder.name} .* are those of run {right}, so it was trained on other"):
+    with pytest.raises(UserError, match=f"run {folder.name} .* are those of run {right}, so it was trained with other"):
         collect(Plan(PARAMS).record(), Path("results/runs"), Path("results/tables"))
 
 
@@ -124,7 +126,7 @@ def test_a_whole_run_under_another_name_is_to_be_renamed_not_deleted(project: Pa
     folder = sorted((project / "results" / "runs").glob("[!.]*"))[0]
     folder.rename(folder.with_name("f" * 16))
     (finding,) = (found for found in run_store(project) if not found.note)
-    assert f"holds run {folder.name}, whole, under another run's name" in finding.what
+    assert f"holds the intact run {folder.name} under another run's name" in finding.what
     assert finding.remedy.startswith(f"Rename the folder to {folder}")
 
 
@@ -135,8 +137,7 @@ def test_training_refuses_data_that_its_runs_were_not_planned_for(project: Path)
     other = data.rename(project / "data" / "elsewhere")  # a name without a key
     write_json(other / "manifest.json", seal({**manifest, "fingerprint": "f" * 16}))
     plan = Plan(PARAMS)
-    packs = [{**pack.record(), "data": str(other)} for pack in plan.packs]
-    write_json(Path(".bnbench/job.json"), packs)
+    write_packs(Path(".bnbench/job.json"), [pack.model_copy(update={"data": str(other)}) for pack in plan.packs])
     with pytest.raises(UserError, match="its id is not the hash of its settings and of the data"):
         train_job(Path(".bnbench/job.json"), Place(Path("results/runs"), Path("t"), Path(".bnbench")), workers=1)
     assert not list(project.glob("results/runs/[!.]*"))

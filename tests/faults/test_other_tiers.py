@@ -61,7 +61,7 @@ def test_a_plan_names_the_runs_of_other_tiers_as_such(project: Path, capsys: pyt
     assert main(["plan", "--tier", "small"]) == 0
     told = capsys.readouterr().out
     assert "also in results/runs: 4 of tier quick" in told
-    assert "also in results/runs: 1 asked for by no study of any tier; `bnbench prune` lists them" in told
+    assert "also in results/runs: 1 in no study of any tier; `bnbench prune` lists them" in told
 
 
 def test_runs_of_a_tier_that_is_invalid_are_not_said_to_be_of_none(

@@ -167,9 +167,10 @@ def test_a_killed_snakemake_leaves_no_command_behind(session: Session) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
 def test_figures_leave_no_worker_behind(tmp_path: Path, project: Path, number: signal.Signals) -> None:
-    plan = Plan(Path("params.yaml")).record()
+    plan = Plan(Path("params.yaml")).record().as_dict()
     study = plan["studies"]["S"]
     study["figures"] = {f"f{i}": study["figures"]["f"] for i in range(12)}
+    study["order"] = list(study["figures"])
     write_sealed(tmp_path / "plan.json", plan)
     words = ["figures", str(tmp_path / "plan.json"), "--tables", "results/tables", "--out", str(tmp_path / "figures")]
     with started([PROGRAM, *words, "--workers", "2"], project) as process:

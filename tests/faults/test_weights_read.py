@@ -79,7 +79,7 @@ def test_whoever_reads_a_run_notices_that_it_is_another_one(plan: Plan, reader: 
     (plan.store / first).rename("kept")
     (plan.store / second).rename(plan.store / first)
     Path("kept").rename(plan.store / second)
-    with pytest.raises(UserError, match=f"{first} holds run {second}, whole, under another run's name"):
+    with pytest.raises(UserError, match=f"{first} holds the intact run {second} under another run's name"):
         READERS[reader](plan, first)
 
 
@@ -126,7 +126,9 @@ def test_a_hidden_file_beside_a_runs_own_has_no_effect(plan: Plan) -> None:
 def test_a_file_too_many_is_told_without_advice_to_delete_the_run(plan: Plan) -> None:
     run = plan.store / sorted(plan.runs)[0]
     (run / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match=r"notes.txt is no part of the run\.\nMove it away: the run itself is whole"):
+    with pytest.raises(
+        UserError, match=r"notes.txt is not part of the run\.\nMove it away: the run itself is complete"
+    ):
         run_record.read(run)
 
 

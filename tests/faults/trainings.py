@@ -15,11 +15,11 @@ import pytest
 import torch
 from pydantic import BaseModel
 
-from bnbench.core.files import write_json
 from bnbench.data.augment import augment
 from bnbench.data.prepare import prepare
 from bnbench.data.prepared import Prepared
 from bnbench.figures.draw import draw
+from bnbench.plan.packs import write_packs
 from bnbench.plan.plan import Plan
 from bnbench.report.render import write
 from bnbench.tables.collect import collect
@@ -56,7 +56,7 @@ def begun(folder: Path) -> Plan:
         prepare("digits", settings.datasets["digits"], None, Path(some.data))
         moved = settings.augmentations["moved"]
         augment(settings.datasets["digits"], moved, Path(some.data), Path(str(some.augmented)))
-        write_json(JOB, [pack.record() for pack in plan.packs])
+        write_packs(JOB, plan.packs)
     return plan
 
 
@@ -83,7 +83,7 @@ def trained(plan: Plan) -> dict[str, bytes]:
     """Train what the store lacks, from checkpoints where there are any; what it holds then."""
     torch.set_num_threads(1)  # as a worker has it
     for pack in plan.packs:
-        job.train_pack(pack.record(), PLACE)
+        job.train_pack(pack, PLACE)
     return stored()
 
 

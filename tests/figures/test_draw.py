@@ -4,28 +4,28 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure as Drawing
-from matplotlib.text import Text
 
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json
 from bnbench.core.identities import seen
 from bnbench.figures.captions import caption
-from bnbench.figures.draw import FIGURES, draw
-from bnbench.figures.plot_data import POINTS, Source
-from bnbench.figures.style import SMALL, STYLE
+from bnbench.figures.draw import draw
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.source import Source
+from bnbench.figures.style import SMALL
 from bnbench.params.run_schema import Run
 from bnbench.params.study_schema import Figure
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
 from bnbench.tables.collect import collect
+from bnbench.tables.column_names import COLUMNS
 from bnbench.tables.files import CONFIG_TYPES, RENAMED
+from tests.support.plots import assert_apart, drawn, plotted, texts
 from tests.support.shell import contents
 from tests.support.store import FIGURES as DECLARED
-from tests.support.store import fill_store, make_plan
+from tests.support.store import as_record, fill_store, make_plan
 
 
 @pytest.fixture(scope="module")
@@ -33,21 +33,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("figures")
     plan = make_plan()
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
+    collect(as_record(plan), folder / "runs", folder / "tables")
     return folder
 
 
 def study(folder: Path, name: str = "E1") -> Source:
-    return Source.read(folder / "tables", make_plan(), name)
+    return Source.read(folder / "tables", as_record(make_plan()), name)
 
 
 def options(**changes: Any) -> Figure:
     return Figure.model_validate(DECLARED["E1"]["learning_rate"] | changes)
-
-
-def drawn(points: pd.DataFrame, wanted: Figure) -> Drawing:
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        return FIGURES[wanted.kind](points, wanted)
 
 
 def one_figure(study: str, figure: str) -> dict[str, Any]:
@@ -57,35 +52,9 @@ def one_figure(study: str, figure: str) -> dict[str, Any]:
     return plan
 
 
-def texts(drawing: Drawing) -> list[Text]:
-    """All texts that are seen: of tick labels, those within the limits."""
-    drawing.draw_without_rendering()
-    ticks: dict[int, bool] = {}
-    for axis in (axis for ax in drawing.axes for axis in (ax.xaxis, ax.yaxis)):
-        low, high = sorted(axis.get_view_interval())
-        for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-            ticks[id(tick.label1)] = bool(low <= tick.get_loc() <= high)
-            ticks[id(tick.label2)] = False
-    found = [text for text in drawing.findobj(Text) if text.get_visible() and text.get_alpha() != 0]
-    return [text for text in found if isinstance(text, Text) and text.get_text().strip() and ticks.get(id(text), True)]
-
-
-def assert_apart(drawing: Drawing) -> None:
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts(drawing)]
-    canvas = drawing.bbox
-    for text, box in boxes:
-        assert box.x0 >= canvas.x0 - 1, text
-        assert box.x1 <= canvas.x1 + 1, text
-    for (one, a), (other, b) in itertools.combinations(boxes, 2):
-        wide = min(a.x1, b.x1) - max(a.x0, b.x0)
-        high = min(a.y1, b.y1) - max(a.y0, b.y0)
-        blank = "\n " in one or "\n " in other  # a heading's box includes its empty lines
-        assert wide <= 0.5 or high <= 0.5 or blank, (one, other)
-
-
 def test_a_sweeps_points_are_the_summary(folder: Path) -> None:
     plan, out = one_figure("E1", "learning_rate"), folder / "one" / "figures"
-    draw(plan, folder / "tables", out, 1)
+    draw(as_record(plan), folder / "tables", out, 1)
     points = store_tables.read_csv(out / "E1" / "learning_rate.csv")
     summary = store_tables.read(folder / "tables", "summary")
     keys = ["model", "batch_size", "norm", "learning_rate"]
@@ -100,7 +69,7 @@ def test_a_sweeps_points_are_the_summary(folder: Path) -> None:
 def test_a_curves_points_are_means_of_the_history(folder: Path) -> None:
     source = study(folder, "A1")
     runs, history = source.runs, source.history
-    points = POINTS["curves"](source, Figure.model_validate(DECLARED["A1"]["accuracy"]))
+    points = plot_data(source, Figure.model_validate(DECLARED["A1"]["accuracy"])).points
     joined = history.merge(runs[["run_id", "norm"]], on="run_id")
     for point in points.itertuples():
         values = joined[(joined.norm == point.norm) & (joined.epoch == point.epoch)].valid_accuracy
@@ -111,17 +80,17 @@ def test_a_curves_points_are_means_of_the_history(folder: Path) -> None:
 def test_a_curve_of_only_diverged_runs_is_counted(folder: Path) -> None:
     where = {"learning_rate": 1.0, "batch_size": 4}
     wanted = options(kind="curves", y="valid_accuracy", x=None, row=None, col="model", where=where)
-    points = POINTS["curves"](study(folder), wanted)
-    lost = points[points.norm == "none"]
+    plot = plot_data(study(folder), wanted)
+    lost = plot.points[plot.points.norm == "none"]
     assert lost[["n", "n_diverged"]].to_numpy().tolist() == [[0, 5], [0, 5]]
-    titles = [ax.get_title() for ax in drawn(points, wanted).axes]
+    titles = [ax.get_title() for ax in drawn(plot).axes]
     assert all("No norm: 5 of 5 diverged" in title for title in titles)
-    assert "10 of 20 runs diverged and are in no mean (no norm 10 of 10)" in caption(points, wanted)
+    assert "10 of 20 runs diverged and are in no mean (no norm 10 of 10)" in caption(plot)
 
 
 def test_diverged_runs_stand_at_the_bottom(folder: Path) -> None:
-    points = POINTS["sweep"](study(folder), options())
-    drawing = drawn(points, options())
+    plot = plot_data(study(folder), options())
+    points, drawing = plot.points, drawn(plot)
     counts = sorted(text.get_text() for ax in drawing.axes for text in ax.texts)
     failed = points[points.n_diverged > 0]
     assert counts == sorted(f"\N{MULTIPLICATION SIGN}{p.n_diverged}/5" for p in failed.itertuples())
@@ -129,21 +98,22 @@ def test_diverged_runs_stand_at_the_bottom(folder: Path) -> None:
     assert len(hollow) == ((points.n_diverged > 0) & (points.n > 0)).sum() > 0
 
 
-def test_the_caption_is_said_by_the_data(folder: Path) -> None:
-    points = POINTS["sweep"](study(folder), options())
+def test_the_caption_follows_from_the_data(folder: Path) -> None:
+    plot = plot_data(study(folder), options())
+    points = plot.points
     top = points[points.norm == "batch"]["mean"].max()
-    said = caption(points, options())
-    assert f"batch norm {100 * top:.1f} %" in said
-    assert f"{points.n_diverged.sum()} of 180 runs diverged" in said
-    points.loc[points.norm == "batch", "mean"] /= 2
-    assert f"batch norm {50 * top:.1f} %" in caption(points, options())
+    description = caption(plot)
+    assert f"batch norm {100 * top:.1f} %" in description
+    assert f"{points.n_diverged.sum()} of 180 runs diverged" in description
+    halved = points.assign(mean=points["mean"].where(points.norm != "batch", points["mean"] / 2))
+    assert f"batch norm {50 * top:.1f} %" in caption(plot.with_points(halved))
 
 
 def test_labels_do_not_overlap(folder: Path) -> None:
     for name, figures in DECLARED.items():
         for raw in figures.values():
             wanted = Figure.model_validate(raw)
-            assert_apart(drawn(POINTS[wanted.kind](study(folder, name), wanted), wanted))
+            assert_apart(drawn(plot_data(study(folder, name), wanted)))
 
 
 def test_many_panels_and_values_fit_a_page() -> None:
@@ -153,7 +123,7 @@ def test_many_panels_and_values_fit_a_page() -> None:
     points = pd.DataFrame(grid, columns=["batch_size", "learning_rate", "norm"])
     counts = {"n": 3, "n_diverged": 2, "n_other": 0}
     points = points.assign(model="784-100-10", mean=0.9, low=0.85, high=0.95, **counts)
-    drawing = drawn(points, options())
+    drawing = drawn(plotted(points, options()))
     assert_apart(drawing)
     width, height = drawing.get_size_inches()
     assert width <= 6.5
@@ -176,15 +146,16 @@ def test_any_setting_in_any_place(name: str, places: tuple[str, ...]) -> None:
     wanted = options(**{"x": "learning_rate", "hue": None, "col": None, "row": None, **dict.fromkeys(places, name)})
     columns = {column: values, "mean": [0.5, 0.6], "low": [0.4, 0.5], "high": [0.6, 0.7]}
     points = pd.DataFrame({"learning_rate": [0.1, 0.1], **columns, "n": 2, "n_diverged": 1, "n_other": 0})
-    assert_apart(drawn(points, wanted))
-    assert caption(points, wanted)
+    plot = plotted(points, wanted)
+    assert_apart(drawn(plot))
+    assert caption(plot)
 
 
 def test_the_same_bytes_twice_and_svg_parses(folder: Path) -> None:
     plan, out = one_figure("E1", "batch_size"), folder / "twice" / "figures"
     made = []
     for _ in range(2):
-        draw(plan, folder / "tables", out, 1)
+        draw(as_record(plan), folder / "tables", out, 1)
         made.append(contents(out))
     assert made[0] == made[1]
     assert sorted(made[0]) == [f"E1/batch_size.{suffix}" for suffix in ("csv", "md", "png", "svg")]
@@ -195,9 +166,9 @@ def test_the_same_bytes_twice_and_svg_parses(folder: Path) -> None:
 
 def test_identity_comes_last_and_old_figures_go(folder: Path) -> None:
     out = folder / "identity-test" / "figures"
-    draw(one_figure("A1", "loss"), folder / "tables", out, 1)
+    draw(as_record(one_figure("A1", "loss")), folder / "tables", out, 1)
     (out / "A1" / "mine.md").write_text("not ours")
-    draw(one_figure("A1", "accuracy") | {"figures_id": "ee55"}, folder / "tables", out, 1)
+    draw(as_record(one_figure("A1", "accuracy") | {"figures_id": "ee55"}), folder / "tables", out, 1)
     assert {name.split(".")[0] for name in contents(out)} == {"A1/accuracy", "A1/mine"}
     identity = list((out.parent / "identity").iterdir())
     assert [path.name for path in identity] == ["figures-ee55.json"]
@@ -212,7 +183,7 @@ def test_identity_comes_last_and_old_figures_go(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"x": "colour"}, "'colour' is none"),
+        ({"x": "colour"}, "no column 'colour'"),
         ({"where": {"learning_rate": 0.5}}, "no run has"),
         ({"row": None}, "different model"),
         ({"kind": "curves", "x": None, "where": {"learning_rate": 0.1}}, "not measured during training"),
@@ -224,7 +195,7 @@ def test_options_that_do_not_fit(folder: Path, changes: dict[str, Any], message:
         "learning_rate": DECLARED["E1"]["learning_rate"] | changes,
     }
     with pytest.raises(UserError, match=rf"studies.E1.figures.learning_rate: .*{message}"):
-        draw(plan, folder / "tables", folder / "wrong" / "figures", 1)
+        draw(as_record(plan), folder / "tables", folder / "wrong" / "figures", 1)
     assert not list((folder / "wrong" / "identity").glob("*"))
 
 
@@ -233,7 +204,7 @@ def test_settings_that_vary_together_are_no_mixture(folder: Path) -> None:
     runs = source.runs
     pairs = runs[(runs.model == runs.model.min()) == (runs.batch_size == 4)]
     pairs = pairs[pairs.batch_size != 64]
-    points = POINTS["sweep"](replace(source, runs=pairs), options(row=None))  # a model for each batch size
+    points = plot_data(replace(source, runs=pairs), options(row=None)).points  # a model for each batch size
     assert (points[["n", "n_diverged", "n_other"]].sum(axis=1) == 5).all()
 
 
@@ -255,13 +226,13 @@ def test_human_names() -> None:
 
 @pytest.mark.slow
 def test_workers_draw_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnbench.figures.draw.WORTH", 1)
+    monkeypatch.setattr("bnbench.figures.draw.FIGURES_PER_WORKER", 1)
     plan = one_figure("E1", "batch_size")
     plan["studies"]["A1"]["figures"] = DECLARED["A1"]
     made = []
     for workers in (1, 2):
         out = folder / f"workers-{workers}" / "figures"
-        draw(plan, folder / "tables", out, workers)
+        draw(as_record(plan), folder / "tables", out, workers)
         made.append(contents(out))
     assert made[0] == made[1]
     assert len(made[0]) == 3 * 4
@@ -270,4 +241,4 @@ def test_workers_draw_the_same_bytes(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_every_setting_of_a_norm_has_a_name_for_people() -> None:
     settings = [name for name in Run.model_fields if name.startswith(("norm", "renorm", "lrn", "population"))]
     assert "lrn_k" in settings
-    assert set(settings) <= labels.COLUMNS.keys()
+    assert set(settings) <= COLUMNS.keys()

@@ -1,26 +1,24 @@
-"""Figures and tables of what probes saw, from made-up rows whose means are known."""
+"""Figures and tables of rows that probes recorded, from made-up rows whose means are known."""
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from bnbench.core.errors import UserError
-from bnbench.figures.captions import caption
-from bnbench.figures.draw import FIGURES
-from bnbench.figures.network_table import stages
-from bnbench.figures.plot_data import POINTS, Source
-from bnbench.figures.ridges import density
-from bnbench.figures.style import STYLE
-from bnbench.params.study_schema import Figure
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.kinds.ridges import density
+from bnbench.figures.network_table import layer_table
+from bnbench.figures.source import Source
+from bnbench.params.study_schema import Figure, Published
 from bnbench.report import published
 from bnbench.tables import labels
 from bnbench.tables.collect import collect
 from bnbench.training.nets.network import Network
 from tests.support.little import run
-from tests.support.store import fill_store, make_plan
+from tests.support.plots import described, drawn
+from tests.support.store import as_record, fill_store, make_plan
 
 GRADIENTS = {"kind": "heatmap", "title": "G", "probe": "gradients", "y": "gradient magnitude", "x": "step",
              "against": "layer", "col": "norm"}  # fmt: skip
@@ -32,8 +30,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
     folder = tmp_path_factory.mktemp("probes")
     plan = make_plan()
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    found = Source.read(folder / "tables", plan, "A1")
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    found = Source.read(folder / "tables", as_record(plan), "A1")
     rows: list[dict[str, Any]] = []
     for entry in found.runs.itertuples():
         norm, seed, name = str(entry.norm), int(str(entry.seed)), entry.run_id
@@ -66,86 +64,81 @@ def _row(run_id: Any, probe: str, step: int, **places: Any) -> dict[str, Any]:
     return {"run_id": run_id, "probe": probe, "step": step, "epoch": step / 10, **empty, **places}
 
 
-def drawn(source: Source, **options: Any) -> tuple[pd.DataFrame, str]:
-    """The points of a figure and its caption; the drawing itself must come about."""
-    wanted = Figure.model_validate(options)
-    points = POINTS[wanted.kind](source, wanted)
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        FIGURES[wanted.kind](points, wanted).draw_without_rendering()
-    return points, caption(points, wanted)
+def shown(source: Source, **options: Any) -> tuple[pd.DataFrame, str]:
+    """The points of a figure and its caption, once it was drawn without an error."""
+    plot = plot_data(source, Figure.model_validate(options))
+    drawn(plot).draw_without_rendering()
+    return plot.points, described(plot)
 
 
 def test_a_heat_maps_squares_are_means_over_seeds(source: Source) -> None:
-    points, said = drawn(source, **GRADIENTS, pick={"quantity": "norm"})
+    points, description = shown(source, **GRADIENTS, pick={"quantity": "norm"})
     assert len(points) == 2 * 2 * 3
     for point in points.itertuples():
         assert point.mean == pytest.approx(10.0 ** (float(str(point.layer)) - 3) * 3)  # seeds 0 to 4: 1 + seed is 3
-    assert "from 0.03 to 3" in said.replace("\\", "")
+    assert "from 0.03 to 3" in description
 
 
-def test_rows_that_would_be_mixed_are_refused(source: Source) -> None:
+def test_rows_that_a_mean_would_mix_are_refused(source: Source) -> None:
     with pytest.raises(UserError, match="mix runs of different step"):
-        drawn(source, **(GRADIENTS | {"kind": "sweep", "x": "layer", "against": None, "col": "norm"}))
+        shown(source, **(GRADIENTS | {"kind": "sweep", "x": "layer", "against": None, "col": "norm"}))
 
 
 def test_a_probe_that_was_not_recorded_is_named(source: Source) -> None:
     with pytest.raises(UserError, match="'drift'"):
-        drawn(source, **(GRADIENTS | {"probe": "drift"}))
+        shown(source, **(GRADIENTS | {"probe": "drift"}))
 
 
-def test_the_last_step_can_be_picked(source: Source) -> None:
+def test_the_last_step_can_be_selected(source: Source) -> None:
     options = {"kind": "sweep", "title": "L", "probe": "gradients", "y": "size", "x": "layer", "hue": "norm"}
-    points, _ = drawn(source, **options, pick={"step": "last", "quantity": ["norm"]})
+    points, _ = shown(source, **options, pick={"step": "last", "quantity": ["norm"]})
     assert len(points) == 2 * 3
 
 
 def test_a_ridges_area_is_one(source: Source) -> None:
     options = {"kind": "ridges", "title": "R", "probe": "outputs_histogram", "row": "part", "col": "norm"}
-    points, said = drawn(source, **options, pick={"quantity": "output"})
+    points, description = shown(source, **options, pick={"quantity": "output"})
     line = points[(points.part == "train") & (points.step == 10) & (points.norm == "batch")].sort_values("at")
     assert float((density(line) * 0.1).sum()) == pytest.approx(1)
-    assert "10 to 20" in said
+    assert "10 to 20" in description
 
 
-def test_predictions_say_when_it_is_always_the_same(source: Source) -> None:
+def test_the_caption_states_when_every_prediction_is_the_same(source: Source) -> None:
     options = {"kind": "predictions", "title": "P", "probe": "one_by_one", "where": {"norm": "batch"}}
-    _, said = drawn(source, **options)
-    assert "always 8, 10 % right" in said.replace("\\", "")
-    assert "10 different classes" in said
+    _, description = shown(source, **options)
+    assert "always 8, 10 % right" in description.replace("\\", "")
+    assert "10 different classes" in description
 
 
 @pytest.mark.parametrize("model", ["64-32-10", "8C3-P2-16C3-P2-10D", "4K-2C1B-16D-Dropout0.5-10D"])
 @pytest.mark.parametrize("norm", ["none", "batch", "group"])
 def test_a_drawn_networks_parameters_are_those_of_the_network(model: str, norm: str) -> None:
     one = run(model=model, norm=norm)
-    table = stages(one, (1, 8, 8))
+    table = layer_table(one, (1, 8, 8))
     assert table["parameters"].sum() == Network(one, (1, 8, 8)).parameters
     assert table["output"].iloc[-1] == "10"
 
 
 def test_networks_are_drawn_once_each(source: Source) -> None:
-    points, said = drawn(source, kind="networks", title="N")
+    points, description = shown(source, kind="networks", title="N")
     assert points["model"].nunique() == 1
-    assert f"{labels.number(int(points['parameters'].sum()))} parameters" in said.replace("\\", "")
+    assert f"{labels.number(int(points['parameters'].sum()))} parameters" in description.replace("\\", "")
 
 
-def test_several_measures_stand_in_one_figure(source: Source) -> None:
-    points, said = drawn(source, kind="curves", title="C", y=["train_accuracy", "valid_accuracy"], hue="norm")
+def test_several_measures_share_one_figure(source: Source) -> None:
+    points, description = shown(source, kind="curves", title="C", y=["train_accuracy", "valid_accuracy"], hue="norm")
     assert set(points["measure"]) == {"train_accuracy", "valid_accuracy"}
-    assert "training accuracy and validation accuracy" in said
+    assert "training accuracy and validation accuracy" in description
 
 
-def test_published_values_stand_beside_ours(source: Source) -> None:
-    study = {
-        "data": [],
-        "published": [
-            {"what": "Accuracy", "y": "valid_accuracy", "where": {"norm": "batch"}, "value": 0.97},
-            {"what": "Absent", "y": "valid_accuracy", "where": {"norm": "group"}, "value": 0.5},
-            {"what": "Gradients", "probe": "gradients", "pick": {"step": 10}, "by": "layer",
-             "where": {"norm": "none"}, "value": [0.01, 0.1, 1]},
-        ],
-    }  # fmt: skip
-    found = published.compare(study, source, {})
+def test_published_values_are_compared_with_ours(source: Source) -> None:
+    values: list[dict[str, Any]] = [
+        {"what": "Accuracy", "y": "valid_accuracy", "where": {"norm": "batch"}, "value": 0.97},
+        {"what": "Absent", "y": "valid_accuracy", "where": {"norm": "group"}, "value": 0.5},
+        {"what": "Gradients", "probe": "gradients", "pick": {"step": 10}, "by": "layer", "where": {"norm": "none"},
+         "value": [0.01, 0.1, 1]},
+    ]  # fmt: skip
+    found = published.compare([Published.model_validate(value) for value in values], source)
     ours = source.runs[source.runs["norm"] == "batch"]["valid_accuracy"].mean()
     assert [row[1] for row in found.values] == ["97.00 %", "50.00 %"]
     assert found.values[0][2].startswith(f"{100 * ours:.2f}")

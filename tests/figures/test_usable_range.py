@@ -4,22 +4,19 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
-from bnbench.figures.captions import caption
-from bnbench.figures.draw import FIGURES
-from bnbench.figures.plot_data import Source
-from bnbench.figures.style import STYLE
-from bnbench.figures.usable_range import said, table_rows, usable_ranges
-from bnbench.params.study_schema import Figure
+from bnbench.figures.source import Source
+from bnbench.figures.usable_range import range_text, table_rows, usable_ranges
+from bnbench.params.study_schema import Figure, Published
 from bnbench.report import published
 from bnbench.tables import labels
 from bnbench.tables.collect import collect
 from tests.support.parameters import refusal, toy
-from tests.support.store import fill_store, make_plan
+from tests.support.plots import described, drawn, plotted
+from tests.support.store import as_record, fill_store, make_plan
 
 RATES = [1e-4, 1e-3, 1e-2, 1e-1, 1.0]
 
@@ -56,7 +53,7 @@ def test_the_usable_range_is_the_longest_of_all_ranges_around_the_best() -> None
     for _ in range(200):
         means = [round(float(mean), 3) for mean in dice.uniform(0.8, 0.95, 5)]
         lost = [int(bad) for bad in dice.choice([0, 0, 0, 1, 3], 5)]
-        found = usable_ranges(line(means, lost), options()).iloc[0]
+        found = usable_ranges(plotted(line(means, lost), options())).iloc[0]
         wanted = searched(means, lost, 0.05)
         if not wanted:
             assert pd.isna(found["best"])
@@ -68,28 +65,26 @@ def test_the_usable_range_is_the_longest_of_all_ranges_around_the_best() -> None
 
 
 def test_of_a_loss_the_usable_range_is_around_the_lowest() -> None:
-    found = usable_ranges(line([2.0, 0.5, 0.4, 0.44, 3.0], [0] * 5), options(y="test_loss")).iloc[0]
+    found = usable_ranges(plotted(line([2.0, 0.5, 0.4, 0.44, 3.0], [0] * 5), options(y="test_loss"))).iloc[0]
     assert (found["best"], found["at"], found["low"], found["high"]) == (0.4, 1e-2, 1e-2, 1e-1)
 
 
-def test_a_range_says_where_the_grid_cuts_it_off() -> None:
+def test_a_range_states_where_the_grid_cuts_it_off() -> None:
     texts = {
         "0.0001 or less to 0.01 (2.0 decades)": ([0.9, 0.91, 0.92, 0.5, 0.1], [0, 0, 0, 0, 0]),
         "0.01 to 1 or more (2.0 decades)": ([0.5, 0.6, 0.9, 0.9, 0.9], [0, 0, 0, 0, 0]),
         "0.001 to 0.01 (1.0 decades)": ([0.5, 0.9, 0.9, 0.9, 0.9], [0, 0, 0, 1, 0]),
-        "none, for at each value some run failed": ([0.5] * 5, [1, 1, 2, 1, 1]),
+        "none, because some run failed at each value": ([0.5] * 5, [1, 1, 2, 1, 1]),
     }
     for text, (means, lost) in texts.items():
-        assert said(usable_ranges(line(means, lost), options()).iloc[0]) == text
+        assert range_text(usable_ranges(plotted(line(means, lost), options())).iloc[0]) == text
 
 
-def test_figure_caption_and_table_tell_the_same_range() -> None:
+def test_figure_caption_and_table_have_the_same_range() -> None:
     wide = line([0.9, 0.91, 0.92, 0.9, 0.1], [0] * 5)
     narrow = line([0.5, 0.85, 0.5, 0.1, 0.1], [0, 0, 0, 2, 3], "none")
-    points = pd.concat([narrow, wide], ignore_index=True)
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        drawing = FIGURES["sweep"](points, options())
-    (ax,) = drawing.axes
+    plot = plotted(pd.concat([narrow, wide], ignore_index=True), options())
+    (ax,) = drawn(plot).axes
     bars = [tuple(map(float, bar.get_xdata())) for bar in ax.lines if bar.get_linewidth() == 3]  # type: ignore[arg-type]
     assert bars == [(1e-3, 1e-3), (1e-4, 1e-1)]
     top = ax.transAxes.inverted()
@@ -100,31 +95,31 @@ def test_figure_caption_and_table_tell_the_same_range() -> None:
     ]
     data = ax.transAxes.inverted().transform(ax.transData.transform([(1e-2, 0.93)]))[0, 1]
     assert data < min(heights) < max(heights) <= 1
-    said_there = caption(points, options()).replace("\\", "")
+    said_there = described(plot)
     assert "No norm: 0.001 to 0.001 (0.0 decades); batch norm: 0.0001 or less to 0.1 (3.0 decades)" in said_there
     assert "at most 5 points from the line's best" in said_there
     assert "Widest first: batch norm at least 3.0 decades, no norm 0.0 decades." in said_there
-    _, rows = table_rows(points, options())
+    _, rows = table_rows(plot)
     assert [row[-1] for row in rows] == ["0.001 to 0.001 (0.0 decades)", "0.0001 or less to 0.1 (3.0 decades)"]
     assert [row[1:3] for row in rows] == [["85.0 %", "0.001"], ["92.0 %", "0.01"]]
 
 
-def test_a_published_range_stands_beside_ours(tmp_path: Path) -> None:
+def test_a_published_range_is_compared_with_ours(tmp_path: Path) -> None:
     plan = make_plan()
     fill_store(plan, tmp_path / "runs")
-    collect(plan, tmp_path / "runs", tmp_path / "tables")
-    source = Source.read(tmp_path / "tables", plan, "E1")
+    collect(as_record(plan), tmp_path / "runs", tmp_path / "tables")
+    source = Source.read(tmp_path / "tables", as_record(plan), "E1")
     where = {"norm": "batch", "batch_size": 16, "model": "64-100-100-10"}
     value = {"what": "Rates", "y": "test_accuracy", "x": "learning_rate", "within": 0.5, "value": [1e-3, 1e-1]}
     values = [value | {"where": where}, value | {"where": where | {"batch_size": 3}}]
-    rows = published.compare({"published": values, "data": []}, source, {}).values
+    rows = published.compare([Published.model_validate(value) for value in values], source).values
     runs = source.runs.query("norm == 'batch' and batch_size == 16 and model == '64-100-100-10'")
     cells = runs.groupby("learning_rate")
     found = line([float(cell["test_accuracy"].mean()) for _, cell in cells], [0] * 3).assign(
         learning_rate=[float(str(rate)) for rate, _ in cells],
         n_diverged=[int((cell["status"] != "ok").sum()) for _, cell in cells],
     )
-    ours = said(usable_ranges(found, options(within=0.5)).iloc[0])
+    ours = range_text(usable_ranges(plotted(found, options(within=0.5))).iloc[0])
     assert rows == [
         ["Rates", "0.001 to 0.1 (2.0 decades)", ours, "5"],
         ["Rates", "0.001 to 0.1 (2.0 decades)", published.ABSENT, labels.DASH],

@@ -14,7 +14,7 @@ import pytest
 from bnbench.cli import main
 from bnbench.manage.doctor import examine, slurm
 from bnbench.manage.findings import Finding
-from bnbench.plan.plan import TRAINER_VERSION
+from bnbench.plan.identity import TRAINER_VERSION
 from tests.training.test_run_writer import _held, _holder
 
 
@@ -48,8 +48,8 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "history.json missing": (lambda _, run: (run / "history.json").unlink(), "there is no", "Delete the folder"),
     "run.json missing": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),
     "run.json empty": (lambda _, run: (run / "run.json").write_bytes(b""), "no JSON", "Delete the folder"),
-    "an extra file": (lambda _, run: write(run / "copy.json"), "is no part of the run", "Move it away"),
-    "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds run", "Rename the folder to"),
+    "an extra file": (lambda _, run: write(run / "copy.json"), "is not part of the run", "Move it away"),
+    "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds the intact run", "Rename the folder to"),
     "a run half written": (
         lambda _, run: run.rename(run.with_name(f".{run.name}.abcdefgh")), "is incomplete", "rm -r"
     ),

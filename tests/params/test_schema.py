@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
@@ -12,15 +13,14 @@ from bnbench.cli import main, parser
 from bnbench.core import yaml_reader
 from bnbench.data.formats.table import FORMATS
 from bnbench.data.preprocess import PREPROCESSING
-from bnbench.figures import plot_data, style
-from bnbench.figures.draw import FIGURES
+from bnbench.figures import kinds, style
 from bnbench.params.dataset_schema import Dataset
 from bnbench.params.fields import Tier
 from bnbench.params.messages import EXPECTED
 from bnbench.params.run_schema import Run, Schedule
 from bnbench.params.study_schema import Figure
 from bnbench.store import run_record
-from bnbench.tables import labels
+from bnbench.tables.column_names import COLUMNS
 from bnbench.training.nets.activations import ACTIVATIONS
 from bnbench.training.nets.batch_norms import NORMS
 from bnbench.training.nets.layers import INITS
@@ -54,8 +54,7 @@ TABLES: dict[str, tuple[type[BaseModel], str, Iterable[str]]] = {
     "initial weights": (Run, "init", INITS),
     "optimisers": (Run, "optimizer", OPTIMIZERS),
     "preprocessing": (Run, "preprocessing", PREPROCESSING),
-    "figures": (Figure, "kind", FIGURES),
-    "points of figures": (Figure, "kind", plot_data.POINTS),
+    "figures": (Figure, "kind", [module.name for module in iter_modules(kinds.__path__)]),
     "formats": (Dataset, "format", FORMATS),
     "statuses": (run_record.Outcome, "status", ("ok", "diverged", "out_of_memory", "crashed")),
 }
@@ -107,7 +106,7 @@ def test_the_file_of_the_project_has_every_tier_and_every_setting_once() -> None
 
 
 def test_each_setting_has_a_name_for_readers_and_each_norm_a_look() -> None:
-    assert set(Run.model_fields) <= set(labels.COLUMNS)
+    assert set(Run.model_fields) <= set(COLUMNS)
     assert set(NORMS) <= set(style.NORMS)
 
 

@@ -12,7 +12,7 @@ from bnbench.core.errors import UserError
 from bnbench.data.augment import augment
 from bnbench.data.identity import augmented_fingerprint
 from bnbench.data.prepare import prepare
-from bnbench.figures.augmentation_sheet import GAP, tiles
+from bnbench.figures.augmentation_sheet import GAP, tile
 from bnbench.figures.draw import draw
 from bnbench.params.resolve import resolve
 from bnbench.plan.plan import Plan
@@ -22,7 +22,7 @@ from bnbench.workflow import Workflow
 from tests.data.test_augment import definition
 from tests.data.test_prepare import digits_set
 from tests.support.parameters import line_of, refusal, toy
-from tests.support.store import fill_store, make_plan
+from tests.support.store import as_record, fill_store, make_plan
 
 MOVES = "augmentations:\n  moved: {rotate: 70, shift: 0.1, flip: true, copies: 3, seed: 0}\n"
 DECLARED = ("studies:\n", MOVES + "studies:\n")
@@ -49,7 +49,7 @@ def test_packs_name_the_moved_images_and_count_their_steps(tmp_path: Path) -> No
     datasets, augmentations = flow.plan.resolved.datasets, flow.plan.resolved.augmentations
     where = f"data/augmented/digits/moved-{augmented_fingerprint(datasets['digits'], augmentations['moved'])}"
     assert set(packs) == {None, where}
-    assert packs[where].record()["augmented"] == where
+    assert packs[where].augmented == where
     assert 2 < packs[where].seconds / packs[None].seconds < 4
     assert flow.augmented == [where]
 
@@ -126,12 +126,12 @@ def test_weights_are_not_chosen_by_the_test_images(tmp_path: Path) -> None:
 
 def test_a_mosaic_has_each_image_at_its_place() -> None:
     sheet = np.random.RandomState(0).randint(0, 256, (2, 3, 3, 48, 48)).astype(np.uint8)
-    mosaic = tiles(sheet)
+    mosaic = tile(sheet)
     side = 2 * 48 + GAP
     assert mosaic.shape == (2 * side, 3 * side, 3)
-    tile = mosaic[side + GAP // 2 : 2 * side - GAP // 2 : 2, 2 * side + GAP // 2 : 3 * side - GAP // 2 : 2]
-    assert np.array_equal(tile, sheet[1, 2].transpose(1, 2, 0))
-    assert tiles(np.zeros((1, 2, 1, 224, 224), np.uint8)).shape == (112 + GAP, 2 * (112 + GAP))
+    one = mosaic[side + GAP // 2 : 2 * side - GAP // 2 : 2, 2 * side + GAP // 2 : 3 * side - GAP // 2 : 2]
+    assert np.array_equal(one, sheet[1, 2].transpose(1, 2, 0))
+    assert tile(np.zeros((1, 2, 1, 224, 224), np.uint8)).shape == (112 + GAP, 2 * (112 + GAP))
 
 
 @pytest.fixture(scope="module")
@@ -146,19 +146,19 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Pat
     runs: dict[str, Any] = {"augmentation": ["none", "three", "fresh"], "seed": [0, 1]}
     plan = make_plan({"E9": ({}, runs)}, augmentations=entries)
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "results" / "tables")
-    draw(plan, folder / "results" / "tables", folder / "reports" / "figures", 1)
+    collect(as_record(plan), folder / "runs", folder / "results" / "tables")
+    draw(as_record(plan), folder / "results" / "tables", folder / "reports" / "figures", 1)
     return plan, folder
 
 
 def test_the_report_shows_each_contact_sheet_with_its_caption(shown: tuple[dict[str, Any], Path]) -> None:
     plan, folder = shown
-    write(plan, folder / "results" / "tables", folder / "reports" / "figures", folder / "reports")
+    write(as_record(plan), folder / "results" / "tables", folder / "reports" / "figures", folder / "reports")
     page = (folder / "reports" / "report.html").read_text()
     text = re.sub(r"\s+", " ", page)
     assert 'id="augmentation-1"' in page
-    assert "6 training images at the left, at the right of each its first 2 copies" in text
-    assert "its first 6 appearances, an epoch each, in the run of seed 0" in text
+    assert "6 training images at the left, and at the right of each its first 2 augmented copies" in text
+    assert "its first 6 versions, one per epoch of the run with seed 0" in text
     assert "-70 to 70 degrees" in text
     assert (folder / "reports" / "report.pdf").read_bytes().startswith(b"%PDF")
     assert (folder / "reports/figures/augmentation.digits/three.png").read_bytes().startswith(b"\x89PNG")
@@ -169,14 +169,14 @@ def test_a_contact_sheet_that_is_missing_is_named(shown: tuple[dict[str, Any], P
     shutil.copytree(folder / "reports", tmp_path, dirs_exist_ok=True)
     (tmp_path / "figures" / "augmentation.digits" / "three.svg").unlink()
     with pytest.raises(UserError, match=r"augmentation.digits/three\.svg: no such file"):
-        write(plan, folder / "results" / "tables", tmp_path / "figures", tmp_path)
+        write(as_record(plan), folder / "results" / "tables", tmp_path / "figures", tmp_path)
 
 
 def test_sheets_of_an_earlier_plan_go(shown: tuple[dict[str, Any], Path]) -> None:
     plan, folder = shown
     figures = folder / "reports" / "figures"
     before = (figures / "augmentation.digits/three.svg").read_bytes()
-    draw(plan | {"augmentations": []}, folder / "results" / "tables", figures, 1)
+    draw(as_record(plan | {"augmentations": []}), folder / "results" / "tables", figures, 1)
     assert not list(figures.glob("augmentation*"))
-    draw(plan, folder / "results" / "tables", figures, 1)
+    draw(as_record(plan), folder / "results" / "tables", figures, 1)
     assert (figures / "augmentation.digits/three.svg").read_bytes() == before

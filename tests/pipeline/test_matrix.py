@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bnbench.plan.plan import TRAINER_VERSION
+from bnbench.plan.identity import TRAINER_VERSION
 from tests.support.miniature import Project, belongs, locked, miniature, trained
 
 pytestmark = pytest.mark.slow

@@ -16,7 +16,7 @@ from bnbench.report.render import to_html, to_pdf, write
 from bnbench.report.result_tables import LONGEST, result
 from bnbench.tables import files as store_tables
 from bnbench.tables.collect import collect
-from tests.support.store import DENSE, fill_store, make_plan
+from tests.support.store import DENSE, as_record, fill_store, make_plan
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -82,14 +82,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     plan = make_plan()
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    draw(plan, folder / "tables", folder / "reports" / "figures", 1)
-    write(plan, folder / "tables", folder / "reports" / "figures", folder / "reports")
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    draw(as_record(plan), folder / "tables", folder / "reports" / "figures", 1)
+    write(as_record(plan), folder / "tables", folder / "reports" / "figures", folder / "reports")
     return folder
 
 
 def again(folder: Path, plan: dict[str, Any], out: Path) -> Path:
-    write(plan, folder / "tables", folder / "reports" / "figures", out)
+    write(as_record(plan), folder / "tables", folder / "reports" / "figures", out)
     return out
 
 
@@ -110,7 +110,7 @@ def test_hostile_titles_do_no_harm(folder: Path, tmp_path: Path) -> None:
     text = " ".join(HOSTILE)
     for study in plan["studies"].values():
         study |= {"title": text, "question": text}
-    plan["datasets"]["digits"] = {"title": text, "licence": text}
+    plan["datasets"]["digits"] |= {"title": text, "licence": text}
     out = again(folder, plan, tmp_path)
     page = parsed((out / "report.html").read_text())
     assert not page.tags & FOREIGN
@@ -179,7 +179,7 @@ def test_a_missing_figure_is_named(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "reports", tmp_path, dirs_exist_ok=True)
     (tmp_path / "figures" / "E1" / "curves.svg").unlink()
     with pytest.raises(UserError, match=r"E1/curves\.svg: no such file; .* start snakemake"):
-        write(make_plan(), folder / "tables", tmp_path / "figures", tmp_path)
+        write(as_record(make_plan()), folder / "tables", tmp_path / "figures", tmp_path)
     assert not list((tmp_path / "identity").glob("report-*"))
 
 

@@ -9,7 +9,7 @@ import pytest
 from bnbench.core import yaml_reader
 from bnbench.core.files import checksum, read_json
 from bnbench.core.git import revision
-from bnbench.plan.plan import SOURCES
+from bnbench.plan.identity import SOURCES
 from bnbench.store import records
 from tests.support.little import ROOT
 

@@ -15,9 +15,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from bnbench.core.files import write_json
 from bnbench.data.prepare import prepare
 from bnbench.figures.draw import draw
+from bnbench.plan.packs import write_packs
 from bnbench.plan.plan import Plan
 from bnbench.report.render import write
 from bnbench.tables.collect import collect
@@ -181,15 +181,20 @@ def locked(project: Project) -> None:
     assert "up to date" in project.run("dvc status")
 
 
-def finished(folder: Path) -> Path:
-    """The miniature's results in `folder`, made stage by stage, without git, DVC and Snakemake."""
+def finished(folder: Path, *edits: tuple[str, str]) -> Path:
+    """The miniature's results in `folder`, made stage by stage, without git, DVC and Snakemake.
+
+    Args:
+        folder: where to make them; it does not exist yet.
+        edits: of its parameters, old text and new text.
+    """
     folder.mkdir(parents=True)
-    toy(folder, *EDITS)
+    toy(folder, *EDITS, *edits)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     with contextlib.chdir(folder):
         plan = Plan(Path("params.yaml"))
         prepare("digits", plan.resolved.datasets["digits"], None, Path(plan.packs[0].data))
-        write_json(Path(".bnbench/job.json"), [pack.record() for pack in plan.packs])
+        write_packs(Path(".bnbench/job.json"), plan.packs)
         place = Place(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
         train_job(Path(".bnbench/job.json"), replace(place, provenance=Path("results/provenance")), workers=1)
         record, tables, figures = plan.record(), Path("results/tables"), Path("reports/figures")

@@ -10,6 +10,7 @@ import numpy as np
 
 from bnbench.core.files import read_json, write_json
 from bnbench.core.yaml_reader import read
+from bnbench.plan.record import PlanRecord
 from bnbench.store.run_record import conclude, identity
 
 BASE: dict[str, Any] = read(Path(__file__).parents[2] / "params.yaml").values["training"]
@@ -83,13 +84,19 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
     }  # fmt: skip
     for name, (base, axes) in (studies or STUDIES).items():
         title, question = TITLES.get(name, (f"Study {name}", "What happens?"))
-        runs = {identity(config, "d1", 1): {"config": config} for config in configs(base, axes)}
+        runs = {identity(config, "d1", 1): {"config": config, "data": "d1"} for config in configs(base, axes)}
         plan["runs"] |= runs
         plan["studies"][name] = {
             "title": title, "question": question, "work": name[0], "varies": list(axes), "data": ["digits"],
             "figures": FIGURES.get(name, {}), "order": list(FIGURES.get(name, {})), "published": [], "runs": list(runs),
         }  # fmt: skip
     return plan | changes
+
+
+def as_record(plan: dict[str, Any]) -> PlanRecord:
+    """The plan as stages read it; figures are shown in the order of their keys."""
+    studies = {name: study | {"order": list(study["figures"])} for name, study in plan["studies"].items()}
+    return PlanRecord.model_validate(plan | {"studies": studies})
 
 
 def fill_store(plan: dict[str, Any], store: Path) -> None:

@@ -16,7 +16,7 @@ from bnbench.params.run_schema import Run
 from bnbench.tables import files as store_tables
 from bnbench.tables.collect import RUNS_TYPES, collect, metrics
 from bnbench.tables.files import CONFIG
-from tests.support.store import fill_store, make_plan, rewrite
+from tests.support.store import as_record, fill_store, make_plan, rewrite
 
 SMALL: dict[str, Any] = {
     "A1": ({"epochs": 3}, {"norm": ["none", "batch"], "seed": [0, 1, 2]}),
@@ -35,7 +35,7 @@ def plan(tmp_path: Path) -> dict[str, Any]:
 
 
 def collected(plan: dict[str, Any], folder: Path) -> Path:
-    collect(plan, folder / "runs", folder / "tables")
+    collect(as_record(plan), folder / "runs", folder / "tables")
     return folder / "tables"
 
 
@@ -184,6 +184,27 @@ def test_a_run_that_is_not_the_plans(
     run_id = plan["studies"]["A1"]["runs"][0]
     rewrite(tmp_path / "runs" / run_id, **change)
     with pytest.raises(UserError, match=rf"(?s)run {run_id}.*{message}.*Delete the folder"):
+        collected(plan, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": "d2"}, "its data is d1, the plan's is d2"),
+        ({"config": {"norm": "group"}}, "its config is .*, the plan's is .*'norm': 'group'"),
+    ],
+)
+def test_a_run_of_the_plans_id_with_other_data_or_settings_is_refused(
+    plan: dict[str, Any], tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    run_id = plan["studies"]["A1"]["runs"][0]
+    planned = plan["runs"][run_id]
+    for key, value in change.items():
+        planned[key] = planned[key] | value if isinstance(value, dict) else value
+    folder = tmp_path / "runs" / run_id
+    with pytest.raises(
+        UserError, match=rf"(?s)run {run_id} .*{folder}/run.json: {message}.*Delete the folder {folder}"
+    ):
         collected(plan, tmp_path)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from bnbench.core.files import read_json, write_json
 from bnbench.params.run_schema import Run
-from bnbench.plan.plan import TRAINER_VERSION
+from bnbench.plan.identity import TRAINER_VERSION
 from tests.support.little import run, trained
 
 GOLDEN = Path(__file__).with_name("golden.json")

@@ -16,7 +16,8 @@ from bnbench.core import files
 from bnbench.data import prepared as data
 from bnbench.data.manifest import MANIFEST, seal
 from bnbench.params.run_schema import Run
-from bnbench.plan.plan import Pack, run_id
+from bnbench.plan.identity import run_id
+from bnbench.plan.packs import PackRecord, write_packs
 from bnbench.training import job as jobs
 from bnbench.training import train as training
 from bnbench.training.arithmetic import kernels
@@ -49,7 +50,7 @@ def _job(tmp_path: Path, prepared: Path, runs: list[Run], width: int = 4) -> Pat
     named = {run_id(one, "0" * 16): one for one in runs}
     parts = [dict(list(named.items())[i : i + width]) for i in range(0, len(named), width)]
     path = tmp_path / "job.json"
-    files.write_json(path, [Pack(part, str(prepared), 1.0).record() for part in parts])
+    write_packs(path, [PackRecord.of(part, str(prepared), 1.0) for part in parts])
     return path
 
 

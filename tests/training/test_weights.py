@@ -8,7 +8,7 @@ import torch
 
 from bnbench.core.errors import UserError
 from bnbench.params.run_schema import Run
-from bnbench.plan.plan import run_id
+from bnbench.plan.identity import run_id
 from bnbench.training import run_writer
 from bnbench.training.pack.pack import Outcome
 from tests.support.little import digits, run, trained

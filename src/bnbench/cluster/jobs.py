@@ -14,7 +14,7 @@ from bnbench.params.config import Config
 from bnbench.plan import cost
 
 if TYPE_CHECKING:
-    from bnbench.plan.plan import Pack
+    from bnbench.plan.packs import PackRecord
 
 # What a job asks for above its estimate. An attempt more asks for as much again.
 TIME_MARGIN = 1.5
@@ -78,7 +78,7 @@ class Cluster:
         whole = (self.partition.mem_mb - SNAKEMAKE_MIB) / MEMORY_MARGIN - cost.PROCESS_MIB
         return whole / self.workers - self.partition.process_mb
 
-    def jobs(self, packs: "Sequence[Pack]") -> "list[list[Pack]]":
+    def jobs(self, packs: "Sequence[PackRecord]") -> "list[list[PackRecord]]":
         """Packs in jobs of about the target's length, those of like memory together."""
         total = sum(pack.seconds for pack in packs) * self.factor / self.workers
         count = min(self.site.max_jobs, math.ceil(total / (60 * self.site.target_minutes)))
@@ -89,20 +89,20 @@ class Cluster:
             places[pack.id] = math.ceil(done / total * count - 1e-9)
         return [list(group) for _, group in groupby(ordered, key=lambda pack: places[pack.id])]
 
-    def minutes(self, packs: Sequence[dict[str, float]], attempt: int = 1) -> int:
+    def minutes(self, packs: "Sequence[PackRecord]", attempt: int = 1) -> int:
         """Time to ask for, for a job's packs as its file has them."""
-        seconds = cost.makespan([pack["seconds"] * self.factor for pack in packs], self.workers) + cost.START_SECONDS
+        seconds = cost.makespan([pack.seconds * self.factor for pack in packs], self.workers) + cost.START_SECONDS
         asked = attempt * (START_MINUTES + TIME_MARGIN * seconds / 60)
         # the warning may come a minute early, says Slurm
         return min(self.partition.minutes, math.ceil(asked + 1 + self.site.warning_seconds / 60))
 
-    def mem_mb(self, packs: Sequence[dict[str, float]], attempt: int = 1) -> int:
+    def mem_mb(self, packs: "Sequence[PackRecord]", attempt: int = 1) -> int:
         """Memory to ask for: as if the largest packs were trained at the same time, a process each."""
-        largest = sorted((pack["memory"] for pack in packs), reverse=True)[: self.workers]
+        largest = sorted((pack.memory for pack in packs), reverse=True)[: self.workers]
         processes = sum(largest) + cost.PROCESS_MIB + self.partition.process_mb * len(largest)
         return min(self.partition.mem_mb, math.ceil(attempt * (SNAKEMAKE_MIB + MEMORY_MARGIN * processes)))
 
-    def check(self, packs: "Sequence[Pack]") -> None:
+    def check(self, packs: "Sequence[PackRecord]") -> None:
         """Check that each pack fits a job.
 
         Raises:
@@ -110,11 +110,11 @@ class Cluster:
         """
         free = Cluster(_unlimited(self.site, self.device), self.path, self.device, self.factor)
         for pack in packs:
-            alone, limits = [{"seconds": pack.seconds, "memory": pack.memory}], self.partition
-            self._compare(pack, free.minutes(alone), limits.minutes, ("minutes", "minutes"))
-            self._compare(pack, free.mem_mb(alone), limits.mem_mb, ("mem_mb", "MB of memory"))
+            limits = self.partition
+            self._compare(pack, free.minutes([pack]), limits.minutes, ("minutes", "minutes"))
+            self._compare(pack, free.mem_mb([pack]), limits.mem_mb, ("mem_mb", "MB of memory"))
 
-    def _compare(self, pack: "Pack", need: int, limit: int, names: tuple[str, str]) -> None:
+    def _compare(self, pack: "PackRecord", need: int, limit: int, names: tuple[str, str]) -> None:
         if need <= limit:
             return
         run = next(iter(pack.runs.values()))

@@ -1,4 +1,4 @@
-"""The contact sheet of an augmentation: a few training images, and what becomes of each."""
+"""Contact sheet of an augmentation: a few training images, each beside its augmented versions."""
 
 import math
 
@@ -12,13 +12,13 @@ from bnbench.figures.style import PAGE_WIDTH
 from bnbench.params.dataset_schema import Augmentation
 from bnbench.tables import labels
 
-SIDE = 96  # pixels of an image on the sheet, about
-GAP = 4  # pixels between two
+SIDE = 96  # approximate pixels of an image on the sheet
+GAP = 4  # pixels between two images
 
 
-def draw_contact(augmented: Augmented) -> Drawing:
-    """A row for each image; the original at the left, what becomes of it at its right."""
-    mosaic = tiles(augmented.sheet)
+def draw_sheet(augmented: Augmented) -> Drawing:
+    """Draw a row for each image: the original at the left, its augmented versions at the right."""
+    mosaic = tile(augmented.sheet)
     columns = augmented.sheet.shape[1]
     height, width = mosaic.shape[:2]
     shown_width = min(PAGE_WIDTH, columns * 1.0)
@@ -26,7 +26,7 @@ def draw_contact(augmented: Augmented) -> Drawing:
     ax = drawing.add_axes((0, 0, 1, 1 - 0.2 / drawing.get_figheight()))
     ax.imshow(mosaic, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
     ax.xaxis.tick_top()
-    ax.set_xticks([(column + 0.5) * width / columns for column in range(columns)], heads(augmented, columns))
+    ax.set_xticks([(column + 0.5) * width / columns for column in range(columns)], headings(augmented, columns))
     ax.tick_params(length=0, pad=1)
     ax.set_yticks([])
     ax.grid(visible=False)
@@ -34,14 +34,14 @@ def draw_contact(augmented: Augmented) -> Drawing:
     return drawing
 
 
-def heads(augmented: Augmented, columns: int) -> list[str]:
-    """What stands above each column."""
+def headings(augmented: Augmented, columns: int) -> list[str]:
+    """Return the headings of the columns: the original, then copies or epochs."""
     word = "epoch" if augmented.copies is None else "copy"
     return ["original", *(f"{word} {index}" for index in range(1, columns))]
 
 
-def tiles(sheet: Images) -> NDArray[np.uint8]:
-    """A sheet (images x columns x C x H x W) as one picture, height x width, with a third axis for colours."""
+def tile(sheet: Images) -> NDArray[np.uint8]:
+    """Return a sheet (images x columns x C x H x W) as one picture (height x width, and colours if C > 1)."""
     rows, columns, channels, height, _ = sheet.shape
     larger, smaller = max(1, round(SIDE / height)), math.ceil(height / (2 * SIDE))
     sheet = sheet[..., ::smaller, ::smaller].repeat(larger, 3).repeat(larger, 4)
@@ -50,21 +50,23 @@ def tiles(sheet: Images) -> NDArray[np.uint8]:
     return picture[..., 0] if channels == 1 else picture
 
 
-def contact_caption(augmented: Augmented, name: str, title: str) -> str:
-    """The caption as Markdown."""
+def sheet_caption(augmented: Augmented, name: str, title: str) -> str:
+    """Return the caption as Markdown: the numbers of images and versions, and the transformations."""
     rows, columns = augmented.sheet.shape[:2]
-    what = "copies" if augmented.copies is not None else "appearances, an epoch each, in the run of seed 0"
-    text = f"{rows} training images at the left, at the right of each its first {columns - 1} {what}: "
-    text += f"{moves(augmented.definition)}."
+    versions = "augmented copies" if augmented.copies is not None else "versions, one per epoch of the run with seed 0"
+    text = (
+        f"{rows} training images at the left, and at the right of each its first {columns - 1} {versions}. Each version"
+        f" is randomly {transformations(augmented.definition)}."
+    )
     return f"{strong(f'{title}, augmentation {name}')}{escape('.')} {escape(text)}"
 
 
-def moves(definition: Augmentation) -> str:
-    """What may happen to an image, in words."""
+def transformations(definition: Augmentation) -> str:
+    """Return the random transformations as "rotated by -10 to 10 degrees and mirrored half of the time"."""
     parts = [
-        f"turned by {labels.number(-definition.rotate)} to {labels.number(definition.rotate)} degrees",
+        f"rotated by {labels.number(-definition.rotate)} to {labels.number(definition.rotate)} degrees",
         f"shifted by {labels.number(-100 * definition.shift)} to {labels.number(100 * definition.shift)} % "
         "of width and height",
-        *(["mirrored half of the times"] if definition.flip else []),
+        *(["mirrored half of the time"] if definition.flip else []),
     ]
     return labels.joined(parts)

@@ -1,223 +1,124 @@
-"""Captions of figures, said by the data that the figure draws: nothing here is known beforehand."""
+"""Captions of figures, derived from the data that the figure shows: nothing in them is known beforehand."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pandas as pd
 
 from bnbench.core.markdown import escape, strong
-from bnbench.figures import confusion_matrix
-from bnbench.figures.counts import run_counts, telling
-from bnbench.figures.findings import named, remarks
-from bnbench.figures.hyperplanes import share
-from bnbench.figures.plot_data import STOPPED, column, facets, lines, x_column
-from bnbench.figures.prediction_grid import STATISTICS, share_right
-from bnbench.params.study_schema import Figure
+from bnbench.figures.figure_kind import find
+from bnbench.figures.findings import describe_findings
+from bnbench.figures.plot_data import STOPPED, PlotData
 from bnbench.tables import labels
 from bnbench.tables.files import settings
 from bnbench.tables.intervals import equal
 
 
-def caption(points: pd.DataFrame, options: Figure, data: str = "") -> str:
-    """The caption of a figure as one paragraph of Markdown.
-
-    Args:
-        points: those drawn, data sets by title.
-        options: the figure's.
-        data: the data sets used, in words.
-    """
-    said = [f"Data: {data}." if data else "", *SAID[options.kind](points, options)]
-    text = " ".join(escape(sentence) for sentence in said if sentence)
-    return f"{strong(labels.sentence(options.title))}{escape('.')} {text}"
+def caption(plot: PlotData) -> str:
+    """Return the caption of a figure as one paragraph of Markdown: title, data, and the sentences of its kind."""
+    data = f"Data: {plot.datasets}." if plot.datasets else ""
+    text = " ".join(escape(sentence) for sentence in (data, *find(plot.options.kind).caption(plot)) if sentence)
+    return f"{strong(labels.sentence(plot.options.title))}{escape('.')} {text}"
 
 
-def _means(points: pd.DataFrame, options: Figure) -> list[str]:
-    """Of curves and sweeps: what is drawn, where the best is, what failed. Of several measures the last one counts."""
+def describe_means(plot: PlotData) -> list[str]:
+    """Describe curves and sweeps: what is drawn, the best mean, findings, failed runs; of measures, the last one."""
+    points = plot.points
     shown = points[points["measure"] == points["measure"].iloc[-1]] if "measure" in points else points
-    before = [say(shown, options) for say in (_drawn, _cut, _stopped, _best)]
-    return [*before, *remarks(shown, options), _failed(shown, options)]
+    plot = plot.with_points(shown)
+    before = [describe(plot) for describe in (_drawn, _cut_off, _stopped, _best)]
+    return [*before, *describe_findings(plot), describe_failures(plot)]
 
 
-def _heatmap(points: pd.DataFrame, options: Figure) -> list[str]:
-    """What the squares hold, and their span in each panel."""
-    y = labels.quantity(options.y, options.probe)
-    totals = run_counts(points, telling(options))["total"]
-    said = [f"Squares show the mean {labels.column(y).lower()} of {_span(totals)} seeds{_fixed(options)}."]
-    for values, part in _panels(points, options):
-        seen = part["mean"].dropna()
-        where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
-        if len(seen):
-            low, high = labels.metric(y, seen.min()), labels.metric(y, seen.max())
-            said.append(f"{labels.sentence(where)}: from {low} to {high}.")
-    marked = " Crossed squares say how many, hatched ones have no other runs."
-    told = _failed(points, options)
-    return [*said, told + (marked if (points["n_diverged"] + points["n_other"]).any() else "")]
+def line_name(values: dict[str, Any], *more: str) -> str:
+    """Return the name of a line or panel at the start of a sentence: "Batch norm, batch of 16"; "All" if it is one."""
+    phrases = (labels.phrase(name, value) for name, value in values.items())
+    return labels.sentence(", ".join([*phrases, *more]) or "all")
 
 
-def _ridges(points: pd.DataFrame, options: Figure) -> list[str]:
-    """What a ridge is, and how far the middle of the values moved from the first to the last."""
-    steps = sorted(points["step"].unique())
-    said = [
-        f"Each ridge is the histogram of one recorded step, {labels.number(steps[0])} to {labels.number(steps[-1])}."
-    ]
-    for values, part in _panels(points, options):
-        first, last = (_moments(part[part["step"] == step]) for step in (steps[0], steps[-1]))
-        where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "All"
-        moved = f"mean {first[0]:.2g} to {last[0]:.2g}, deviation {first[1]:.2g} to {last[1]:.2g}"
-        said.append(f"{labels.sentence(where)}: {moved}.")
-    return said
-
-
-def _moments(histogram: pd.DataFrame) -> tuple[float, float]:
-    """Mean and deviation of a histogram's values."""
-    weights, places = histogram["value"].to_numpy(float), histogram["at"].to_numpy(float)
-    mean = float((weights * places).sum() / weights.sum())
-    return mean, float((weights * (places - mean) ** 2).sum() / weights.sum()) ** 0.5
-
-
-def _hyperplanes(points: pd.DataFrame, options: Figure) -> list[str]:
-    """What is seen, and how many units cut the data in each panel."""
-    said = [
-        "Dots are training images, coloured by class, in the plane of the two inputs of largest mean deviation; lines"
-        " are where ten units of the untrained first layer are 0, the other inputs at their mean."
-    ]
-    for values, part in _panels(points, options):
-        where = ", ".join(labels.phrase(name, value) for name, value in values.items()) or "all"
-        cut = labels.percent(share(part))
-        said.append(f"{labels.sentence(where)}: {cut} of all units cut off a tenth of the images or more.")
-    return said
-
-
-def _predictions(points: pd.DataFrame, options: Figure) -> list[str]:
-    """How many different classes are predicted, and what share is right."""
-    said = ["Predicted classes of the first test images, in their order, each image predicted alone."]
-    for values, part in _panels(points, options):
-        where = ", ".join(labels.phrase(name, value) for name, value in values.items())
-        for kind, name in STATISTICS.items():
-            found = part[part["quantity"] == f"predicted_{kind}"]["value"]
-            if len(found):
-                classes = found.nunique()
-                what = f"always {int(found.iloc[0])}" if classes == 1 else f"{classes} different classes"
-                place = f"{where}, {name}" if where else name
-                said.append(f"{labels.sentence(place)}: {what}, {labels.percent(share_right(part, kind), 0)} right.")
-    return said
-
-
-def _networks(points: pd.DataFrame, _options: Figure) -> list[str]:
-    """What a box holds."""
-    text = "Each box is a layer: what follows it, the shape of its output (channels x height x width), its parameters."
-    totals = points.groupby("model", sort=False)["parameters"].sum()
-    return [text, *(f"{labels.phrase('model', m)}: {labels.number(int(n))} parameters." for m, n in totals.items())]
-
-
-def _panels(points: pd.DataFrame, options: Figure) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-    """The points of each panel, in the order of the panels."""
-    names = facets(options)
-    places = {name: labels.ordered(name, points[name]) for name in names}
-
-    def place(panel: tuple[dict[str, Any], pd.DataFrame]) -> list[int]:
-        return [places[name].index(None if pd.isna(value) else value) for name, value in panel[0].items()]
-
-    return sorted(lines(points, names), key=place)
-
-
-def _span(totals: "pd.Series[int]") -> str:
-    low, high = int(totals.min()), int(totals.max())
+def count_range(counts: "pd.Series[int]") -> str:
+    """Return the lowest and highest count as "3 to 5", or the one count."""
+    low, high = int(counts.min()), int(counts.max())
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-SAID: dict[str, Callable[[pd.DataFrame, Figure], list[str]]] = {
-    "curves": _means,
-    "sweep": _means,
-    "heatmap": _heatmap,
-    "ridges": _ridges,
-    "hyperplanes": _hyperplanes,
-    "predictions": _predictions,
-    "networks": _networks,
-    "confusion": confusion_matrix.said,
-}
+def fixed_settings(plot: PlotData) -> str:
+    """Return the values of `where` as " (batch of 16, no norm)"; "" if there are none."""
+    where = settings(plot.options.where.model_dump(exclude_unset=True))
+    phrases = [labels.phrase(name, value) for name, value in where.items()]
+    return f" ({', '.join(phrases)})" if phrases else ""
 
 
-def _drawn(points: pd.DataFrame, options: Figure) -> str:
-    totals = run_counts(points, telling(options))["total"]
-    what, area = ("Points", "bars") if options.kind == "sweep" else ("Lines", "bands")
-    y = labels.joined([labels.column(name).lower() for name in named(options)])
-    if "seed" in [*facets(options), x_column(options)] or totals.max() == 1:
-        text = f"{what} show the {y} of single runs{_fixed(options)}."
-    else:
-        text = f"{what} show the mean {y} of {_span(totals)} seeds{_fixed(options)}, {area} its 95 % t interval."
-    if options.kind == "sweep" and ((points["n"] > 0) & (points["n_diverged"] + points["n_other"] > 0)).any():
-        text += " Hollow points are means of only those runs that did not fail."
+def _drawn(plot: PlotData) -> str:
+    """Describe what is drawn: the measure, n, and what bars or bands are."""
+    points, totals, sweep = plot.points, plot.run_counts()["total"], plot.options.kind == "sweep"
+    marks, interval = ("Points", "bars") if sweep else ("Lines", "bands")
+    y = labels.joined([labels.column(name).lower() for name in plot.measures])
+    if "seed" in [*plot.facets, plot.x] or totals.max() == 1:
+        return f"{marks} show the {y} of single runs{fixed_settings(plot)}."
+    seeds = f"{count_range(totals)} seeds{fixed_settings(plot)}"
+    text = f"{marks} show the mean {y} over {seeds}; {interval} show the 95 % t interval of the mean."
+    if sweep and ((points["n"] > 0) & (points["n_diverged"] + points["n_other"] > 0)).any():
+        text += " Hollow points are means over only the runs that did not fail."
     return text
 
 
-def _cut(points: pd.DataFrame, options: Figure) -> str:
-    """That something is below the y axis' beginning."""
-    if options.low is None or not (points["mean"] < options.low).any():
+def _cut_off(plot: PlotData) -> str:
+    """Describe that means lie below the lower end of the y axis, if some do."""
+    if plot.options.low is None or not (plot.points["mean"] < plot.options.low).any():
         return ""
-    y = named(options)[-1]
-    return f"The axis begins at {labels.metric(y, options.low)}; what is below is cut off."
+    return f"The axis begins at {labels.metric(plot.measures[-1], plot.options.low)}; lower values are cut off."
 
 
-def _stopped(points: pd.DataFrame, _options: Figure) -> str:
-    """How runs that stopped early enter a curve."""
-    if STOPPED not in points or not points[STOPPED].any():
+def _stopped(plot: PlotData) -> str:
+    """Describe how runs that stopped early enter a curve, if some did."""
+    if STOPPED not in plot.points or not plot.points[STOPPED].any():
         return ""
-    return "A run that has stopped counts on with its last value; a line ends where its last run stopped."
+    return "A run that stopped early counts with its last value from then on; a line ends where its last run stopped."
 
 
-def _fixed(options: Figure) -> str:
-    where = settings(options.where.model_dump(exclude_unset=True))
-    said = [labels.phrase(name, value) for name, value in where.items()]
-    return f" ({', '.join(said)})" if said else ""
-
-
-def _best(points: pd.DataFrame, options: Figure) -> str:
-    """Which mean is best for each colour, and where."""
-    y = named(options)[-1]
-    if options.probe and not labels.is_accuracy(y):
+def _best(plot: PlotData) -> str:
+    """Describe the best mean of each colour, and where it is."""
+    y, hue = plot.measures[-1], plot.hue
+    drawn = plot.points[plot.points["mean"].notna()]
+    if drawn.empty or (plot.options.probe and not labels.is_accuracy(y)):
         return ""
     sign = 1 if labels.is_accuracy(y) else -1
-    drawn = points[points["mean"].notna()]
-    if drawn.empty:
-        return ""
-    hue = column(options.hue, options.probe) if options.hue else None
-    places = [name for name in dict.fromkeys([x_column(options), *facets(options)]) if name != hue]
-    places = [name for name in places if points[name].nunique(dropna=False) > 1]
+    names = [name for name in dict.fromkeys([plot.x, *plot.facets]) if name != hue]
+    names = [name for name in names if plot.points[name].nunique(dropna=False) > 1]
     parts = []
     for value in labels.ordered(hue, drawn[hue]) if hue else [None]:
         part = drawn if hue is None else drawn[drawn[hue].isna() if pd.isna(value) else drawn[hue] == value]
         score = (sign * part["mean"]).to_numpy(float)
         ties = equal(score, score.max())
         best, more = part.iloc[int(ties.argmax())], int(ties.sum()) - 1
-        place = ", ".join(labels.phrase(name, best[name]) for name in places)
-        place += f", and the same at {more} more" if place and more else ""
-        text = labels.metric(y, best["mean"]) + (f" ({place})" if place else "")
+        where = ", ".join(labels.phrase(name, best[name]) for name in names)
+        where += f", and the same at {more} more" if where and more else ""
+        text = labels.metric(y, best["mean"]) + (f" ({where})" if where else "")
         parts.append(f"{labels.phrase(hue, value)} {text}" if hue else text)
-    what = f" {labels.column(y).lower()}" if len(named(options)) > 1 else ""
-    return f"{'Highest' if sign > 0 else 'Lowest'} mean{what}: {'; '.join(parts)}."
+    measure = f" {labels.column(y).lower()}" if len(plot.measures) > 1 else ""
+    return f"{'Highest' if sign > 0 else 'Lowest'} mean{measure}: {'; '.join(parts)}."
 
 
-def _failed(points: pd.DataFrame, options: Figure) -> str:
-    """How many runs diverged or failed, in all and for each colour."""
-    cells = run_counts(points, telling(options))
-    total = int(cells["total"].sum())
-    said = []
+def describe_failures(plot: PlotData) -> str:
+    """Describe how many runs diverged or failed, in all and for each colour."""
+    counts = plot.run_counts()
+    total = int(counts["total"].sum())
+    sentences = []
     for name, verb in (("n_diverged", "diverged"), ("n_other", "failed (crashed, or out of memory)")):
-        count = int(cells[name].sum())
+        count = int(counts[name].sum())
         if count:
             share = f"{labels.number(count)} of {labels.number(total)} runs {verb}"
             be = "is" if count == 1 else "are"
-            said.append(f"{share} and {be} in no mean{_by_hue(cells, options, name)}.")
+            sentences.append(f"{share} and {be} in no mean{_by_colour(counts, plot.hue, name)}.")
     none = f"None of the {labels.number(total)} runs" if total > 1 else "The only run neither"
-    return " ".join(said) or f"{none} diverged {'or' if total > 1 else 'nor'} failed."
+    return " ".join(sentences) or f"{none} diverged {'or' if total > 1 else 'nor'} failed."
 
 
-def _by_hue(cells: pd.DataFrame, options: Figure, name: str) -> str:
-    hue = column(options.hue, options.probe) if options.hue else None
-    if hue is None or hue not in cells:  # nor where it goes along within a run
+def _by_colour(counts: pd.DataFrame, hue: str | None, name: str) -> str:
+    """Return the counts of each colour, as " (no norm 2 of 5)"; "" where a colour does not separate runs."""
+    if hue is None or hue not in counts:
         return ""
-    sums = cells.groupby(hue, dropna=False)[["total", name]].sum()
+    sums = counts.groupby(hue, dropna=False)[["total", name]].sum()
     parts = []
     for value in labels.ordered(hue, sums.index):
         row = sums[sums.index.isna()].iloc[0] if pd.isna(value) else sums.loc[value]

@@ -1,4 +1,4 @@
-"""Small multiples: which panels a figure has, where they stand, their titles, ticks and the one legend."""
+"""Small multiples: the panels of a figure, their titles and tick labels, and the legend above them."""
 
 import math
 import textwrap
@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
 
-from bnbench.figures.plot_data import column
+from bnbench.figures.plot_data import PlotData
 from bnbench.figures.style import NORMAL, PAGE_HEIGHT, PAGE_WIDTH
-from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
 CHARACTER = 0.62 * NORMAL  # mean width of a character in points
@@ -23,80 +22,80 @@ BOLD_CHARACTER = 0.7 * NORMAL
 
 @dataclass(frozen=True, kw_only=True)
 class Panel:
-    """A panel: its points, its place in the grid, and the texts above it."""
+    """One panel: its points, its row and column in the grid, and the texts above it."""
 
     points: pd.DataFrame
-    place: tuple[int, int]
-    heading: str  # of its block of panels; "" but for the first of a block
+    position: tuple[int, int]
+    heading: str  # of its block of panels; "" except in the first of a block
     title: str
 
 
 def select(points: pd.DataFrame, name: str | None, value: Any) -> pd.DataFrame:
-    """The points where the column `name` has `value`, a missing one included."""
+    """Return the points whose column `name` equals `value`, where missing equals missing; all if `name` is None."""
     if name is None:
         return points
     return points[points[name].isna() if pd.isna(value) else points[name] == value]
 
 
-def facet(options: Figure, name: str) -> str | None:
-    """The column that a figure's `hue`, `col` or `row` is."""
-    setting: str | None = getattr(options, name)
-    return None if setting is None else column(setting, options.probe)
-
-
 def values_of(points: pd.DataFrame, name: str | None) -> list[Any]:
-    """The values of a facet's column, ordered; one None where there is no such facet."""
+    """Return the ordered values of a facet's column; `[None]` if there is no such facet."""
     return [None] if name is None else labels.ordered(name, points[name])
 
 
-def arrange(points: pd.DataFrame, options: Figure, widest: int) -> list[Panel]:
-    """The panels with points in them: a block for each row value, in lines of at most `widest` panels."""
-    row, col = facet(options, "row"), facet(options, "col")
+def arrange(plot: PlotData, widest: int) -> list[Panel]:
+    """Return the panels that have points: a block for each value of `row`, in rows of at most `widest` panels."""
+    row, col = plot.row, plot.col
     panels: list[Panel] = []
     first = 0
-    for value in values_of(points, row):
-        block = select(points, row, value)
+    for value in values_of(plot.points, row):
+        block = select(plot.points, row, value)
         columns = values_of(block, col)
         width = math.ceil(len(columns) / math.ceil(len(columns) / widest))
         for index, entry in enumerate(columns):
             heading = labels.sentence(labels.phrase(row, value)) if row and not index else ""
             title = labels.sentence(labels.phrase(col, entry)) if col else ""
-            place = (first + index // width, index % width)
-            panels.append(Panel(points=select(block, col, entry), place=place, heading=heading, title=title))
+            position = (first + index // width, index % width)
+            panels.append(Panel(points=select(block, col, entry), position=position, heading=heading, title=title))
         first += math.ceil(len(columns) / width)
     return panels
 
 
+def grid_size(panels: Sequence[Panel]) -> tuple[int, int]:
+    """Return the numbers of rows and columns of the grid of panels."""
+    return 1 + max(panel.position[0] for panel in panels), 1 + max(panel.position[1] for panel in panels)
+
+
 def grid(drawing: Drawing, panels: list[Panel], shared: bool = True) -> list[Axes]:
-    """Axes for the panels; if they share both scales, tick labels stand at the outer edges only."""
-    rows, columns = 1 + max(p.place[0] for p in panels), 1 + max(p.place[1] for p in panels)
+    """Add axes for the panels; if they share both scales, only the outer ones have tick labels."""
+    rows, columns = grid_size(panels)
     drawing.set_size_inches(*size(rows, columns))
     spec = drawing.add_gridspec(rows, columns)
-    taken = {panel.place for panel in panels}
+    taken = {panel.position for panel in panels}
     found: list[Axes] = []
     for panel in panels:
         first = found[0] if found and shared else None
-        axes = drawing.add_subplot(spec[panel.place], sharex=first, sharey=first)
-        below = (panel.place[0] + 1, panel.place[1]) in taken
-        axes.tick_params(length=2.5, labelleft=panel.place[1] == 0 or not shared, labelbottom=not below or not shared)
+        axes = drawing.add_subplot(spec[panel.position], sharex=first, sharey=first)
+        left = panel.position[1] == 0
+        below = (panel.position[0] + 1, panel.position[1]) in taken
+        axes.tick_params(length=2.5, labelleft=left or not shared, labelbottom=not below or not shared)
         found.append(axes)
     return found
 
 
 def size(rows: int, columns: int) -> tuple[float, float]:
-    """Width and height in inches, within an A4 page."""
+    """Return width and height of a figure in inches, within an A4 page."""
     width = 4.4 if columns == 1 else PAGE_WIDTH
     height = {1: 2.5, 2: 2.1, 3: 1.7}.get(columns, 1.6)
     room = 0.8  # legend and axis label
     return width, room + rows * max(1.0, min(height, (PAGE_HEIGHT - room) / rows))
 
 
-def name_panels(panels: list[Panel], axes: Sequence[Axes], notes: Sequence[str]) -> None:
-    """Write each panel's title with its note below, wrapped to its width, and the headings of blocks."""
-    columns = 1 + max(panel.place[1] for panel in panels)
+def title_panels(panels: list[Panel], axes: Sequence[Axes], notes: Sequence[str] | None = None) -> None:
+    """Write each panel's title, its note below wrapped to the panel's width, and the headings of blocks."""
+    _, columns = grid_size(panels)
     width = size(1, columns)[0]
     characters = int(72 * width / columns / CHARACTER) - 2
-    for panel, ax, note in zip(panels, axes, notes, strict=True):
+    for panel, ax, note in zip(panels, axes, notes or [""] * len(panels), strict=True):
         lines = [line for text in (panel.title, note) for line in textwrap.wrap(text, characters)]
         ax.set_title("\n".join(lines))
         if panel.heading:  # matplotlib aligns the last lines of both titles
@@ -105,17 +104,18 @@ def name_panels(panels: list[Panel], axes: Sequence[Axes], notes: Sequence[str])
 
 
 def add_legend(drawing: Drawing, handles: Sequence[Any], names: list[str], title: str | None) -> None:
-    """One legend above all panels, in as many columns as the width allows, to be read line by line."""
+    """Add one legend above all panels, in as many columns as the width allows, to be read row by row."""
     if not names:
         return
     width = 72 * drawing.get_size_inches()[0]
     names = [textwrap.fill(name, int(width / CHARACTER) - 8) for name in names]
     longest = max(len(line) for name in names for line in name.splitlines())
     columns = max(1, min(int(width // (CHARACTER * longest + 4 * NORMAL)), len(names)))
-    order = [place for column in range(columns) for place in range(column, len(names), columns)]  # it fills columns
+    # matplotlib fills column by column
+    order = [entry for column in range(columns) for entry in range(column, len(names), columns)]
     drawing.legend(
-        [handles[place] for place in order],
-        [names[place] for place in order],
+        [handles[entry] for entry in order],
+        [names[entry] for entry in order],
         title=title,
         loc="outside upper center",
         ncols=columns,
@@ -125,8 +125,15 @@ def add_legend(drawing: Drawing, handles: Sequence[Any], names: list[str], title
     )
 
 
-def part_labels(drawing: Drawing, categories: bool) -> None:
-    """Keep the labels of x ticks apart: names are turned, numbers left out, the round ones last."""
+def legend_names(hue: str, values: list[object]) -> tuple[list[str], str | None]:
+    """Return the names of a legend's entries, and the legend's title where the names are bare numbers."""
+    if any(isinstance(value, str) for value in values):
+        return [labels.phrase(hue, value) for value in values], None
+    return [labels.short(hue, value) for value in values], labels.column(hue)
+
+
+def separate_tick_labels(drawing: Drawing, categories: bool) -> None:
+    """Keep the labels of x ticks from overlapping: rotate names, hide numbers other than round ones."""
     drawing.draw_without_rendering()
     for ax in drawing.axes:
         texts = tick_labels(ax)
@@ -142,27 +149,27 @@ def part_labels(drawing: Drawing, categories: bool) -> None:
 
 
 def tick_labels(ax: Axes) -> list[Text]:
-    """The labels of x ticks that are seen: those of ticks outside the limits are not drawn."""
+    """Return the visible labels of x ticks: matplotlib does not draw those of ticks outside the limits."""
     low, high = sorted(ax.get_xlim())
     found = [tick.label1 for tick in ax.xaxis.get_major_ticks() if low <= tick.get_loc() <= high]
     return [text for text in found if text.get_visible() and text.get_text()]
 
 
 def overlap(texts: Sequence[Text], gap: float = 3.0) -> bool:
-    """Whether neighbours in a row of texts come closer than `gap` pixels."""
+    """Return whether neighbours in a row of texts come closer than `gap` pixels."""
     boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
     return any(left.x1 + gap > right.x0 for left, right in pairwise(boxes))
 
 
 def _thin(texts: Sequence[Text]) -> None:
-    """Hide labels until the rest stand apart; powers of ten are kept first."""
+    """Hide labels until the rest do not overlap; powers of ten stay first."""
 
-    def roundness(text: Text) -> int:
+    def digits(text: Text) -> int:
         return len(text.get_text().replace(",", "").strip("0.")) + (text.get_text().strip("0.,") != "1")
 
-    kept: list[Text] = []
-    for text in sorted(texts, key=roundness):
-        if overlap([*kept, text]):
-            text.set_alpha(0)  # a tick's label becomes visible again at the next drawing
+    shown: list[Text] = []
+    for text in sorted(texts, key=digits):
+        if overlap([*shown, text]):
+            text.set_alpha(0)  # set_visible would be undone at the next drawing
         else:
-            kept.append(text)
+            shown.append(text)

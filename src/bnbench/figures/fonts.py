@@ -1,6 +1,7 @@
-"""What DejaVu Sans, which comes with matplotlib, cannot write: fonts of this machine for it, in figures and PDF alike.
+"""Fallback fonts of this machine for characters that DejaVu Sans lacks, in figures and PDF alike.
 
-Where it can, as in all that bnbench says itself, no font of the machine is looked at: the same bytes everywhere.
+DejaVu Sans comes with matplotlib and has all characters of bnbench's own texts. Without other characters no font of the
+machine is read, so that outputs have the same bytes everywhere.
 """
 
 import sys
@@ -13,23 +14,23 @@ from typing import Any
 from bnbench.figures import plain
 
 OWN = plain.folder("matplotlib") / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-# what it surely has: Latin, dashes and quotes, arrows, mathematics. A report of these alone need not load matplotlib
+# characters it surely has: Latin, dashes and quotes, arrows, mathematics; for these matplotlib need not be loaded
 SURE = {*map(chr, (*range(0x250), *range(0x2010, 0x2028), *range(0x2190, 0x2300)))}
-# beginnings of families, the best first; others follow by name
+# beginnings of names of families, the preferred first; other families follow by name
 FIRST = ("noto sans cjk", "noto sans", "noto", "source han sans", "wenquanyi", "droid", "dejavu", "symbola")
-NO_LETTERS = ("last resort", ".lastresort", "lastresort", "adobe blank")  # which have a box for every character
-PLAIN = ("regular", "book", "normal", "roman", "medium")  # styles, before bold ones
+BOXES = ("last resort", ".lastresort", "lastresort", "adobe blank")  # families with a box for every character
+UPRIGHT = ("regular", "book", "normal", "roman", "medium")  # styles preferred to bold ones
 REMEDY = "install one (Debian, Ubuntu: apt install fonts-noto-cjk fonts-noto-core fonts-symbola)"
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")  # categories of Unicode: control, format, spaces
-SHOWN = 60  # characters of a text in a message
+INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")  # categories of Unicode: control, format, spaces
+SHOWN = 60  # characters of a text that a message quotes
 
 
 def fallback(texts: Iterable[str]) -> tuple[list[Path], set[str]]:
-    """The fonts of this machine to write what DejaVu Sans lacks, in their order, and the characters that none has.
+    """Return the fonts of this machine for characters that DejaVu Sans lacks, and the characters that no font has.
 
-    A character's font does not hang on the other texts: it is the first in the order that has it.
+    A character's font is the first in a fixed order that has it, whatever the other texts are.
     """
-    wanted = {character for character in set().union(*texts) - SURE if unicodedata.category(character) not in UNSEEN}
+    wanted = {character for character in set().union(*texts) - SURE if unicodedata.category(character) not in INVISIBLE}
     wanted -= _characters(OWN) if wanted else set()
     found = []
     for path in _machine() if wanted else ():
@@ -40,7 +41,7 @@ def fallback(texts: Iterable[str]) -> tuple[list[Path], set[str]]:
 
 
 def families(fonts: Iterable[Path]) -> list[str]:
-    """The names by which matplotlib knows these files, and no others."""
+    """Register font files with matplotlib; return a unique family name for each."""
     from matplotlib import font_manager
 
     known = {entry.name for entry in font_manager.fontManager.ttflist}
@@ -51,23 +52,23 @@ def families(fonts: Iterable[Path]) -> list[str]:
 
 
 def warn(texts: Iterable[str], lacking: set[str], stage: str) -> None:
-    """Say once which characters of which texts no font here has, and what to do."""
+    """Print one warning: the characters that no font of this machine has, the texts they are in, and the remedy."""
     if not lacking:
         return
     hit = [text for text in dict.fromkeys(texts) if lacking & set(text)]
     shown = ", ".join(repr(text if len(text) <= SHOWN else f"{text[:SHOWN]}...") for text in hit[:3])
     more = f" and {len(hit) - 3} more texts" if len(hit) > 3 else ""
-    what = " ".join(sorted(lacking)[:20]) + (" ..." if len(lacking) > 20 else "")
-    told = (
-        f"bnbench {stage}: warning: no font of this machine has {what} (in {shown or 'the report'}{more}): boxes"
+    missing = " ".join(sorted(lacking)[:20]) + (" ..." if len(lacking) > 20 else "")
+    message = (
+        f"bnbench {stage}: warning: no font of this machine has {missing} (in {shown or 'the report'}{more}): boxes"
         f" stand for them, but not in report.html; {REMEDY}, then snakemake --forcerun figures"
     )
     encoding = sys.stderr.encoding or "ascii"
-    print(told.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
+    print(message.encode(encoding, "backslashreplace").decode(encoding), file=sys.stderr)
 
 
 def strings(value: Any) -> Iterator[str]:
-    """All texts in a record."""
+    """Yield all texts in a nested record."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, dict | list):
@@ -77,27 +78,28 @@ def strings(value: Any) -> Iterator[str]:
 
 @cache
 def _machine() -> list[Path]:
-    """The machine's fonts with outlines of one colour: matplotlib draws no others."""
+    """Return the machine's fonts with outlines of one colour, preferred ones first; matplotlib draws no others."""
     plain.load()
     from matplotlib import font_manager
     from matplotlib.ft2font import FaceFlags, FT2Font
 
     found = []
-    for name in font_manager.findSystemFonts():  # looked for each time: the list that matplotlib keeps may be old
+    for name in font_manager.findSystemFonts():  # not matplotlib's cached list, which may be outdated
         try:
             face = FT2Font(name)
-        except (OSError, RuntimeError):  # no font, or one of pixels
+        except (OSError, RuntimeError):  # no font, or a bitmap font
             continue
         family, style = face.family_name.lower(), face.style_name.lower()
         if FaceFlags.SCALABLE in face.face_flags and FaceFlags.COLOR not in face.face_flags:
             rank = next((rank for rank, first in enumerate(FIRST) if family.startswith(first)), len(FIRST))
-            key = (rank, style not in PLAIN, family, style, name)
-            found += [] if family.startswith(NO_LETTERS) else [(key, Path(name))]
+            key = (rank, style not in UPRIGHT, family, style, name)
+            found += [] if family.startswith(BOXES) else [(key, Path(name))]
     return [path for _, path in sorted(found)]
 
 
 @cache
 def _characters(path: Path) -> frozenset[str]:
+    """Return the characters that a font file has."""
     plain.load()
     from matplotlib.ft2font import FT2Font
 

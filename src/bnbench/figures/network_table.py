@@ -1,4 +1,4 @@
-"""A network as a table: its layers, the shapes of their outputs, their learned numbers."""
+"""Layers of a network as a table: names, output shapes, numbers of learned parameters."""
 
 from collections.abc import Iterator
 
@@ -11,15 +11,15 @@ from bnbench.tables import labels
 COLUMNS = ("model", "stage", "name", "then", "output", "parameters")
 
 
-def stages(run: Run, shape: architecture.Shape) -> pd.DataFrame:
-    """A row per layer of a run's network: what it is, its output's shape for one image, its learned numbers."""
-    rows = [("input", "", shape, 0), *_stages(run, shape)]
+def layer_table(run: Run, shape: architecture.Shape) -> pd.DataFrame:
+    """Return a row per layer of a run's network for images of `shape` (C, H, W): `COLUMNS`."""
+    rows = [("input", "", shape, 0), *_layers(run, shape)]
     table = [(run.model, i, layer, then, _text(out), count) for i, (layer, then, out, count) in enumerate(rows)]
     return pd.DataFrame(table, columns=list(COLUMNS))
 
 
-def _stages(run: Run, shape: architecture.Shape) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
-    """(layer, what follows it, output, learned numbers) for each layer of the model."""
+def _layers(run: Run, shape: architecture.Shape) -> Iterator[tuple[str, str, tuple[int, ...], int]]:
+    """Yield name, operations that follow, output shape and number of parameters of each layer of the model."""
     placed = architecture.trace(architecture.parse(run.model), shape)
     for row, learned in zip(placed, norm_rules.learned(run, shape), strict=True):
         part, then = row.layer, "" if row is placed[-1] else _then(run)
@@ -35,7 +35,7 @@ def _stages(run: Run, shape: architecture.Shape) -> Iterator[tuple[str, str, tup
 
 
 def _then(run: Run) -> str:
-    """What follows a hidden layer."""
+    """Return the operations after a hidden layer, in their order: "batch norm, ReLU"."""
     norm = [] if run.norm == "none" else [labels.short("norm", run.norm)]
     act = [labels.short("activation", run.activation)]
     drop = [f"dropout {run.dropout:g}"] if run.dropout else []

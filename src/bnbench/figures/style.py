@@ -1,4 +1,4 @@
-"""How figures look: type sizes, colours, what a line of each norm looks like everywhere."""
+"""Style of figures: page and type sizes, colours, and the line style of each norm."""
 
 import contextlib
 import warnings
@@ -11,8 +11,9 @@ import matplotlib.style
 import numpy as np
 from matplotlib.colors import to_rgb
 
-PAGE_WIDTH, PAGE_HEIGHT = 6.5, 8.6  # inches of an A4 page between its margins, less room for a caption
+PAGE_WIDTH, PAGE_HEIGHT = 6.5, 8.6  # inches of an A4 page between its margins, less the caption
 SMALL, NORMAL = 7.0, 8.0  # points
+CROSS = "\N{MULTIPLICATION SIGN}"  # marks failed runs
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same glyphs everywhere
@@ -47,21 +48,21 @@ STYLE: dict[str, Any] = {
 
 @contextlib.contextmanager
 def styled(families: Sequence[str] = ()) -> Iterator[None]:
-    """Within it figures look as they should: matplotlib's defaults, whatever its settings were, and `STYLE`.
+    """Apply `STYLE` to matplotlib's defaults within a `with` block, whatever the user's own settings are.
 
     Args:
-        families: fonts for characters that the usual one lacks.
+        families: fonts for characters that DejaVu Sans lacks.
     """
     style = STYLE | {"font.family": [STYLE["font.family"], *families]}
-    # its stubs list each name of each setting
+    # matplotlib's stubs list each name of each setting
     with warnings.catch_warnings(), mpl.style.context(["default", cast(Any, style)]):
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # told once for all figures
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # reported once for all figures
         yield
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
-    """A line's colour, dashes and marker: three signs, so that none is needed alone."""
+class LineStyle:
+    """A line's colour, dashes and marker: three signs, so that a reader needs none of them alone."""
 
     colour: Any
     dashes: Any = "-"
@@ -69,17 +70,17 @@ class Look:
 
 
 NORMS = {
-    "none": Look(colour="#4d4d4d", dashes=(0, (4, 1.6)), marker="s"),
-    "batch": Look(colour="#0072b2"),
-    "center": Look(colour="#e69f00", marker="^"),
-    "renorm": Look(colour="#009e73", marker="D"),
-    "group": Look(colour="#cc79a7", marker="v"),
-    "layer": Look(colour="#d55e00", marker="P"),
-    "ghost": Look(colour="#56b4e9", marker="X"),
-    "local_response": Look(colour="#8c564b", marker="<"),
+    "none": LineStyle(colour="#4d4d4d", dashes=(0, (4, 1.6)), marker="s"),
+    "batch": LineStyle(colour="#0072b2"),
+    "center": LineStyle(colour="#e69f00", marker="^"),
+    "renorm": LineStyle(colour="#009e73", marker="D"),
+    "group": LineStyle(colour="#cc79a7", marker="v"),
+    "layer": LineStyle(colour="#d55e00", marker="P"),
+    "ghost": LineStyle(colour="#56b4e9", marker="X"),
+    "local_response": LineStyle(colour="#8c564b", marker="<"),
 }
-# ten that people who see few colours tell apart: "colorblind" of seaborn 0.13, which itself takes a second to load
-APART = (
+# "colorblind" of seaborn 0.13, which takes a second to load: ten colours that colour-blind readers can distinguish
+CATEGORICAL = (
     *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
     *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
 )
@@ -87,26 +88,26 @@ DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2
 MARKERS = "os^DvPX<>"
 
 
-def looks(column: str | None, values: list[Any]) -> list[Look]:
-    """How each value of a colour column looks: norms as always, numbers from dark to light, others apart."""
+def line_styles(column: str | None, values: list[Any]) -> list[LineStyle]:
+    """Return the style of each value: fixed for norms, dark to light for numbers, distinct colours for names."""
     if column is None:
         return [NORMS["batch"]]
     if any(isinstance(value, str) for value in values):
-        colours = [to_rgb(APART[i % len(APART)]) for i in range(len(values))]
+        colours = [to_rgb(CATEGORICAL[i % len(CATEGORICAL)]) for i in range(len(values))]
         dashes = [DASHES[i % len(DASHES)] for i in range(len(values))]
     else:
         colours = shades(len(values))
         dashes = ["-"] * len(values)
     found = [
-        Look(colour=colour, dashes=dash, marker=MARKERS[i % len(MARKERS)])
+        LineStyle(colour=colour, dashes=dash, marker=MARKERS[i % len(MARKERS)])
         for i, (colour, dash) in enumerate(zip(colours, dashes, strict=True))
     ]
     if column == "norm":
-        return [NORMS.get(value, look) for value, look in zip(values, found, strict=True)]
+        return [NORMS.get(value, style) for value, style in zip(values, found, strict=True)]
     return found
 
 
 def shades(count: int) -> list[tuple[float, float, float]]:
-    """So many colours from dark to light; the lightest, which is hardly seen on white, is left out."""
+    """Return `count` colours from dark to light, without the lightest, which hardly shows on white."""
     colours = mpl.colormaps["viridis"](np.linspace(0, 1, count + 3)[1:-2])
     return [(float(red), float(green), float(blue)) for red, green, blue, _ in colours]

@@ -2,17 +2,15 @@
 
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from bnbench.cluster.jobs import Cluster
 from bnbench.core.atomic import explained
-from bnbench.core.files import digest, write_json
+from bnbench.core.files import digest
 from bnbench.launch.environment import without_traceback
-from bnbench.plan.packs import left, read_packs
-from bnbench.plan.plan import Pack, Plan
-
-KEYS = ("data", "augmented", "seconds", "memory")  # of a pack, without its runs, of which a large job has thousands
+from bnbench.plan.marks import uncollected
+from bnbench.plan.packs import PackRecord, read_packs, write_packs
+from bnbench.plan.plan import Plan
 
 
 class JobFiles:
@@ -27,7 +25,7 @@ class JobFiles:
         self.plan = plan
         self.cluster = cluster
         self.folder = plan.project.jobs
-        self._packs: dict[str, list[dict[str, Any]]] = {}
+        self._packs: dict[str, list[PackRecord]] = {}
 
     @cached_property
     def marks(self) -> list[str]:
@@ -38,15 +36,15 @@ class JobFiles:
         that is cancelled, whatever else waits for it.
         """
         packs, own = self.plan.packs, [uuid4().hex] if self.cluster else []
-        marks = set() if self.cluster else left(self.folder, self.plan)
+        marks = set() if self.cluster else uncollected(self.folder, self.plan)
         for job in self.cluster.jobs(packs) if self.cluster else [packs] if packs else []:
             marks.add(str(self._write(digest(sorted(pack.id for pack in job), *own), job)))
         return sorted(marks)
 
-    def _write(self, name: str, packs: list[Pack]) -> Path:
+    def _write(self, name: str, packs: list[PackRecord]) -> Path:
         mark = self.folder / f"{name}.done"
         with without_traceback(), explained(mark):
-            write_json(self.folder / f"{name}.json", [pack.record() for pack in packs])
+            write_packs(self.folder / f"{name}.json", packs)
             mark.unlink(missing_ok=True)
         return mark
 
@@ -63,19 +61,18 @@ class JobFiles:
         mark.unlink(missing_ok=True)
         return [str(mark)]
 
-    def packs(self, job: str) -> list[dict[str, Any]]:
-        """Return a job's packs: folders of data, estimated seconds and MiB of each.
+    def packs(self, job: str) -> list[PackRecord]:
+        """Return a job's packs.
 
         Raises:
             SystemExit: the job's file cannot be read.
         """
         if job not in self._packs:
             with without_traceback():
-                packs = read_packs(self.folder / f"{job}.json")
-            self._packs[job] = [{key: pack[key] for key in KEYS} for pack in packs]
+                self._packs[job] = read_packs(self.folder / f"{job}.json")
         return self._packs[job]
 
-    def all_packs(self) -> list[list[dict[str, Any]]]:
+    def all_packs(self) -> list[list[PackRecord]]:
         """Return the packs of each job, as `packs` does."""
         return [self.packs(Path(mark).stem) for mark in self.marks]
 

@@ -29,11 +29,11 @@ def _here(jobs: JobFiles, cores: int) -> dict[str, Any]:
     """Estimated minutes, and MB of the packs that are trained at the same time if the largest coincide."""
 
     def runtime(wildcards: Any) -> int:
-        return ceil(cost.makespan([pack["seconds"] for pack in jobs.packs(wildcards.job)], cores) / 60)
+        return ceil(cost.makespan([pack.seconds for pack in jobs.packs(wildcards.job)], cores) / 60)
 
     def mem_mb(wildcards: Any) -> int:
         packs = jobs.packs(wildcards.job)
-        return ceil(sum(sorted((float(pack["memory"]) for pack in packs), reverse=True)[:cores]))
+        return ceil(sum(sorted((pack.memory for pack in packs), reverse=True)[:cores]))
 
     return {"runtime": runtime, "mem_mb": mem_mb}
 

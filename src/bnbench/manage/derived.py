@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bnbench.core import identities
-from bnbench.core.files import Unreadable, read_sealed
+from bnbench.core.files import Unreadable
 from bnbench.core.paths import Project
 from bnbench.manage.findings import Finding
+from bnbench.plan.record import PlanRecord
 from bnbench.store import records
 
 REBUILD = "snakemake"  # rebuilds what was altered, and nothing else
@@ -22,7 +23,7 @@ def own_files(root: Path) -> Iterator[Finding]:
             yield Finding(what, REBUILD)
         yield from (Finding(what, REBUILD) for path in found for what in identities.altered(path))
     for path in sorted(project.plans.glob("[!.]*.json")):
-        yield from _read(path, read_sealed, f"rm -r {path}; snakemake writes it again when it needs it")
+        yield from _read(path, PlanRecord.read, f"rm -r {path}; snakemake writes it again when it needs it")
     for name, (_, remedy) in records.KINDS.items():
         for path in records.paths(project.results / name):
             yield from _read(path, records.read, remedy)

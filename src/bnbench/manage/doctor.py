@@ -16,7 +16,7 @@ from bnbench.manage.derived import own_files
 from bnbench.manage.findings import Finding
 from bnbench.manage.processes import running
 from bnbench.manage.prune import leftovers
-from bnbench.plan.plan import TRAINER_VERSION, trainer_source
+from bnbench.plan.identity import TRAINER_VERSION, trainer_source
 from bnbench.store import records, run_record
 
 

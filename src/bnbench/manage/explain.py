@@ -14,7 +14,8 @@ from bnbench.manage.tiers import valid_tiers
 from bnbench.params.config import PARAMS, options
 from bnbench.params.fields import NO_AUGMENTATION
 from bnbench.params.run_schema import Run
-from bnbench.plan.plan import TRAINER_VERSION, Plan
+from bnbench.plan.identity import TRAINER_VERSION
+from bnbench.plan.plan import Plan
 from bnbench.store import records, run_record
 
 

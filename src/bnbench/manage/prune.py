@@ -52,7 +52,7 @@ def requested(plan: Plan) -> set[str]:
         "augment": [folder for folder, _ in plan.augmented.values()],
     }
     logs = {f"{stage} {'-'.join(Path(path).parts[2:])}" for stage, paths in data.items() for path in paths}
-    return {*plan.runs, plan.report_id, *logs, *(path for paths in data.values() for path in paths)}
+    return {*plan.runs, plan.ids.report, *logs, *(path for paths in data.values() for path in paths)}
 
 
 def leftovers(root: Path) -> Iterator[tuple[Path, Path | None]]:

@@ -6,11 +6,12 @@ import tempfile
 from pathlib import Path
 
 from bnbench.core.errors import UserError
-from bnbench.core.files import canonical, write_json
+from bnbench.core.files import canonical
 from bnbench.data.manifest import MANIFEST
 from bnbench.manage.explain import Explained
 from bnbench.params.run_schema import Run
-from bnbench.plan.plan import TRAINER_VERSION, Pack
+from bnbench.plan.identity import TRAINER_VERSION
+from bnbench.plan.packs import PackRecord, write_packs
 from bnbench.store import run_record
 
 
@@ -41,8 +42,8 @@ def _train(run: Explained, folder: Path) -> Path:
     """Train the run on the kind of device that the stored one was trained on; return its folder."""
     assert run.record
     augmented = str(run.augmented) if run.augmented else None
-    pack = Pack({run.id: Run.model_validate(run.config)}, str(run.prepared), 1.0, augmented)
-    write_json(folder / "job.json", [pack.record()])
+    pack = PackRecord.of({run.id: Run.model_validate(run.config)}, str(run.prepared), 1.0, augmented)
+    write_packs(folder / "job.json", [pack])
     paths = [f"--{name}={folder / path}" for name, path in (("out", "runs"), ("timings", "t"), ("work", "w"))]
     device = f"--device={run.record['environment']['device']}"
     command = [sys.executable, "-m", "bnbench.cli", "train", str(folder / "job.json"), *paths, device, "--workers=1"]

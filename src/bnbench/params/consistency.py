@@ -8,6 +8,7 @@ from bnbench.core.errors import UserError
 from bnbench.core.yaml_reader import Document, Key
 from bnbench.params import architecture, grid, norm_rules
 from bnbench.params.dataset_schema import Dataset
+from bnbench.params.figure_kinds import KINDS
 from bnbench.params.messages import nearest
 from bnbench.params.run_schema import Run, Step
 from bnbench.params.schema import Params
@@ -84,24 +85,40 @@ def check_figure(document: Document, own: Key, figure: Figure, probes: set[str])
     Raises:
         UserError: a name is missing, or is no setting, no column, no probe of the study.
     """
-    needed = {"curves": ("y",), "sweep": ("y", "x"), "heatmap": ("y", "x", "against"), "ridges": ("probe",)}
-    needed["confusion"] = ("probe",)
-    for name in needed.get(figure.kind, ()):
-        if getattr(figure, name) is None:
-            example = {"y": "test_accuracy", "x": "learning_rate", "against": "batch_size", "probe": "outputs"}[name]
-            where = document.where((*own, name))
-            raise UserError(f"{where}: a figure of kind {figure.kind} needs {name}, as `{name}: {example}`")
+    kind = KINDS[figure.kind]
+    _check_needed(document, own, figure)
     known = [*Run.model_fields, "network", *(PLACES if figure.probe else ())]
     for name in ("x", "against", "hue", "col", "row"):
         value = getattr(figure, name)
-        curve_x = figure.kind == "curves" and name == "x"
-        if value is not None and value not in (known if not curve_x else ("epoch", "step")):
+        over_training = kind.time is not None and name == "x"
+        if value is not None and value not in (known if not over_training else ("epoch", "step")):
             where, near = document.where((*own, name)), nearest(value, known)
             raise UserError(f"{where}: {value!r} is no setting of a run; known are {', '.join(known)}{near}")
     if figure.within is not None and (figure.kind != "sweep" or figure.x not in RANGED):
         where, rule = document.where((*own, "within")), f"within is for sweeps with x: {' or x: '.join(RANGED)}"
         raise UserError(f"{where}: {rule}, not for a {figure.kind} of {figure.x}; leave it out")
+    _check_taken(document, own, figure)
     check_measure(document, own, figure, probes)
+
+
+def _check_needed(document: Document, own: Key, figure: Figure) -> None:
+    """Check that a figure has the keys that its kind needs."""
+    for name in KINDS[figure.kind].needs:
+        if getattr(figure, name) is None:
+            example = {"y": "test_accuracy", "x": "learning_rate", "against": "batch_size", "probe": "outputs"}[name]
+            where = document.where((*own, name))
+            raise UserError(f"{where}: a figure of kind {figure.kind} needs {name}, as `{name}: {example}`")
+
+
+def _check_taken(document: Document, own: Key, figure: Figure) -> None:
+    """Check that a figure has no key that its kind would ignore."""
+    kind = KINDS[figure.kind]
+    for name in sorted(figure.model_dump(exclude_unset=True, exclude_none=True).keys() - kind.keys):
+        where, rule = document.where((*own, name)), f"a figure of kind {figure.kind} has no {name}"
+        raise UserError(f"{where}: {rule} (its keys are {', '.join(sorted(kind.keys))}); leave it out")
+    if isinstance(figure.y, list) and not kind.time:
+        where, rule = document.where((*own, "y")), f"a figure of kind {figure.kind} shows one measure"
+        raise UserError(f"{where}: {rule}, got {', '.join(figure.y)}; use one, or a figure of kind curves")
 
 
 def check_measure(document: Document, own: Key, measure: Measure, probes: set[str]) -> None:

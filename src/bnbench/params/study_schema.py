@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, Field, create_model
 
 from bnbench.params.fields import Name, Positive, Strict, Tier, distinct
+from bnbench.params.figure_kinds import KINDS
 from bnbench.params.run_schema import Run
 
 CLASSES = "classes"  # of figures and published values, as a probe: the confusion matrix, which every run has
@@ -87,20 +88,16 @@ class Measure(Strict):
     where: Annotated[Where, Field(description="only the runs with these values")] = Field(default_factory=Where)
 
 
-FigureKind = Literal["curves", "sweep", "ridges", "heatmap", "hyperplanes", "predictions", "networks", "confusion"]
+if TYPE_CHECKING:
+    KindName = str
+else:
+    KindName = Literal[tuple(KINDS)]
 
 
 class Figure(Measure):
     """One figure of a study, drawn from the tables."""
 
-    kind: Annotated[
-        FigureKind,
-        Field(
-            description="curves: over training; sweep: over a setting; heatmap: over two; ridges: histograms over"
-            " training; hyperplanes: first-layer units in a plane of the inputs; predictions: digit by digit;"
-            " networks: layers, shapes, parameters; confusion: true against predicted class"
-        ),
-    ]
+    kind: Annotated[KindName, Field(description="; ".join(f"{name}: {k.description}" for name, k in KINDS.items()))]
     title: Annotated[str, Field(min_length=1)]
     x: Annotated[str | None, Field(description="sweep, heatmap: the setting on the x axis")] = None
     against: Annotated[str | None, Field(description="heatmap: the setting on the y axis")] = None

@@ -1,1 +1,1 @@
-"""From a parameter file to runs and packs: what is done, missing or orphaned, and what it will cost."""
+"""The plan: runs and packs from a parameter file, which of them are done, and estimates of their cost."""

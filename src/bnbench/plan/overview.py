@@ -1,4 +1,4 @@
-"""`bnbench plan` as a person reads it: per study, what is done, what is missing, how long it will take."""
+"""The printed overview of `bnbench plan`: done and missing runs per study, and estimated times."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -7,15 +7,21 @@ from rich.table import Table
 from rich.text import Text
 
 from bnbench.plan import cost
-from bnbench.plan.plan import Pack, Plan
+from bnbench.plan.packs import PackRecord
+from bnbench.plan.plan import Plan
 
-LONG = 24 * 3600  # seconds from which on a plan also says what a GPU would take
+LONG = 24 * 3600  # seconds above which the overview also estimates GPU-hours
 
 
 def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
-    """Print the plan: runs, packs, done and missing per study; the estimated time on this machine.
+    """Print runs, packs, done and missing runs per study, and the estimated time on this machine.
 
-    Where that is more than a day, also the hours on one GPU.
+    If that time is more than a day, the hours on one GPU are printed too.
+
+    Args:
+        plan: the plan.
+        workers: processes that train at the same time.
+        console: the terminal; None: standard output.
     """
     console = console or Console(highlight=False)
     factor = cost.correction(plan.project.timings) or 1.0
@@ -50,44 +56,47 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
 
 
 def elsewhere(plan: Plan, plans: Sequence[Plan], refused: Mapping[str, str]) -> Iterator[str]:
-    """Say whose the stored runs are that this plan does not ask for, a line each.
+    """Yield a line for each group of stored runs that this plan does not contain.
 
     Args:
         plan: the plan.
         plans: the plans of all valid tiers.
-        refused: the tiers that are invalid, and why.
+        refused: the reason for each tier that is invalid.
     """
     tiers = {other.resolved.tier: len(plan.others & other.runs.keys()) for other in plans}
     counts = [f"{count} of tier {tier}" for tier, count in tiers.items() if count]
     if counts:
         yield f"also in {plan.store}: {', '.join(counts)}"
-    if unasked := plan.others.difference(*(other.runs for other in plans)):
-        whose = "of no valid tier" if refused else "asked for by no study of any tier; `bnbench prune` lists them"
-        yield f"also in {plan.store}: {len(unasked)} {whose}"
+    if orphaned := plan.others.difference(*(other.runs for other in plans)):
+        whose = "of no valid tier" if refused else "in no study of any tier; `bnbench prune` lists them"
+        yield f"also in {plan.store}: {len(orphaned)} {whose}"
         yield from (f"tier {tier} is invalid: {problem}" for tier, problem in refused.items())
 
 
 def _source(plan: Plan) -> str:
     if cost.correction(plan.project.timings, "cuda"):
-        return "on one GPU, as fast as those that packs were trained on so far"
-    return f"on one GPU of {cost.GPU_RATE / 1e12:.0f} TFLOP/s in fp32, a guess until packs were trained on one"
+        return "on one GPU, estimated from the packs that were trained on one so far"
+    return f"on one GPU of {cost.GPU_RATE / 1e12:.0f} TFLOP/s in fp32, a guess until packs have been trained on a GPU"
 
 
 def gpu_hours(plan: Plan) -> dict[str, float]:
-    """Estimated hours of each pack on one GPU: as packs there took, else by a large GPU's arithmetic."""
+    """Return the estimated hours of each pack on one GPU, by its id.
+
+    They follow from packs trained on a GPU so far, or else from the arithmetic of a large GPU.
+    """
     factor = cost.correction(plan.project.timings, "cuda")
     return {pack.id: (pack.seconds * factor if factor else _at_rate(plan, pack)) / 3600 for pack in plan.packs}
 
 
-def _at_rate(plan: Plan, pack: Pack) -> float:
-    run = next(iter(pack.runs.values()))
-    moved = plan.resolved.augmentations.get(run.augmentation)
+def _at_rate(plan: Plan, pack: PackRecord) -> float:
+    run = pack.some_run
+    augmentation = plan.resolved.augmentations.get(run.augmentation)
     dataset = plan.resolved.datasets[run.dataset]
-    return cost.seconds(list(pack.runs.values()), dataset, moved.times if moved else 1, cost.GPU_RATE)
+    return cost.seconds(list(pack.runs.values()), dataset, augmentation.times if augmentation else 1, cost.GPU_RATE)
 
 
 def duration(seconds: float) -> str:
-    """`40 s`, `12 min`, `3.5 h`."""
+    """Return a duration as text: `40 s`, `12 min`, `3.5 h`."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"

@@ -1,92 +1,142 @@
-"""A job's file: its packs, as the plan wrote them. Nothing is trained under an id that is not its own."""
+"""Packs: runs of one shape that a worker trains side by side, and the job files that list them for `bnbench train`.
 
-import contextlib
+A pack saves time and never changes a result: which runs share a pack is decided here alone.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, TypeAdapter, ValidationError
+from pydantic import PositiveFloat, model_validator
 
 from bnbench.core.errors import UserError
-from bnbench.core.files import Unreadable, digest, read_json
-from bnbench.core.identities import Identity, trained
+from bnbench.core.files import canonical, digest, read_json, write_json
+from bnbench.params.fields import Strict
 from bnbench.params.run_schema import Run
-from bnbench.plan.plan import Plan, run_id
+from bnbench.plan.cost import PROCESS_MIB
+from bnbench.plan.identity import run_id
+from bnbench.store.validation import validated
+
+Runs = dict[str, Run]  # by their ids
 
 REMEDY = "name a job's file under .bnbench/jobs, which snakemake rewrites whenever it starts"
+# Settings that may differ between the runs of a pack; all others are their shape.
+OF_A_RUN = {"seed", "learning_rate"}
 
 
-class Recorded(BaseModel):
-    """A pack as `plan.Pack.record` writes it."""
+class PackRecord(Strict):
+    """A pack as the plan makes it and as a job's file holds it.
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+    `id` is the hash of its run ids, `data` the folder of its prepared data, `augmented` that of its augmented images;
+    `seconds` and `memory` (MiB) are estimates of its wall time and its peak.
+    """
+
     id: str
+    runs: Runs
     data: str
     augmented: str | None
     seconds: PositiveFloat
     memory: PositiveFloat
-    runs: dict[str, dict[str, Any]]
+
+    @classmethod
+    def of(
+        cls, runs: Runs, data: str, seconds: float, augmented: str | None = None, memory: float = PROCESS_MIB
+    ) -> "PackRecord":
+        """Return the pack of these runs, with the id that follows from them."""
+        return cls(id=digest(sorted(runs)), runs=runs, data=data, augmented=augmented, seconds=seconds, memory=memory)
+
+    @model_validator(mode="after")
+    def _id_is_of_the_runs(self) -> "PackRecord":
+        if self.id != digest(sorted(self.runs)):
+            raise ValueError(f"pack {self.id} does not hold the runs that its id is a hash of")
+        return self
+
+    @property
+    def some_run(self) -> Run:
+        """One of its runs, which stands for their common shape."""
+        return next(iter(self.runs.values()))
 
 
-def read_packs(path: Path) -> list[dict[str, Any]]:
-    """A job's packs, each as `plan.Pack.record` writes it.
-
-    Raises:
-        UserError: there is no such file, or it is not as it was written. Whether a run's settings are those of its id
-            shows only where its data are read: `read_runs`.
-    """
-    packs = read_json(path, REMEDY)
-    try:
-        for pack in TypeAdapter(list[Recorded]).validate_python(packs):
-            if digest(sorted(pack.runs)) != pack.id:
-                raise Unreadable(path, f"pack {pack.id} does not hold the runs that its id is a hash of", REMEDY)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", REMEDY) from None
-    return cast(list[dict[str, Any]], packs)
+def shape_of(run: Run) -> bytes:
+    """Return a key that is equal for runs that may share a pack."""
+    return canonical(run.model_dump(exclude=OF_A_RUN))
 
 
-def read_runs(configs: dict[str, Any], data: str, folder: str) -> dict[str, Run]:
-    """A recorded pack's runs, after their ids have shown to be the hashes of their settings and data.
+def make_packs(
+    runs: Runs, width: Callable[[Run], int], estimate: Callable[[Runs], PackRecord], memory: float
+) -> list[PackRecord]:
+    """Group runs into packs, the longest first.
 
     Args:
-        configs: the runs' settings by their ids.
-        data: the fingerprint of the data that are in `folder`.
-        folder: where the data are.
+        runs: the runs to train.
+        width: gives the largest number of runs in a pack, from one of them.
+        estimate: makes a pack of runs of one shape, with its estimated seconds and memory.
+        memory: MiB of a worker; a pack that needs more is halved until it fits or holds one run.
+    """
+    shapes: dict[bytes, Runs] = defaultdict(dict)
+    for name, run in runs.items():
+        shapes[shape_of(run)][name] = run
+    parts = [part for same in shapes.values() for part in split(same, width(next(iter(same.values()))))]
+    packs = [pack for part in parts for pack in _fitting(part, estimate, memory)]
+    return sorted(packs, key=lambda pack: -pack.seconds)
+
+
+def _fitting(runs: Runs, estimate: Callable[[Runs], PackRecord], memory: float) -> list[PackRecord]:
+    pack, items = estimate(runs), list(runs.items())
+    if pack.memory <= memory or len(items) == 1:
+        return [pack]
+    half = len(items) // 2
+    return [part for side in (items[:half], items[half:]) for part in _fitting(dict(side), estimate, memory)]
+
+
+def split(runs: Runs, width: int) -> list[Runs]:
+    """Split runs of one shape into groups of at most `width`, as equal in size as possible.
+
+    Runs of one seed get the same mini-batches, and share the work of making them in a pack of their own, where they
+    fill at least half of it.
+    """
+    seeds = Counter(run.seed for run in runs.values())
+    groups: dict[int | None, list[tuple[str, Run]]] = defaultdict(list)
+    for name, run in sorted(runs.items(), key=lambda item: (item[1].seed, item[1].learning_rate)):
+        groups[run.seed if 2 * seeds[run.seed] >= width else None].append((name, run))
+    found = []
+    for items in groups.values():
+        count = -(-len(items) // width)
+        edges = [round(i * len(items) / count) for i in range(count + 1)]
+        found += [dict(items[a:b]) for a, b in pairwise(edges)]
+    return found
+
+
+def write_packs(path: Path, packs: Iterable[PackRecord]) -> None:
+    """Write a job's file."""
+    write_json(path, [pack.model_dump(mode="json") for pack in packs])
+
+
+def read_packs(path: Path) -> list[PackRecord]:
+    """Return the packs of a job's file.
 
     Raises:
-        UserError: they are not.
+        UserError: there is no such file, or it does not hold packs. Whether a run's settings are those that its id is
+            a hash of can be checked only with the fingerprint of its data: `check_run_ids`.
     """
-    runs = {}
-    for name, config in configs.items():
-        try:
-            runs[name] = Run.model_validate(config)
-        except ValidationError as error:
-            raise UserError(f"run {name}: {error}; {REMEDY}") from None
-        if run_id(runs[name], data) != name:
+    return validated(list[PackRecord], read_json(path, REMEDY), path, REMEDY)
+
+
+def check_run_ids(runs: Runs, data: str, folder: str) -> None:
+    """Check that runs bear the ids of their settings and data.
+
+    Args:
+        runs: the runs of a pack.
+        data: the fingerprint of the data in `folder`.
+        folder: the folder of the data, for the message.
+
+    Raises:
+        UserError: a run's id is not the hash of its settings, the fingerprint and the trainer's version.
+    """
+    for name, run in runs.items():
+        if run_id(run, data) != name:
             raise UserError(
                 f"run {name}: its id is not the hash of its settings and of the data in {folder} (fingerprint {data}); "
-                f"{REMEDY}. Should it be said again, the data are of another definition: delete the folder {folder}"
+                f"{REMEDY}. If this message comes again, the data are of another definition: delete the folder {folder}"
             )
-    return runs
-
-
-def left(folder: Path, plan: Plan) -> set[str]:
-    """Marks of jobs that ran and were never collected: none, where the tables are of just the runs that are there.
-
-    `snakemake trained` leaves them. A mark whose job cannot be read is of no use to Snakemake: the tables' identity
-    goes instead, so that they are collected anew.
-    """
-    marks, tables = [path for path in folder.glob("[!.]*.done") if path.is_file()], plan.identities["tables"]
-    if marks and not plan.packs:
-        with contextlib.suppress(UserError):
-            if Identity.read(tables).about.get("trained") == trained(plan.store, plan.runs):
-                return set()
-    readable = set()
-    for mark in marks:
-        try:
-            read_packs(mark.with_suffix(".json"))
-            readable.add(str(mark))
-        except UserError:
-            tables.unlink(missing_ok=True)
-            mark.unlink(missing_ok=True)
-    return readable

@@ -1,15 +1,15 @@
 """Published values beside those that the study's runs measured."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from bnbench.core.errors import UserError
-from bnbench.figures.plot_data import Source, measured, measures, sweep_points
-from bnbench.figures.usable_range import said, usable_ranges
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.source import Source, measured_rows, value_columns
+from bnbench.figures.usable_range import range_text, usable_ranges
 from bnbench.params.study_schema import Figure, Published
 from bnbench.report.template import Table
 from bnbench.tables import labels
@@ -36,28 +36,19 @@ class Comparison:
 
     values: list[list[str]]
     series: list[Series]
-    other_data: bool  # this tier uses other data sets than those of the published values
-    published_on: str
-    measured_on: str
 
 
-def compare(study: dict[str, Any], source: Source, titles: Mapping[str, str]) -> Comparison:
-    """Compare a study's published values with the measured ones.
+def compare(published: Sequence[Published], source: Source) -> Comparison:
+    """Compare published values with those of a study's runs.
 
     Args:
-        study: the study's part of the plan.
+        published: the study's published values.
         source: the study's part of the tables.
-        titles: of the data sets, by name.
     """
-    asked = [Published.model_validate(raw) for raw in study["published"]]
-    used, wanted = sorted(set(source.runs["dataset"])), study["data"]
-    rows = [value for value in asked if isinstance(value.value, list) and not value.x]
+    rows = [value for value in published if isinstance(value.value, list) and not value.x]
     return Comparison(
-        values=[(_range if value.x else _single)(source, value) for value in asked if value not in rows],
+        values=[(_range if value.x else _single)(source, value) for value in published if value not in rows],
         series=[Series(quantity=value.what, table=_series(source, value)) for value in rows],
-        other_data=not set(used) <= set(wanted),
-        published_on=labels.joined([titles.get(name, name) for name in wanted]),
-        measured_on=labels.joined([titles.get(name, name) for name in used]),
     )
 
 
@@ -73,10 +64,10 @@ def observed(source: Source, value: Published, by: list[str]) -> pd.DataFrame | 
         A row per combination of `by`; None if no run of this tier measured the quantity.
     """
     try:
-        rows = measured(source, value)
+        rows = measured_rows(source, value)
     except UserError:
         return None
-    y = measures(value)[0]
+    y = value_columns(value)[0]
     by = by or ["all"]
     # one value per run, the mean of its rows: n counts runs, and the interval is over runs
     rows = rows.assign(all=0).groupby(["run_id", "status", *by])[y].mean(skipna=False).reset_index()
@@ -102,14 +93,13 @@ def _range(source: Source, value: Published) -> list[str]:
     low, high = value.value  # type: ignore[misc]
     decades = math.log10(high / low)
     published = f"{labels.number(low)} to {labels.number(high)} ({decades:.1f} decades)"
-    asked = value.model_dump(exclude_unset=True, exclude={"what", "value"})
-    options = Figure.model_validate({"kind": "sweep", "title": value.what, **asked})
+    measure = value.model_dump(exclude_unset=True, exclude={"what", "value"})
     try:
-        points = sweep_points(source, options)
+        plot = plot_data(source, Figure.model_validate({"kind": "sweep", "title": value.what, **measure}))
     except UserError:
         return [value.what, published, ABSENT, labels.DASH]
-    seeds = int(points[["n", "n_diverged", "n_other"]].sum(axis=1).max())
-    return [value.what, published, said(usable_ranges(points, options).iloc[0]), str(seeds)]
+    seeds = int(plot.run_counts()["total"].max())
+    return [value.what, published, range_text(usable_ranges(plot).iloc[0]), str(seeds)]
 
 
 def text(name: str, value: float) -> str:

@@ -4,7 +4,6 @@ import shutil
 import tempfile
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Any
 
 import pypandoc
 import typst
@@ -14,6 +13,7 @@ from bnbench.core.atomic import explained, write_bytes
 from bnbench.core.identities import Identity
 from bnbench.core.markdown import READER
 from bnbench.figures import fonts, plain
+from bnbench.plan.record import PlanRecord
 from bnbench.report.sections import FIGURES, TITLE, Inputs, markdown
 from bnbench.tables import files as store_tables
 from bnbench.tables import labels
@@ -21,7 +21,7 @@ from bnbench.tables import labels
 ASSETS = package_files("bnbench.report") / "assets"
 
 
-def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
+def write(plan: PlanRecord, tables: Path, figures: Path, out: Path) -> None:
     """Write `report.md`, `report.html` and `report.pdf` into `out`, then their identity.
 
     The identity is removed first and written last, so a report that was not finished is never taken for one.
@@ -32,9 +32,8 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
     """
     identity = out / "identity"
     identities.forget(identity, "report-*.json")
-    tables_id = plan["tables_id"]
-    collected = identities.only(tables, f"identity-{tables_id}.json")
-    drawn = identities.only(figures.parent / "identity", f"figures-{plan['figures_id']}.json")
+    collected = identities.only(tables, f"identity-{plan.tables_id}.json")
+    drawn = identities.only(figures.parent / "identity", f"figures-{plan.figures_id}.json")
     made_from = collected.here | drawn.here
     temporary = tempfile.TemporaryDirectory(prefix="bnbench-report-")
     with explained(Path(tempfile.gettempdir())), temporary as name:
@@ -43,31 +42,27 @@ def write(plan: dict[str, Any], tables: Path, figures: Path, out: Path) -> None:
         _check(drawn, plan, figures)
         inputs = Inputs(
             plan=plan,
-            runs=store_tables.read(tables, "runs", tables_id),
-            summary=store_tables.read(tables, "summary", tables_id),
+            runs=store_tables.read(tables, "runs", plan.tables_id),
+            summary=store_tables.read(tables, "summary", plan.tables_id),
             tables=tables,
             figures=figures,
         )
         text = markdown(inputs)
         rendered = {"md": text.encode(), "html": to_html(text, folder), "pdf": to_pdf(text, folder)}
         _check(drawn, plan, figures)  # none was changed while it was read
-    texts = fonts.strings({key: value for key, value in plan.items() if key != "runs"})
+    texts = fonts.strings({key: value for key, value in plan.as_dict().items() if key != "runs"})
     fonts.warn(texts, fonts.fallback([text])[1], "report")
     written = [out / f"report.{kind}" for kind in rendered]
     for path, content in zip(written, rendered.values(), strict=True):
         write_bytes(path, content)
-    about = {"tier": plan["tier"], "report_id": plan["report_id"]}
-    identities.conclude(identity / f"report-{plan['report_id']}.json", about, written, made_from)
+    about = {"tier": plan.tier, "report_id": plan.report_id}
+    identities.conclude(identity / f"report-{plan.report_id}.json", about, written, made_from)
 
 
-def _check(drawn: Identity, plan: dict[str, Any], figures: Path) -> None:
+def _check(drawn: Identity, plan: PlanRecord, figures: Path) -> None:
     """Check that images and captions are unaltered."""
-    names = [
-        labels.figure_place(study, figure)
-        for study, content in plan["studies"].items()
-        for figure in content["figures"]
-    ]
-    names += [labels.contact_sheet(entry["dataset"], entry["augmentation"]) for entry in plan["augmentations"]]
+    names = [labels.figure_place(name, figure) for name, study in plan.studies.items() for figure in study.figures]
+    names += [labels.contact_sheet(one.dataset, one.augmentation) for one in plan.augmentations]
     for file in (f"{name}.{suffix}" for name in names for suffix in ("svg", "md")):
         drawn.content(figures / file)
 

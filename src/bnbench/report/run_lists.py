@@ -1,13 +1,12 @@
 """Lists of the runs behind each row of the report's tables, by the first characters of their ids."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 
 from bnbench.core.errors import UserError
-from bnbench.figures.plot_data import chosen
-from bnbench.params.study_schema import Published
+from bnbench.figures.source import select_runs
+from bnbench.plan.record import StudyRecord
 from bnbench.report.result_tables import in_order, varied
 from bnbench.report.template import Table
 from bnbench.tables import labels
@@ -26,7 +25,7 @@ class RunLists:
     published: Table | None = None
 
 
-def lists(study: dict[str, Any], runs: pd.DataFrame, titles: dict[str, str]) -> RunLists:
+def lists(study: StudyRecord, runs: pd.DataFrame, titles: dict[str, str]) -> RunLists:
     """List the runs of each cell of a study, and of each published value.
 
     Args:
@@ -36,7 +35,7 @@ def lists(study: dict[str, Any], runs: pd.DataFrame, titles: dict[str, str]) -> 
     """
     if len(runs) > LISTED:
         return RunLists(runs=len(runs))
-    published = _of_published(study, runs) if study["published"] else None
+    published = _of_published(study, runs) if study.published else None
     return RunLists(runs=len(runs), cells=_of_cells(labels.titled(runs, titles)), published=published)
 
 
@@ -60,11 +59,11 @@ def _of_cells(runs: pd.DataFrame) -> Table:
     return Table([*map(labels.column, names), "Seed: run"], rows)
 
 
-def _of_published(study: dict[str, Any], runs: pd.DataFrame) -> Table:
+def _of_published(study: StudyRecord, runs: pd.DataFrame) -> Table:
     rows = []
-    for value in map(Published.model_validate, study["published"]):
+    for value in study.published:
         try:
-            rows.append([value.what, ids(chosen(runs, value))])
+            rows.append([value.what, ids(select_runs(runs, value))])
         except UserError:  # not in this tier, as the table of published values states
             continue
     return Table(["Quantity", "Seed: run"], rows)

@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from bnbench.figures.plot_data import POINTS, Source
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.source import Source
 from bnbench.figures.usable_range import margin, table_rows
-from bnbench.params.study_schema import Figure
+from bnbench.plan.record import PlanRecord, StudyRecord
 from bnbench.report import template
 from bnbench.report.published import Comparison, compare
 from bnbench.report.result_tables import Result, result
@@ -43,16 +43,11 @@ MEANINGFUL: dict[str, tuple[str, set[str]]] = {
 class Inputs:
     """Plan, tables and folders that a report is made from."""
 
-    plan: dict[str, Any]
+    plan: PlanRecord
     runs: pd.DataFrame
     summary: pd.DataFrame
     tables: Path
     figures: Path
-
-    @property
-    def titles(self) -> dict[str, str]:
-        """Titles of the data sets by their names."""
-        return {name: dataset["title"] for name, dataset in self.plan["datasets"].items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +76,9 @@ class StudySection:
     title: str
     work: str
     question: str
+    data: str  # titles of the data sets that the study is about
+    used: str  # titles of those that this tier uses
+    other_data: bool  # this tier uses others than the study is about
     counts: Counts
     varied: list[list[str]]  # setting, its values
     fixed: list[list[str]]  # setting, value, setting, value: two columns of pairs
@@ -110,10 +108,10 @@ def markdown(inputs: Inputs) -> str:
 
 def report(inputs: Inputs) -> Report:
     """Compute the report's values; studies in natural order, C3 before C10."""
-    names = sorted(inputs.plan["studies"], key=labels.natural)
+    names = sorted(inputs.plan.studies, key=labels.natural)
     return Report(
-        tier=inputs.plan["tier"],
-        about=inputs.plan["about"],
+        tier=inputs.plan.tier,
+        about=inputs.plan.about,
         studies=[Study(inputs, name).section(f"study-{index}") for index, name in enumerate(names, 1)],
         datasets=data_sets(inputs),
         augmentations=augmentations(inputs),
@@ -129,10 +127,14 @@ class Study:
     name: str
 
     @property
-    def plan(self) -> dict[str, Any]:
+    def record(self) -> StudyRecord:
         """The study's part of the plan."""
-        found: dict[str, Any] = self.inputs.plan["studies"][self.name]
-        return found
+        return self.inputs.plan.studies[self.name]
+
+    @property
+    def titles(self) -> dict[str, str]:
+        """Titles of the data sets, by name."""
+        return self.inputs.plan.titles
 
     @cached_property
     def runs(self) -> pd.DataFrame:
@@ -146,29 +148,26 @@ class Study:
 
     def section(self, anchor: str) -> StudySection:
         """Compute the values of the study's section."""
-        titles = self.inputs.titles
         cells = self.inputs.summary[self.inputs.summary["study"] == self.name]
         varied, fixed = self.settings()
+        used, planned = sorted(set(self.runs["dataset"])), self.record.data
         return StudySection(
             anchor=anchor,
-            title=self.title(),
-            work=self.plan["work"],
-            question=self.plan["question"],
+            title=f"{self.name}: {self.record.title}",
+            work=self.record.work,
+            question=self.record.question,
+            data=labels.joined([self.titles.get(name, name) for name in planned]),
+            used=labels.joined([self.titles.get(name, name) for name in used]),
+            other_data=not set(used) <= set(planned),
             counts=self.counts(),
             varied=varied,
             fixed=fixed,
-            result=result(labels.titled(cells, titles)),
-            comparison=compare(self.plan, self.source, titles) if self.plan["published"] else None,
+            result=result(labels.titled(cells, self.titles)),
+            comparison=compare(self.record.published, self.source) if self.record.published else None,
             usable=list(self.usable()),
-            figures=[_picture(self.inputs, labels.figure_place(self.name, name)) for name in self.plan["order"]],
-            lists=lists(self.plan, self.runs, titles),
+            figures=[_picture(self.inputs, labels.figure_place(self.name, name)) for name in self.record.order],
+            lists=lists(self.record, self.runs, self.titles),
         )
-
-    def title(self) -> str:
-        """Return the study's name and title, with the data sets used where the tier replaces the study's own."""
-        used, asked = self.runs["dataset"], self.plan["data"]
-        note = f" (on {labels.data_used(used, asked, self.inputs.titles)})" if set(used) - set(asked) else ""
-        return f"{self.name}: {self.plan['title']}{note}"
 
     def counts(self) -> Counts:
         """Count the study's runs by status."""
@@ -178,7 +177,7 @@ class Study:
 
     def settings(self) -> tuple[list[list[str]], list[list[str]]]:
         """Return the rows of the settings that vary, and those of the fixed settings that have an effect."""
-        runs = labels.titled(self.runs, self.inputs.titles)
+        runs = labels.titled(self.runs, self.titles)
         varied = [name for name in CONFIG if runs[name].nunique(dropna=False) > 1]
         fixed = [name for name in CONFIG if name not in varied and meaningful(runs, name)]
         values = {name: [labels.short(name, value) for value in labels.ordered(name, runs[name])] for name in varied}
@@ -190,10 +189,10 @@ class Study:
 
     def usable(self) -> Iterator[UsableRanges]:
         """Yield the usable ranges of each figure that shows some."""
-        for options in map(Figure.model_validate, self.plan["figures"].values()):
+        for options in self.record.figures.values():
             if options.within is not None:
-                points = labels.titled(POINTS[options.kind](self.source, options), self.inputs.titles)
-                yield UsableRanges(table=Table(*table_rows(points, options), numbers=2), margin=margin(options))
+                plot = plot_data(self.source, options, self.titles)
+                yield UsableRanges(table=Table(*table_rows(plot), numbers=2), margin=margin(options))
 
 
 def meaningful(runs: pd.DataFrame, column: str) -> bool:
@@ -215,13 +214,12 @@ def meaningful(runs: pd.DataFrame, column: str) -> bool:
 def data_sets(inputs: Inputs) -> list[list[str]]:
     """Return title and licence of each data set that the runs use."""
     used = set(inputs.runs["dataset"])
-    datasets = sorted(inputs.plan["datasets"].items())
-    return [[content["title"], content["licence"]] for name, content in datasets if name in used]
+    return [[dataset.title, dataset.licence] for name, dataset in sorted(inputs.plan.datasets.items()) if name in used]
 
 
 def augmentations(inputs: Inputs) -> list[Picture]:
     """Return the contact sheets of the augmentations that the runs use."""
-    sheets = [labels.contact_sheet(one["dataset"], one["augmentation"]) for one in inputs.plan["augmentations"]]
+    sheets = [labels.contact_sheet(one.dataset, one.augmentation) for one in inputs.plan.augmentations]
     return [_picture(inputs, sheet) for sheet in sheets]
 
 

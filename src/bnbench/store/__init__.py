@@ -1,1 +1,1 @@
-"""The run store as both sides see it: training writes it, analysis reads it."""
+"""Formats of the run store and of records of packs, shared by training, which writes them, and analysis."""

@@ -1,4 +1,4 @@
-"""The columns of what probes saw: a row per number, as training writes it and the tables read it."""
+"""Columns of probe measurements: one row per number, written by training and read by the tables."""
 
 import pyarrow as pa
 

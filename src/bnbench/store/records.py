@@ -1,27 +1,28 @@
-"""Records of packs: wall times, and where runs come from. They tell, and decide no result.
+"""Records of packs: their wall times and the provenance of their runs.
 
-So one that cannot be used is passed over where an estimate is made or a run explained, and `doctor` names it.
+No result depends on a record. So estimates and explanations skip an unreadable one, and `bnbench doctor` names it.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from bnbench.core.errors import UserError
-from bnbench.core.files import Unreadable, read_sealed
+from bnbench.core.files import read_sealed
+from bnbench.store.validation import validated
 
 
 class Record(BaseModel):
-    """What every record says; more keys may be there."""
+    """Keys of every record; further keys are allowed."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
     runs: list[str]
 
 
 class Timing(Record):
-    """How long a pack took, and how long it was thought to take, in seconds."""
+    """Measured and estimated wall time of a pack, in seconds."""
 
     seconds: PositiveFloat
     estimated: PositiveFloat
@@ -30,43 +31,39 @@ class Timing(Record):
 
 
 class Origin(Record):
-    """Where a pack's runs come from."""
+    """Provenance of a pack's runs: git state, digest of the source code, versions of libraries."""
 
     git: dict[str, Any] | None
     source: str
     libraries: dict[str, str]
 
 
-# folder below `results/` -> what its files must hold, what to do about one that does not
+# folder below `results/` -> the model of its files, the remedy for an invalid one
 KINDS: dict[str, tuple[type[Record], str]] = {
-    "timings": (Timing, "delete it: only an estimate of how long training takes is lost"),
-    "provenance": (Origin, "delete it: only the record of where these runs come from is lost, no result"),
+    "timings": (Timing, "delete it: only an estimate of the training time is lost"),
+    "provenance": (Origin, "delete it: only the provenance of these runs is lost, no result"),
 }
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A record; the folder that it is in says of which kind.
+    """Return a record; its folder determines its kind.
 
     Raises:
-        UserError: it cannot be read, or was altered.
+        UserError: the file cannot be read, was altered, or lacks a key.
     """
     kind, remedy = KINDS[path.parent.name]
     record = read_sealed(path, remedy, must=False)
-    try:
-        kind.model_validate(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise Unreadable(path, f"{'.'.join(map(str, first['loc']))}: {first['msg']}", remedy) from None
+    validated(kind, record, path, remedy)
     return record
 
 
 def paths(folder: Path) -> list[Path]:
-    """The files of a folder of records."""
+    """Return the paths of the records in a folder."""
     return sorted(folder.glob("[!.]*.json"))
 
 
 def whole(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """The records of a folder that can be used."""
+    """Yield the readable records of a folder with their paths."""
     for path in paths(folder):
         try:
             yield path, read(path)
@@ -75,7 +72,7 @@ def whole(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 
 def of_run(folder: Path, run_id: str) -> list[dict[str, Any]]:
-    """Return the usable records that name a run, in the order of their files' names."""
+    """Return the readable records that name a run, in the order of their files' names."""
     return [record for _, record in whole(folder) if run_id in record["runs"]]
 
 

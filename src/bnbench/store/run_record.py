@@ -1,6 +1,6 @@
-"""A stored run: one reader of its folder. `run.json` bears the checksums of the other files and of itself.
+"""Reading and sealing the folder of a stored run; `run.json` holds the checksums of the other files and of itself.
 
-Whoever needs a file of a run takes its content from `load`, which has held all of them against their checksums.
+All content of a run comes from `load`, which verifies every file's checksum first.
 """
 
 import hashlib
@@ -14,17 +14,17 @@ from bnbench.core.errors import UserError
 from bnbench.core.files import Unreadable, checksum, digest, parse_json, write_json
 from bnbench.data.manifest import seal
 
-AT_THE_END = ("test_loss", "test_accuracy", "official_loss", "official_accuracy")  # unless evaluate_test
+AT_THE_END = ("test_loss", "test_accuracy", "official_loss", "official_accuracy")  # measured once, unless evaluate_test
 
 
 class Stored(BaseModel):
-    """What a file of the run store holds; more keys may be there, numbers are finite or null."""
+    """Base of the run store's models: further keys are allowed, numbers are finite or null."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
 
 
 class Identity(Stored):
-    """What every `run.json` says, of whatever version of the trainer."""
+    """Keys of every `run.json`, of any trainer version."""
 
     run_id: str
     config: dict[str, Any]
@@ -34,7 +34,7 @@ class Identity(Stored):
 
 
 class Environment(Stored):
-    """Where a run was made."""
+    """Hardware and software that a run was trained with."""
 
     torch: str
     cpu: str
@@ -44,7 +44,7 @@ class Environment(Stored):
 
 
 class Outcome(Identity):
-    """A run's `run.json`."""
+    """A run's `run.json`, of the present trainer version."""
 
     status: Literal["ok", "diverged", "out_of_memory", "crashed"]
     steps: int
@@ -74,9 +74,9 @@ class Outcome(Identity):
 
 
 class History(Stored):
-    """A run's `history.json`: columns of equal length.
+    """A run's `history.json`: columns of equal length, one entry per evaluation.
 
-    The columns of test sets may be missing, where they are measured at the end alone; all columns are, where a run
+    The columns of test sets may be missing if they are measured only at the end. All columns are missing if the run
     diverged before its first evaluation.
     """
 
@@ -109,14 +109,14 @@ class History(Stored):
 
 
 class Content(NamedTuple):
-    """A run as it was written: its folder, its `run.json`, and what each of its files holds."""
+    """A run with verified checksums: its folder, the values of its `run.json`, the bytes of each file."""
 
     folder: Path
     record: dict[str, Any]
     files: dict[str, bytes]
 
     def file(self, name: str) -> bytes:
-        """What a file holds.
+        """Return the bytes of a file.
 
         Raises:
             UserError: the run has no such file.
@@ -127,7 +127,7 @@ class Content(NamedTuple):
 
 
 def identity(config: dict[str, Any], data: str, trainer_version: int) -> str:
-    """Return a run's id: the hash of all that decides its result, settings, data's fingerprint, trainer's version."""
+    """Return a run's id: the hash of its settings, the fingerprint of its data and the trainer's version."""
     return digest(config, data, trainer_version)
 
 
@@ -135,21 +135,21 @@ RUN_ID = re.compile("[0-9a-f]{16}")
 
 
 def run_folders(store: Path) -> list[Path]:
-    """The folders of a run store that are runs, in the order of their ids, whole or not; nothing else there is one."""
+    """Return the folders of a run store that are named as runs, complete or not, in the order of their ids."""
     return sorted(path for path in store.glob("[!.]*") if RUN_ID.fullmatch(path.name)) if store.is_dir() else []
 
 
 def conclude(folder: Path, record: dict[str, Any]) -> None:
-    """Write a run's `run.json`: `record`, the checksums of the folder's other files, and its own digest."""
+    """Write a run's `run.json`, last: `record`, the checksums of the other files, and its own digest."""
     files = {path.name: checksum(path, "sha256") for path in folder.iterdir() if path.name != "run.json"}
     write_json(folder / "run.json", seal({**record, "files": files}))
 
 
 def load(folder: Path) -> Content:
-    """A run, after `run.json` and all its files have shown to be as they were written, and of the folder's run.
+    """Return a stored run after verifying the checksums of all its files and the id that its folder is named after.
 
     Raises:
-        UserError: a file is missing, altered, truncated, or no part of the run; it is another run.
+        UserError: a file is missing, altered, truncated, or not part of the run; or the folder holds another run.
     """
     path = folder / "run.json"
     record = _record(folder, content := _content(folder, path.name))
@@ -160,13 +160,13 @@ def load(folder: Path) -> Content:
         if (seen := hashlib.sha256(files[name]).hexdigest()) != recorded:
             raise damaged(folder, f"{folder / name} was altered: sha256 {seen}, recorded is {recorded}")
     if extra := {file.name for file in folder.iterdir() if file.name[0] != "."} - files.keys():
-        remedy = "Move it away: the run itself is whole."
-        raise damaged(folder, f"{folder / min(extra)} is no part of the run", remedy)
+        remedy = "Move it away: the run itself is complete."
+        raise damaged(folder, f"{folder / min(extra)} is not part of the run", remedy)
     return Content(folder, record, files)
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """A run's `run.json`, after all files of the run have shown to be as they were written.
+    """Return the values of a run's `run.json` after verifying the checksums of all its files.
 
     Raises:
         UserError: as `load`.
@@ -175,10 +175,10 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def outcome(found: Content) -> Outcome:
-    """What became of a run.
+    """Return the outcome of a run: its `run.json` as a checked model.
 
     Raises:
-        UserError: `run.json` does not say it in this program's form.
+        UserError: `run.json` has another form than this version of the program writes.
     """
     try:
         return Outcome.model_validate_json(found.files["run.json"])
@@ -187,17 +187,17 @@ def outcome(found: Content) -> Outcome:
 
 
 def _check_identity(folder: Path, record: dict[str, Any]) -> None:
-    made = identity(record["config"], record["data"], record["trainer_version"])
-    if made == record["run_id"] != folder.name:  # a good run in the wrong place
+    own_id = identity(record["config"], record["data"], record["trainer_version"])
+    if own_id == record["run_id"] != folder.name:  # an intact run in the wrong folder
         raise UserError(
-            f"{folder} holds run {made}, whole, under another run's name.\n"
-            f"Rename the folder to {folder.with_name(made)}; if that exists, delete {folder}."
+            f"{folder} holds the intact run {own_id} under another run's name.\n"
+            f"Rename the folder to {folder.with_name(own_id)}; if that exists, delete {folder}."
         )
-    if not made == record["run_id"] == folder.name:
+    if not own_id == record["run_id"] == folder.name:
         problem = (
             f"its run_id is {record['run_id']}; its settings, data (fingerprint {record['data']}) and trainer version "
-            f"{record['trainer_version']} are those of run {made}, so it was trained on other data or by other "
-            "settings than its name says"
+            f"{record['trainer_version']} are those of run {own_id}, so it was trained with other data or "
+            "settings than its id stands for"
         )
         raise damaged(folder, problem)
 
@@ -207,7 +207,7 @@ def _content(folder: Path, name: str) -> bytes:
         return (folder / name).read_bytes()
     except FileNotFoundError:
         raise damaged(folder, f"there is no {folder / name}") from None
-    except OSError as error:  # a folder in its place, a file in the place of the run's folder
+    except OSError as error:  # a folder instead of the file, or a file instead of the run's folder
         raise damaged(folder, f"{folder / name} cannot be read: {error.strerror}") from None
 
 
@@ -218,7 +218,7 @@ def _record(folder: Path, content: bytes) -> dict[str, Any]:
     except Unreadable as error:
         raise damaged(folder, f"{path}: {error.reason}") from None
     if not isinstance(record, dict) or seal(record) != record:
-        raise damaged(folder, f"{path} was altered: it does not have the digest that it names")
+        raise damaged(folder, f"{path} was altered: its content does not have the digest that it names")
     try:
         Identity.model_validate(record)
     except ValidationError as error:
@@ -227,6 +227,6 @@ def _record(folder: Path, content: bytes) -> dict[str, Any]:
 
 
 def damaged(folder: Path, problem: object, remedy: str | None = None) -> UserError:
-    """The refusal of a run: what is wrong, and the way out."""
-    anew = f"Delete the folder {folder} and start again: only that run is trained anew."
-    return UserError(f"run {folder.name} in the run store cannot be used: {problem}.\n{remedy or anew}")
+    """Return the error that refuses a stored run: the problem and the remedy."""
+    retrain = f"Delete the folder {folder} and start again: only that run is trained anew."
+    return UserError(f"run {folder.name} in the run store cannot be used: {problem}.\n{remedy or retrain}")

@@ -1,1 +1,1 @@
-"""Tables: gather the run store, write and read parquet and CSV, aggregate over seeds."""
+"""The result tables: collected from the run store, aggregated over seeds, written as parquet and CSV."""

@@ -1,4 +1,4 @@
-"""The runs' confusion matrices as a table, and what figures and published values take from it."""
+"""The table of confusion matrices, and its form as probe rows for figures and published values."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from bnbench.params.study_schema import CLASSES
 
-Counts = list[list[int]]  # images of each true class (rows) that are taken for each class
+Counts = list[list[int]]  # images by true class (rows) and predicted class (columns)
 
 CONFUSION_TYPES: dict[str, pa.DataType] = {
     **dict.fromkeys(("run_id", "part"), pa.string()),
@@ -19,13 +19,13 @@ CONFUSION_TYPES: dict[str, pa.DataType] = {
 
 
 def confusion_table(counted: Mapping[str, Mapping[str, Counts]]) -> pa.Table:
-    """A row per run, part, true and predicted class: how many images, and their share of the true class.
+    """Return a row per run, part, true and predicted class: the number of images, and their share of the true class.
 
-    In the order of runs. A pair without images has no row, but for a class and itself: the share there is the
-    accuracy of the class. A class without images has no rows.
+    Rows are in the order of runs. A pair of different classes without images has no row. A pair of a class with
+    itself has one, for its share is the accuracy of the class. A class without images has no rows.
 
     Args:
-        counted: of each run and part, the counts.
+        counted: the matrix of counts of each run and part.
     """
     names = [(run_id, part) for run_id, parts in counted.items() for part in parts]
     found = [_pairs(np.array(counts)) for parts in counted.values() for counts in parts.values()]
@@ -44,10 +44,10 @@ def _pairs(counts: "np.ndarray[Any, Any]") -> tuple["np.ndarray[Any, Any]", ...]
 
 
 def class_rows(confusion: pd.DataFrame) -> pd.DataFrame:
-    """The table `confusion` in the form of a probe's rows.
+    """Return the table `confusion` as rows of a probe.
 
-    Quantities: `images` of each true class (item) and predicted one (at), 0 too; `accuracy` of each class (item);
-    `mean_accuracy` over the classes.
+    Its quantities are `images` of each true class (`item`) and predicted class (`at`), zeros included; `accuracy` of
+    each class (`item`); and `mean_accuracy` over the classes.
     """
     return pd.concat([*_quantities(confusion)], ignore_index=True).assign(probe=CLASSES)
 
@@ -57,7 +57,7 @@ def _quantities(confusion: pd.DataFrame) -> Iterator[pd.DataFrame]:
     names = {"true_class": "item", "predicted_class": "at"}
     square = confusion.set_index([*run, *names])["images"].unstack(fill_value=0)
     counts = square.melt(value_name="value", ignore_index=False).reset_index()
-    known = counts.groupby(run)["true_class"].transform("max")  # data sets may differ in how many classes they have
+    known = counts.groupby(run)["true_class"].transform("max")  # data sets may differ in their number of classes
     yield counts[counts["predicted_class"] <= known].rename(columns=names).assign(quantity="images")
     own = confusion[confusion["true_class"] == confusion["predicted_class"]]
     own = own[[*run, "true_class", "share"]].rename(columns={"true_class": "item", "share": "value"})

@@ -1,7 +1,7 @@
-"""Tables on disk: each as parquet, which keeps types, and as CSV; equal content gives equal bytes.
+"""Table files: parquet, which preserves types, and CSV; equal content gives equal bytes.
 
-In CSV a missing value is an empty field and text is quoted. pandas alone would take texts like "null" or
-"NA" for missing values and "100" for a number; `read_csv` here reads back what was written.
+In CSV a missing value is an empty field and text is quoted. pandas' defaults would read texts like "null" or "NA" as
+missing values and "100" as a number; `read_csv` here reads back exactly the written values.
 """
 
 import io
@@ -20,10 +20,13 @@ from bnbench.params.run_schema import Run
 
 Rows = tuple[str, str, object]
 
-RENAMED = {"epochs": "max_epochs", "steps": "max_steps"}  # a result's `epochs` and `steps` are how many were trained
+RENAMED = {
+    "epochs": "max_epochs",
+    "steps": "max_steps",
+}  # in results `epochs` and `steps` count the training that was done
 CONFIG = tuple(RENAMED.get(name, name) for name in Run.model_fields)
 CELL = tuple(name for name in CONFIG if name != "seed")
-# official: the published test set, where the test images are others
+# official: the published test set, if the test images come from elsewhere
 RESULTS = tuple(f"{part}_{what}" for part in ("train", "valid", "test", "official") for what in ("loss", "accuracy"))
 
 
@@ -39,7 +42,7 @@ CONFIG_TYPES: dict[str, pa.DataType] = {
 
 
 def settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's configuration (or a part of it) as columns of a table: what is no number becomes compact text."""
+    """Return a run's configuration, or a part of it, as columns of a table; all but numbers become compact text."""
     row = {RENAMED.get(name, name): value for name, value in config.items()}
     if "probes" in row:
         row["probes"] = " ".join(row["probes"]) or "none"
@@ -48,7 +51,7 @@ def settings(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """A value of a column of texts: 2.0 as `2`, [1.0, 4.0] as `1 to 4`, a schedule as `schedule_text` writes it."""
+    """Return a value of a text column: 2.0 as `2`, [1.0, 4.0] as `1 to 4`, a schedule by `schedule_text`."""
     if isinstance(value, dict):
         return schedule_text(value)
     if isinstance(value, list):
@@ -57,13 +60,13 @@ def _text(value: Any) -> str | None:
 
 
 def schedule_text(schedule: dict[str, Any]) -> str:
-    """`{"kind": "plateau", "factor": 0.9995, "window": 3}` as `plateau(factor=0.9995, window=3)`."""
+    """Return a learning-rate schedule as text, for example `plateau(factor=0.9995, window=3)`."""
     options = ", ".join(f"{key}={schedule[key]}" for key in sorted(schedule) if key != "kind")
     return f"{schedule['kind']}({options})" if options else str(schedule["kind"])
 
 
 def arrow(frame: pd.DataFrame, types: dict[str, pa.DataType]) -> pa.Table:
-    """The columns `types` of `frame`, typed; a missing number is null."""
+    """Return the columns `types` of `frame` as a typed table; a missing number is null."""
     table = pa.Table.from_pandas(frame[list(types)], schema=pa.schema(list(types.items())), preserve_index=False)
     return table.replace_schema_metadata(None)
 
@@ -87,7 +90,7 @@ def write_csv(table: pa.Table, path: Path) -> None:
 
 
 def _no_formulas(table: pa.Table) -> pa.Table:
-    """Put ' before text that a spreadsheet would run as a formula, as in `=cmd()`."""
+    """Return the table with ' before any text that a spreadsheet would run as a formula, such as `=cmd()`."""
     for index, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             column = table.column(index)
@@ -99,16 +102,16 @@ def _no_formulas(table: pa.Table) -> pa.Table:
 
 
 def read(folder: Path, name: str, tables_id: str = "*", rows: Rows | None = None) -> pd.DataFrame:
-    """The table `name` of `folder`, with its types, as `collect` wrote it.
+    """Return a table with its types after verifying its checksum.
 
     Args:
-        folder: of the tables.
-        name: of the table.
+        folder: the folder of the tables.
+        name: the name of the table.
         tables_id: the identity that the tables must have.
-        rows: which rows: a column, an operator and a value, as pyarrow's filters have them.
+        rows: a filter of pyarrow: a column, an operator and a value.
 
     Raises:
-        UserError: there are no such tables, or this one was altered.
+        UserError: there are no tables of that identity, or this one was altered.
     """
     identity = identities.only(folder, f"identity-{tables_id}.json")
     content = io.BytesIO(identity.content(folder / f"{name}.parquet"))
@@ -116,7 +119,7 @@ def read(folder: Path, name: str, tables_id: str = "*", rows: Rows | None = None
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """A table's CSV: only an empty field is missing; a norm "none" or a text "null" stays what it is."""
+    """Return the table in a CSV file; only empty fields are missing values, not texts such as "none" or "null"."""
     return pd.read_csv(
         path,
         keep_default_na=False,

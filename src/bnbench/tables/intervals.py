@@ -1,4 +1,4 @@
-"""Means with their intervals: which is higher, whether they lie apart, how they are written."""
+"""Comparison and formatting of means with their confidence intervals."""
 
 import math
 from collections.abc import Mapping
@@ -10,14 +10,14 @@ import pandas as pd
 
 from bnbench.tables import labels
 
-RELATIVE, ABSOLUTE = 1e-9, 1e-15  # what rounding may change in a mean
+RELATIVE, ABSOLUTE = 1e-9, 1e-15  # tolerances for the rounding of a mean
 
 Values = Any  # a number, or a column of them
 Row = Mapping[str, Values] | pd.Series | pd.DataFrame  # with mean, low, high
 
 
 def equal(one: Values, other: Values) -> npt.NDArray[np.bool_]:
-    """Whether two means differ by rounding alone."""
+    """Return whether two means differ by rounding alone."""
     found: npt.NDArray[np.bool_] = np.isclose(
         np.asarray(one, float), np.asarray(other, float), rtol=RELATIVE, atol=ABSOLUTE
     )
@@ -25,28 +25,33 @@ def equal(one: Values, other: Values) -> npt.NDArray[np.bool_]:
 
 
 def higher(one: Values, other: Values) -> npt.NDArray[np.bool_]:
-    """Whether a mean is above another, by more than rounding."""
+    """Return whether a mean is above another by more than rounding."""
     above: npt.NDArray[np.bool_] = np.asarray(one, float) > np.asarray(other, float)
     return above & ~equal(one, other)
 
 
 def above(one: Row, other: Row) -> npt.NDArray[np.bool_]:
-    """Whether an interval lies wholly above another. One without width, as of equal seeds, is no evidence."""
+    """Return whether an interval lies entirely above another.
+
+    An interval of zero width, as seeds with equal results give, is no evidence and never lies above.
+    """
     return higher(one["low"], other["high"]) & wide(one) & wide(other)
 
 
 def wide(row: Row) -> npt.NDArray[np.bool_]:
-    """Whether there is an interval, and it has a width."""
+    """Return whether there is an interval of positive width."""
     return higher(row["high"], row["low"])
 
 
 def written(name: str, row: Row, digits: int = 1) -> str:
-    """The mean of `name` with its interval: "97.1 ± 0.4 %"; "99.0 % (97.2 to 100.0 %)" where that ends at its limit.
+    """Return a mean with its interval as text.
+
+    That is "97.1 ± 0.4 %" for a symmetric interval, and "99.0 % (97.2 to 100.0 %)" for one clipped at a limit.
 
     Args:
-        name: of the column.
-        row: with mean, low, high.
-        digits: after the point of an accuracy in percent.
+        name: the column that the mean is of.
+        row: its `mean`, `low` and `high`.
+        digits: digits after the decimal point of an accuracy in percent.
     """
     mean, low, high = (float(cast(float, row[part])) for part in ("mean", "low", "high"))
     if math.isnan(mean):

@@ -1,4 +1,4 @@
-"""Mean and 95 % t interval over seeds, with failures counted: a diverged run is never just left out."""
+"""Mean and 95 % t interval over seeds, with counts of failed runs: a diverged run is never dropped silently."""
 
 import re
 
@@ -11,7 +11,7 @@ Floats = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 COUNTS = ("n", "n_diverged", "n_other")
-# how the name of what is measured begins or ends -> the values that it can have
+# pattern of a quantity's name -> its least and greatest possible value
 LIMITS = {
     r".*accuracy|share.*": (0.0, 1.0),
     r".*(loss|magnitude)": (0.0, np.inf),
@@ -19,30 +19,35 @@ LIMITS = {
 }
 
 
-def half_width(deviation: Floats, n: Floats) -> Floats:
-    """Half the t interval of a mean of `n` values with sample deviation `deviation`; NaN if n < 2."""
+def half_width(std: Floats, n: Floats) -> Floats:
+    """Return half the width of the t interval of a mean of `n` values with sample standard deviation `std`.
+
+    It is NaN if n < 2.
+    """
     enough = n >= 2
     n = np.where(enough, n, 2)
-    half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * deviation / np.sqrt(n)
+    half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * std / np.sqrt(n)
     return np.where(enough, half, np.nan)
 
 
 def limits(name: str) -> tuple[float, float]:
-    """The least and the greatest value that what is called `name` can have."""
-    return next((span for form, span in LIMITS.items() if re.fullmatch(form, name.lower())), (-np.inf, np.inf))
+    """Return the least and the greatest possible value of the quantity `name`."""
+    return next(
+        (bounds for pattern, bounds in LIMITS.items() if re.fullmatch(pattern, name.lower())), (-np.inf, np.inf)
+    )
 
 
 def aggregate(frame: pd.DataFrame, by: list[str], values: list[str], called: str | None = None) -> pd.DataFrame:
-    """A row per group of `frame`: how many runs are ok, diverged, other; mean, low, high of each of `values`.
+    """Return a row per group: counts of ok, diverged and other runs, and mean, low and high of each value.
 
-    Only ok runs enter a mean. If one of them has no finite value, neither has the mean. An interval ends where what
-    is measured does: no accuracy is above 1.
+    Only ok runs enter a mean. If one of them has no finite value, the mean is missing. Intervals are clipped to the
+    possible values of the quantity: no accuracy is above 1.
 
     Args:
         frame: a row per run, with its status.
-        by: the columns that tell groups apart.
-        values: the columns that are averaged.
-        called: what is measured, where the columns' names do not say.
+        by: the columns that define the groups.
+        values: the columns to average.
+        called: the name of the quantity, if the columns' names do not give it.
     """
     ok, diverged = frame["status"] == "ok", frame["status"] == "diverged"
     marked = frame[by].assign(
@@ -66,8 +71,8 @@ def aggregate(frame: pd.DataFrame, by: list[str], values: list[str], called: str
 
 
 def mean_curves(runs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
-    """The mean course of each study's ok runs, norms apart: a row per study, norm and epoch."""
+    """Return the mean learning curve of the ok runs of each study and norm: a row per study, norm and epoch."""
     measured = ["train_loss", "valid_accuracy"]
-    kept = runs.loc[runs["status"] == "ok", ["run_id", "study", "norm"]]
-    joined = kept.merge(history[["run_id", "epoch", *measured]], on="run_id")
+    ok = runs.loc[runs["status"] == "ok", ["run_id", "study", "norm"]]
+    joined = ok.merge(history[["run_id", "epoch", *measured]], on="run_id")
     return joined.groupby(["study", "norm", "epoch"])[measured].mean().reset_index()

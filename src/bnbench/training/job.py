@@ -12,7 +12,6 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -24,7 +23,7 @@ from bnbench.core.workers import as_they_end, working
 from bnbench.data.prepared import Prepared
 from bnbench.params.run_schema import Run
 from bnbench.plan import cost
-from bnbench.plan.packs import read_packs, read_runs
+from bnbench.plan.packs import PackRecord, check_run_ids, read_packs
 from bnbench.training import provenance
 from bnbench.training import run_writer as store
 from bnbench.training.arithmetic import calls, kernels, matmul, torch_loops
@@ -64,7 +63,7 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
     """Train a job's packs.
 
     Args:
-        job: a JSON list of packs, as `plan.Pack.record` writes them.
+        job: a JSON list of packs, as `plan.packs.write_packs` writes it.
         place: where to work.
         workers: how many processes of one thread on the CPU; with GPUs it is one process for each.
         log: a file for a line per pack.
@@ -78,17 +77,17 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
         SystemFault: the store, a checkpoint or the log cannot be written.
         Interrupted: a signal came, or a worker was killed; what was trained so far is saved.
     """
-    packs = sorted(read_packs(job), key=lambda pack: -pack["seconds"])
+    packs = sorted(read_packs(job), key=lambda pack: -pack.seconds)
     torch.set_num_threads(1)  # before the fork: threads do not survive one
     gc.freeze()  # what is imported is garbage never: no worker looks through it, or copies it so
     on_cpu = place.devices == ("cpu",)
-    needs = [float(pack["memory"]) for pack in packs]
+    needs = [pack.memory for pack in packs]
     able = machine.fitting(needs, workers) if on_cpu else len(place.devices)
     context = multiprocessing.get_context("fork" if on_cpu else "spawn")
     shared: Counts = context.RawArray("d", 2 * len(packs))  # no lock, which a worker that is killed might hold
-    title = f"training {sum(len(pack['runs']) for pack in packs)} runs"
+    title = f"training {sum(len(pack.runs) for pack in packs)} runs"
     tasks, begin = [(i, pack, place) for i, pack in enumerate(packs)], partial(_begin, shared)
-    seconds = sum(pack["seconds"] for pack in packs)
+    seconds = sum(pack.seconds for pack in packs)
     with (
         explained(log or place.store),
         working(able, context, _train, tasks, begin) as futures,
@@ -101,7 +100,7 @@ def train_job(job: Path, place: Place, workers: int, log: Path | None = None) ->
         return _gather(dict(zip(futures, packs, strict=True)), progress)
 
 
-def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
+def _fallbacks(packs: list[PackRecord], place: Place) -> Iterator[str]:
     """What this machine lacks that training could use, and what is done without it."""
     loops, lacking = kernels.compiled()
     if loops is torch_loops.REFERENCE:
@@ -109,14 +108,14 @@ def _fallbacks(packs: list[dict[str, Any]], place: Place) -> Iterator[str]:
     elif calls.lacking():
         yield f"dense nets train without recorded steps, slower, to the same numbers: {calls.lacking()}"
     kinds = {_kind(device) for device in place.devices}
-    fast = any(run["precision"] == "fast" for pack in packs for run in pack["runs"].values())
+    fast = any(run.precision == "fast" for pack in packs for run in pack.runs.values())
     for kind in sorted(kinds) if fast else ():
         if not matmul.bf16(kind):
             yield f"precision: fast multiplies in fp32 here, as exact does: this {kind} has no bf16 products"
 
 
 def _gather(
-    waiting: dict[Future[tuple[Counter[str], int, dict[str, str]]], dict[str, Any]], progress: Progress
+    waiting: dict[Future[tuple[Counter[str], int, dict[str, str]]], PackRecord], progress: Progress
 ) -> Counter[str]:
     """Count the runs of each pack as it ends."""
     counts: Counter[str] = Counter()
@@ -124,8 +123,8 @@ def _gather(
     said: set[str] = set()
     for future in as_they_end(waiting):
         pack = waiting[future]
-        some = next(iter(pack["runs"].values()))
-        name = f"pack {pack['id']} ({some['model']}, norm {some['norm']}, batch {some['batch_size']})"
+        some = pack.some_run
+        name = f"pack {pack.id} ({some.model}, norm {some.norm}, batch {some.batch_size})"
         try:
             statuses, parted, lacking = future.result()
         except UserError:
@@ -135,7 +134,7 @@ def _gather(
             raise Interrupted(f"a worker was killed, {machine.short_of_memory()}") from None
         except Exception as error:
             progress.say(f"{name}: crashed\n{''.join(traceback.format_exception(error))}")
-            crashed.append(f"{name}, {len(pack['runs'])} runs: {type(error).__name__}: {error}")
+            crashed.append(f"{name}, {len(pack.runs)} runs: {type(error).__name__}: {error}")
         else:
             told = f"; parted {parted} times, for the device had no memory for all at once" if parted else ""
             progress.say(f"{name}: {summary(statuses)}{told}")
@@ -173,36 +172,36 @@ def _keep_memory() -> None:
         change(M_MMAP_MAX, 0)
 
 
-def _train(number: int, pack: dict[str, Any], place: Place) -> Trained:
+def _train(number: int, pack: PackRecord, place: Place) -> Trained:
     global _pack
     _pack = number
     return train_pack(pack, place)
 
 
-def train_pack(pack: dict[str, Any], place: Place) -> Trained:
+def train_pack(pack: PackRecord, place: Place) -> Trained:
     """Train those runs of a pack that the store does not have, each from its last checkpoint.
 
     Returns:
         How many ended with which status; how often runs were parted because the device had no memory for all;
         what the worker goes without on its GPU, and why.
     """
-    data = Prepared.read(Path(pack["data"]), Path(pack["augmented"]) if pack["augmented"] else None)
-    own = [locks.of(place.store / name, f"run {name}") for name in pack["runs"]]
+    data = Prepared.read(Path(pack.data), Path(pack.augmented) if pack.augmented else None)
+    own = [locks.of(place.store / name, f"run {name}") for name in pack.runs]
     with devices.leased(place.devices, signals.check) as device, locks.all_of(own, signals.check):
         begun = time.perf_counter()  # what was waited for is no part of it
-        where = pack["augmented"] or pack["data"]
-        runs = read_runs(pack["runs"], (data.augmented or data).fingerprint, where)
-        runs = {name: run for name, run in runs.items() if not store.finished(place.store, name)}
-        training = _Training(data, place, device, pack["seconds"] / len(pack["runs"]))
-        _advance(training.share * (len(pack["runs"]) - len(runs)), 0)
+        where = pack.augmented or pack.data
+        check_run_ids(pack.runs, (data.augmented or data).fingerprint, where)
+        runs = {name: run for name, run in pack.runs.items() if not store.finished(place.store, name)}
+        training = _Training(data, place, device, pack.seconds / len(pack.runs))
+        _advance(training.share * (len(pack.runs) - len(runs)), 0)
         if runs and place.provenance:
-            provenance.write(place.provenance, runs, Path(pack["data"]), device)
+            provenance.write(place.provenance, runs, Path(pack.data), device)
         training.train(runs)
-    if training.whole and len(runs) == len(pack["runs"]):  # else it says nothing about how long packs take
+    if training.whole and len(runs) == len(pack.runs):  # else it says nothing about how long packs take
         seconds = time.perf_counter() - begun
         on = {"cpu": cost.cpu(), "device": _kind(device)}
-        record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **on}
-        write_sealed(place.timings / f"{pack['id']}.json", record)
+        record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack.seconds, **on}
+        write_sealed(place.timings / f"{pack.id}.json", record)
     return training.counts, training.parted, kernels.lacking
 
 

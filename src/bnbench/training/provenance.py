@@ -17,7 +17,7 @@ from bnbench.core.git import revision
 from bnbench.data.manifest import read_manifest
 from bnbench.data.prepared import ARRAYS, PARTS, file_name
 from bnbench.params.run_schema import Run
-from bnbench.plan import cost, plan
+from bnbench.plan import cost, identity
 from bnbench.training.arithmetic import calls, kernels, matmul
 
 LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn")
@@ -34,8 +34,8 @@ def write(folder: Path, runs: dict[str, Run], data: Path, device: str) -> None:
     record = {
         "runs": names,
         "git": revision(Path()),
-        "source": plan.trainer_source(),
-        "trainer_version": plan.TRAINER_VERSION,
+        "source": identity.trainer_source(),
+        "trainer_version": identity.TRAINER_VERSION,
         "data": of_data | {"sha256": checksums},
         "libraries": {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
         "cpu": cost.cpu(),

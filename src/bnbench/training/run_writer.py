@@ -18,7 +18,7 @@ from bnbench.core.atomic import atomic_folder, explained, write_bytes
 from bnbench.core.errors import UserError
 from bnbench.params.run_schema import Run
 from bnbench.plan import cost
-from bnbench.plan.plan import TRAINER_VERSION
+from bnbench.plan.identity import TRAINER_VERSION
 from bnbench.store import run_record
 from bnbench.training.arithmetic import matmul
 from bnbench.training.nets.network import Network

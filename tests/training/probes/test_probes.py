@@ -9,7 +9,8 @@ import pytest
 
 from bnbench.core.errors import UserError
 from bnbench.params.run_schema import ProbeName, Run
-from bnbench.plan.plan import TRAINER_VERSION, run_id
+from bnbench.plan.identity import TRAINER_VERSION, run_id
+from bnbench.plan.record import PlanRecord
 from bnbench.tables import collect
 from bnbench.tables.files import read, read_csv
 from bnbench.training import run_writer
@@ -17,6 +18,7 @@ from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.probes import PROBES
 from bnbench.training.train import start, train
 from tests.support.little import digits, run, trained
+from tests.support.store import as_record, make_plan
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 
@@ -123,21 +125,14 @@ def test_a_run_without_probes_has_no_file_of_them(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / outcome.name).iterdir()) == ["history.json", "run.json"]
 
 
-def _collected(folder: Path, runs: list[Run]) -> tuple[dict[str, Any], list[Outcome]]:
+def _collected(folder: Path, runs: list[Run]) -> tuple[PlanRecord, list[Outcome]]:
     """A store with these runs, each trained alone, and the plan that asks for them."""
     outcomes = [replace(trained([one])[0], name=run_id(one, "data")) for one in runs]
     for outcome in outcomes:
         run_writer.write(folder / "runs", outcome, "data", "cpu")
-    study = {"work": "A", "runs": [outcome.name for outcome in outcomes]}
-    configs = {outcome.name: {"config": outcome.run.model_dump()} for outcome in outcomes}
-    plan = {
-        "tier": "quick",
-        "trainer_version": TRAINER_VERSION,
-        "tables_id": "aa",
-        "studies": {"S": study},
-        "runs": configs,
-    }
-    return plan, outcomes
+    study = make_plan()["studies"]["A1"] | {"runs": [outcome.name for outcome in outcomes]}
+    runs_by_id = {outcome.name: {"config": outcome.run.model_dump(), "data": "data"} for outcome in outcomes}
+    return as_record(make_plan(trainer_version=TRAINER_VERSION, studies={"S": study}, runs=runs_by_id)), outcomes
 
 
 def test_the_table_of_probes_has_each_number_once_under_its_run(tmp_path: Path) -> None:

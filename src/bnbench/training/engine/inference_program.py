@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bnbench.plan.programs import predicts_by_program
 from bnbench.training.arithmetic import calls, kernels
 from bnbench.training.arithmetic.calls import EachStep
 from bnbench.training.engine.layer_programs import RECORDED, agree, recordable
@@ -30,7 +31,7 @@ def forward(pack: Pack, x_NHWC: Tensor) -> Tensor:
 
 def _chosen(pack: Pack) -> Forward:
     """How images pass: as recorded, if a made-up run of this shape gets the numbers of torch so."""
-    if not recordable(pack) or pack.network.population != "moving":
+    if not recordable(pack) or not predicts_by_program(pack.run):
         return plain
     one, network, x = pack.example(), pack.network, pack.data["valid"].x[: pack.chunk]
     bound = network.bound

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bnbench.params.run_schema import Run
+from bnbench.plan.programs import has_program
 from bnbench.training.arithmetic import calls, matmul, products
 from bnbench.training.arithmetic.calls import Array, EachStep
 from bnbench.training.engine.program import Recorder
@@ -137,14 +138,11 @@ def _rounds(run: Run) -> bool:
 
 def recordable(pack: Pack) -> bool:
     """Whether each layer's calls are known, on this machine: a dense net's, of two channels or more in each layer."""
-    layers = pack.network.layers
     return (
         pack.arrays["values"].device.type == "cpu"
         and not calls.lacking()
-        and pack.run.backend == "torch"
+        and has_program(pack.run)
         and (not _rounds(pack.run) or calls.has("rounded_product"))
-        and all(type(layer) in RECORDED for layer in layers)
-        and all(shape[-1] > 1 for layer in layers for shape in layer.weights.values())
     )
 
 

@@ -1,4 +1,4 @@
-"""Curves of runs that stopped early, and what their captions say."""
+"""Curves of runs that stopped early, and their captions."""
 
 import statistics
 from dataclasses import replace
@@ -7,17 +7,18 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bnbench.figures.captions import caption
-from bnbench.figures.curves import draw_curves, note
-from bnbench.figures.plot_data import POINTS, Source
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.kinds.curves import failure_note
 from bnbench.figures.scales import scale
+from bnbench.figures.source import Source
 from bnbench.params.study_schema import Figure
 from bnbench.report.result_tables import varied
 from bnbench.report.sections import meaningful
 from bnbench.tables import labels
 from bnbench.tables.collect import collect
 from bnbench.tables.files import CELL
-from tests.support.store import FIGURES, fill_store, make_plan
+from tests.support.plots import described, drawn
+from tests.support.store import FIGURES, as_record, fill_store, make_plan
 
 STOPS = {0: 5, 1: 9, 2: 20, 3: 20, 4: 12}  # seed -> the epoch after which it stopped
 
@@ -28,8 +29,8 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Source:
     folder = tmp_path_factory.mktemp("curves")
     plan = make_plan()
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    return Source.read(folder / "tables", plan, "A1")
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    return Source.read(folder / "tables", as_record(plan), "A1")
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +45,8 @@ def options(**changes: object) -> Figure:
     return Figure.model_validate(FIGURES["A1"]["accuracy"] | changes)
 
 
-def test_a_run_that_has_stopped_counts_on_with_its_last_value(stopped: Source) -> None:
-    points = POINTS["curves"](stopped, options())
+def test_a_run_that_stopped_early_counts_with_its_last_value(stopped: Source) -> None:
+    points = plot_data(stopped, options()).points
     with_norm = points[points["norm"] == "batch"].set_index("epoch")
     runs = stopped.runs[stopped.runs["norm"] == "batch"]
     for epoch in range(1, 21):
@@ -60,29 +61,29 @@ def test_a_run_that_has_stopped_counts_on_with_its_last_value(stopped: Source) -
     assert (with_norm["n"] == 5).all()
 
 
-def test_the_caption_says_so_only_where_runs_stopped(full: Source, stopped: Source) -> None:
-    said = [caption(POINTS["curves"](source, options()), options()) for source in (full, stopped)]
-    assert ["has stopped" in text for text in said] == [False, True]
+def test_the_caption_mentions_it_only_where_runs_stopped(full: Source, stopped: Source) -> None:
+    description = [described(plot_data(source, options())) for source in (full, stopped)]
+    assert ["stopped early" in text for text in description] == [False, True]
 
 
 def test_a_line_ends_where_its_last_run_stopped(stopped: Source) -> None:
     where = {"norm": "batch"}
-    points = POINTS["curves"](replace(stopped, runs=stopped.runs[stopped.runs["seed"] < 2]), options(where=where))
+    few = replace(stopped, runs=stopped.runs[stopped.runs["seed"] < 2])
+    points = plot_data(few, options(where=where)).points
     assert points["epoch"].max() == 9
 
 
-def test_an_axis_begins_where_it_is_said_to(full: Source) -> None:
-    wanted = options(low=0.9)
-    points = POINTS["curves"](full, wanted)
-    assert points["mean"].min() < 0.9
-    bottom, top = draw_curves(points, wanted).axes[0].get_ylim()
+def test_an_axis_begins_at_the_given_value(full: Source) -> None:
+    plot = plot_data(full, options(low=0.9))
+    assert plot.points["mean"].min() < 0.9
+    bottom, top = drawn(plot).axes[0].get_ylim()
     assert bottom == 0.9
-    assert top == pytest.approx(scale(points, "valid_accuracy").high)
-    assert "The axis begins at 90.0 %" in caption(points, wanted)
-    assert "axis begins" not in caption(points, options())
+    assert top == pytest.approx(scale(plot).high)
+    assert "The axis begins at 90.0 %" in described(plot)
+    assert "axis begins" not in described(plot_data(full, options()))
 
 
-def test_names_are_sorted_as_people_do() -> None:
+def test_names_are_sorted_with_their_numbers_in_order() -> None:
     assert sorted(["C10", "B2", "C2", "C1", "B10"], key=labels.natural) == ["B2", "B10", "C1", "C2", "C10"]
 
 
@@ -114,11 +115,11 @@ def test_the_report_shows_the_settings_that_play_a_part(
     assert not meaningful(runs, hidden)
 
 
-def test_a_panel_of_many_lines_says_how_many_of_all_its_runs_failed() -> None:
+def test_a_panel_of_many_lines_states_how_many_of_all_its_runs_failed() -> None:
     lost = {0.01: 0, 0.1: 3, 1.0: 2, 10.0: 1}
     rows = [{"learning_rate": rate, "n": 3 - bad, "n_diverged": bad, "n_other": 0} for rate, bad in lost.items()]
     points = pd.DataFrame(rows)
-    assert note(points, "learning_rate") == "6 of 12 diverged"
-    assert note(points.assign(n_other=[0, 0, 1, 0]), "learning_rate") == "7 of 13 failed"
+    assert failure_note(points, "learning_rate") == "6 of 12 diverged"
+    assert failure_note(points.assign(n_other=[0, 0, 1, 0]), "learning_rate") == "7 of 13 failed"
     few = points[points["learning_rate"] <= 0.1]
-    assert note(few, "learning_rate") == "Learning rate 0.1: 3 of 3 diverged"
+    assert failure_note(few, "learning_rate") == "Learning rate 0.1: 3 of 3 diverged"

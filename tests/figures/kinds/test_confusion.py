@@ -2,22 +2,18 @@
 
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 
-from bnbench.figures.captions import caption
-from bnbench.figures.draw import FIGURES
-from bnbench.figures.plot_data import POINTS, Source
-from bnbench.figures.style import STYLE
+from bnbench.figures.figure_kind import plot_data
+from bnbench.figures.source import Source
 from bnbench.params.study_schema import Figure
 from bnbench.tables.collect import collect
 from bnbench.tables.files import read
-from tests.figures.test_draw import assert_apart
-from tests.support.store import confusion, fill_store, make_plan
+from tests.support.plots import assert_apart, described, drawn, plotted
+from tests.support.store import as_record, confusion, fill_store, make_plan
 
 CONFUSION = {"kind": "confusion", "title": "C", "probe": "classes", "col": "norm"}
 MAP = {"kind": "heatmap", "title": "M", "x": "learning_rate", "against": "batch_size", "y": "test_accuracy",
@@ -26,27 +22,22 @@ MAP = {"kind": "heatmap", "title": "M", "x": "learning_rate", "against": "batch_
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
-    """The made-up store's two studies, of which A1 asks for the confusion matrix."""
+    """The made-up store's two studies, of which A1 has a figure of the confusion matrix."""
     folder = tmp_path_factory.mktemp("confusion")
     plan = make_plan()
     plan["studies"]["A1"]["figures"] = {"confusion": CONFUSION}
     fill_store(plan, folder / "runs")
-    collect(plan, folder / "runs", folder / "tables")
-    return {name: Source.read(folder / "tables", plan, name) for name in ("A1", "E1")}
+    collect(as_record(plan), folder / "runs", folder / "tables")
+    return {name: Source.read(folder / "tables", as_record(plan), name) for name in ("A1", "E1")}
 
 
 def counts(norm: str, seed: int) -> "np.ndarray[Any, Any]":
     return np.array(confusion(norm, seed))
 
 
-def drawn(points: pd.DataFrame, options: Figure) -> Drawing:
-    with mpl.rc_context(STYLE):  # type: ignore[arg-type]
-        return FIGURES[options.kind](points, options)
-
-
 def test_a_confusion_matrix_is_the_mean_of_the_runs_shares(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(CONFUSION)
-    points = POINTS["confusion"](sources["A1"], options)
+    points = plot_data(sources["A1"], options).points
     for norm in ("none", "batch"):
         matrices = [counts(norm, seed) for seed in range(5)]
         wanted = np.mean([matrix / matrix.sum(1, keepdims=True) for matrix in matrices], 0)
@@ -57,23 +48,22 @@ def test_a_confusion_matrix_is_the_mean_of_the_runs_shares(sources: dict[str, So
         assert (part["n"] == 5).all()
 
 
-def test_a_confusion_matrix_says_its_best_worst_and_most_frequent(sources: dict[str, Source]) -> None:
+def test_a_confusion_matrix_caption_states_its_best_worst_and_most_frequent(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(CONFUSION)
-    points = POINTS["confusion"](sources["A1"], options)
-    said = caption(points, options).replace("\\", "")
+    description = described(plot_data(sources["A1"], options))
     shares = np.mean([counts("batch", seed) / counts("batch", seed).sum(1, keepdims=True) for seed in range(5)], 0)
     own = shares.diagonal()
-    assert f"Batch norm: mean over the classes {100 * own.mean():.2f} %" in said
-    assert f"best is class {own.argmax()} ({100 * own.max():.1f} %)" in said
-    assert f"({100 * own.min():.1f} %); most often" in said
-    true, taken = np.unravel_index((shares - np.diag(own)).argmax(), shares.shape)
-    assert f"most often, class {true} is taken for class {taken}" in said
+    assert f"Batch norm: the mean over the classes is {100 * own.mean():.2f} %" in description
+    assert f"the best class is {own.argmax()} ({100 * own.max():.1f} %)" in description
+    assert f"({100 * own.min():.1f} %); the most frequent" in description
+    true, predicted = np.unravel_index((shares - np.diag(own)).argmax(), shares.shape)
+    assert f"the most frequent confusion is class {true} predicted as {predicted}" in description
 
 
 def test_a_confusion_matrix_is_drawn_with_the_true_classes_in_rows(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(CONFUSION)
-    points = POINTS["confusion"](sources["A1"], options)
-    drawing = drawn(points, options)
+    plot = plot_data(sources["A1"], options)
+    points, drawing = plot.points, drawn(plot)
     assert_apart(drawing)
     panel = next(ax for ax in drawing.axes if ax.get_title() == "No norm")
     part = points[points["norm"] == "none"].set_index(["true_class", "predicted_class"])["mean"]
@@ -89,16 +79,17 @@ def test_a_class_accuracy_is_a_sweep_over_classes(sources: dict[str, Source]) ->
         {"kind": "sweep", "title": "S", "probe": "classes", "pick": {"quantity": "accuracy"}, "y": "class accuracy",
          "x": "item", "hue": "norm"}
     )  # fmt: skip
-    points = POINTS["sweep"](sources["A1"], options)
+    plot = plot_data(sources["A1"], options)
+    points = plot.points
     recalls = np.mean([counts("none", seed).diagonal() / counts("none", seed).sum(1) for seed in range(5)], 0)
     np.testing.assert_allclose(points[points["norm"] == "none"].sort_values("true_class")["mean"], recalls)
-    assert_apart(drawn(points, options))
+    assert_apart(drawn(plot))
 
 
 def test_a_heat_map_marks_what_diverged(sources: dict[str, Source]) -> None:
     options = Figure.model_validate(MAP)
-    points = POINTS["heatmap"](sources["E1"], options)
-    drawing = drawn(points, options)
+    plot = plot_data(sources["E1"], options)
+    points, drawing = plot.points, drawn(plot)
     assert_apart(drawing)
     lost = points[points["n_diverged"] > 0]
     marks = sorted(
@@ -110,8 +101,10 @@ def test_a_heat_map_marks_what_diverged(sources: dict[str, Source]) -> None:
         patch for ax in drawing.axes for patch in ax.patches if isinstance(patch, Rectangle) and patch.get_hatch()
     ]
     assert len(hatched) == (points["n"] == 0).sum() > 0
-    said = caption(points, options)
-    assert f"{points['n_diverged'].sum()} of {points[['n', 'n_diverged']].to_numpy().sum()} runs diverged" in said
+    description = described(plot)
+    assert (
+        f"{points['n_diverged'].sum()} of {points[['n', 'n_diverged']].to_numpy().sum()} runs diverged" in description
+    )
 
 
 def test_at_the_smallest_batch_the_caption_has_each_norms_interval(sources: dict[str, Source]) -> None:
@@ -119,36 +112,40 @@ def test_at_the_smallest_batch_the_caption_has_each_norms_interval(sources: dict
         {"kind": "sweep", "title": "B", "x": "batch_size", "y": "test_accuracy", "hue": "norm",
          "where": {"model": "64-100-100-10", "learning_rate": 0.1}}
     )  # fmt: skip
-    points = POINTS["sweep"](sources["E1"], options)
-    said = caption(points, options).replace("\\", "")
+    plot = plot_data(sources["E1"], options)
+    points, description = plot.points, described(plot)
     for norm, name in (("none", "no norm"), ("batch", "batch norm")):
         row = points[(points["batch_size"] == 4) & (points["norm"] == norm)].iloc[0]
-        assert f"{name} {100 * row['mean']:.1f} ± {100 * (row['high'] - row['mean']):.1f} %" in said
+        assert f"{name} {100 * row['mean']:.1f} ± {100 * (row['high'] - row['mean']):.1f} %" in description
     one, other = (points[points["norm"] == norm].set_index("batch_size") for norm in ("batch", "none"))
     higher, apart = (one["mean"] > other["mean"]).sum(), (one["low"] > other["high"]).sum()
-    assert f"Batch norm is higher than no norm at {higher} of 3 places ({apart} with intervals apart)" in said
+    compared = f"The mean for batch norm is higher than for no norm at {higher} of 3 points"
+    assert f"{compared} ({apart} with non-overlapping intervals)" in description
 
 
 def test_the_generalisation_gap_is_training_minus_test_accuracy(tmp_path: Any) -> None:
     plan = make_plan()
     fill_store(plan, tmp_path / "runs")
-    collect(plan, tmp_path / "runs", tmp_path / "tables")
+    collect(as_record(plan), tmp_path / "runs", tmp_path / "tables")
     runs = read(tmp_path / "tables", "runs")
     good = runs[runs["status"] == "ok"]
     np.testing.assert_allclose(good["generalisation_gap"], good["train_accuracy"] - good["test_accuracy"])
     assert runs[runs["status"] == "diverged"]["generalisation_gap"].isna().all()
 
 
-def test_a_caption_says_whose_interval_is_apart_from_batch_norms() -> None:
+def test_a_caption_states_whose_interval_is_apart_from_batch_norms() -> None:
     options = Figure.model_validate({"kind": "sweep", "title": "N", "x": "norm", "y": "test_accuracy"})
     means = {"batch": (0.5, 0.02), "none": (0.6, 0.05), "renorm": (0.53, 0.02), "group": (0.4, 0.01)}
     rows = [
         {"norm": norm, "mean": mean, "low": mean - half, "high": mean + half} for norm, (mean, half) in means.items()
     ]
     points = pd.DataFrame(rows).assign(n=3, n_diverged=0, n_other=0)
-    said = caption(points, options).replace("\\", "")
-    assert "No norm 60.0 ± 5.0 %, batch norm 50.0 ± 2.0 %, batch renorm 53.0 ± 2.0 %, group norm 40.0 ± 1.0 %" in said
-    sides = "no norm wholly above; group norm wholly below; batch renorm overlapping"
-    assert f"(intervals, against that of batch norm: {sides})" in said
-    near = caption(points[points["norm"].isin(["batch", "renorm"])], options).replace("\\", "")
-    assert "(intervals, against that of batch norm: batch renorm overlapping)" in near
+    description = described(plotted(points, options))
+    assert (
+        "No norm 60.0 ± 5.0 %, batch norm 50.0 ± 2.0 %, batch renorm 53.0 ± 2.0 %, group norm 40.0 ± 1.0 %"
+        in description
+    )
+    sides = "no norm entirely above; group norm entirely below; batch renorm overlapping"
+    assert f"(intervals, compared with that of batch norm: {sides})" in description
+    near = described(plotted(points[points["norm"].isin(["batch", "renorm"])], options))
+    assert "(intervals, compared with that of batch norm: batch renorm overlapping)" in near
