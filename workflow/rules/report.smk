@@ -8,7 +8,7 @@ rule report:
     output:
         report("reports/report.html", caption="../report/report.rst", category="Report"),
         report("reports/report.pdf", caption="../report/report.rst", category="Report"),
-        f"reports/identity/report-{flow.plan.report_id}.json",
+        f"reports/identity/report-{flow.plan.ids.report}.json",
     log:
         "logs/report.log",
     conda:
