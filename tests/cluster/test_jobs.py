@@ -164,7 +164,7 @@ def test_a_job_of_the_workflow_asks_for_what_its_packs_need(
         ("7|RUNNING|None", ("RUNNING", "None")),
         ("7|COMPLETED|None", ("COMPLETED", "None")),
         ("7|CANCELLED|None", ("CANCELLED", "None")),
-        ("7|PREEMPTED|None", ("FAILED", "it had to make way for another job")),
+        ("7|PREEMPTED|None", ("FAILED", "it was preempted by another job")),
         ("7|NODE_FAIL|NodeDown", ("FAILED", "its node was lost")),
         ("7|PENDING|Priority", ("PENDING", "Priority")),
         ("7|PENDING|PartitionTimeLimit", ("FAILED", "it could never start: PartitionTimeLimit")),
@@ -177,7 +177,7 @@ def test_each_state_is_told_so_that_nobody_waits_for_ever(line: str, told: tuple
 def test_a_job_that_slurm_forgot_failed_unless_its_end_was_seen() -> None:
     known = {"1": ("RUNNING", "None"), "2": ("COMPLETED", "None"), "3": ("PENDING", "Priority")}
     told = sacct.judge(sacct.parse("3|RUNNING|None\n"), known)
-    assert told["1"] == ("FAILED", "Slurm knows it no longer")
+    assert told["1"] == ("FAILED", "Slurm no longer knows it")
     assert told["2"] == ("COMPLETED", "None")
     assert told["3"] == ("RUNNING", "None")
 
@@ -200,4 +200,4 @@ def test_without_an_answer_from_slurm_the_plugin_has_to_ask_again(
     assert answer("true") == 0
     assert capsys.readouterr().out == "7|FAILED\n"
     assert sacct.main([str(tmp_path), "-j", "7.0", "--format=Reason"]) == 0
-    assert capsys.readouterr().out == "Slurm knows it no longer\n"
+    assert capsys.readouterr().out == "Slurm no longer knows it\n"

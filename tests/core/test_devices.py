@@ -76,7 +76,7 @@ def test_devices_by_name() -> None:
 
 @pytest.mark.parametrize(("device", "count"), [("cuda", 0), ("cuda:2", 2), ("cuda+cpu", 0)])
 def test_a_gpu_that_is_not_there_is_said_with_the_remedy(device: str, count: int) -> None:
-    with pytest.raises(UserError, match=rf"asked for, but torch 2 sees {count} GPUs \(CUDA_VISIBLE_DEVICES is '5'\)"):
+    with pytest.raises(UserError, match=rf"requested, but torch 2 sees {count} GPUs \(CUDA_VISIBLE_DEVICES is '5'\)"):
         devices.choose(device, count, "torch 2", {"CUDA_VISIBLE_DEVICES": "5"})
 
 
@@ -93,7 +93,7 @@ def test_without_a_gpu_training_does_not_start(tmp_path: Path) -> None:
         [*command, "--device", "cuda"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 2
-    assert "cuda is asked for, but torch" in done.stderr
+    assert "cuda is requested, but torch" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 

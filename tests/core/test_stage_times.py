@@ -39,10 +39,10 @@ def test_a_command_notes_its_stage_only_where_a_start_asks_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(stage_times.NOTES, raising=False)
-    with stage_times.noted("train"):
+    with stage_times.timed("train"):
         pass
     monkeypatch.setenv(stage_times.NOTES, str(tmp_path / "none" / "notes"))
-    with stage_times.noted("train"):
+    with stage_times.timed("train"):
         pass
     assert list(tmp_path.iterdir()) == []
     notes, begun = tmp_path / "notes", time.time()
