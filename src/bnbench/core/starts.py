@@ -22,6 +22,10 @@ from bnbench.core.paths import Project
 
 PASSING = "another start in this folder to begin"
 FIRST, COUNT = 1 << 61, 1 << 32  # offsets of the locks of living starts, beyond those of `locks.of`
+# Folders that a killed Snakemake leaves and the next one fails at: copies of outputs, which it cannot replace; marks of
+# incomplete outputs, for which 9.27 runs that job alone and ends as if all were done, where later rules take the output
+# as `ancient`. No output of a rule here is ever incomplete: it is renamed to its path, or has an identity beside it.
+LEFTOVERS = ("backups", "incomplete")
 UNLOCK = "if none runs here any more: snakemake --unlock"
 
 _gate = contextlib.ExitStack()  # held from `enter` to `entered`
@@ -43,8 +47,9 @@ def enter(root: Path) -> None:
             path.unlink(missing_ok=True)
         files = {}
         _report("removed the lock of a Snakemake of this machine that was killed")
-    if not files and alive is None:  # copies of outputs that a killed start left, at which the next one would fail
-        shutil.rmtree(root / ".snakemake" / "backups", ignore_errors=True)
+    if not files and alive is None:
+        for name in LEFTOVERS:
+            shutil.rmtree(root / ".snakemake" / name, ignore_errors=True)
     for path in files:
         _check(path)
     if files:
