@@ -15,7 +15,7 @@ from bnbench.params.run_schema import Run
 from bnbench.params.study_schema import Figure, Published, Work
 from bnbench.store.validation import validated
 
-REMEDY = "name a plan's file under .bnbench/plans, which each start of snakemake writes anew"
+REMEDY = "name a plan's file under .bnbench/plans, which snakemake rewrites whenever it starts"
 
 
 class DatasetRecord(Strict):
