@@ -29,7 +29,7 @@ TESTED_IN = {
     "core/markdown.py": "report/test_render.py",
     "core/names.py": "faults/test_data_named.py",
     "core/signals.py": "faults/test_signals.py",
-    "core/standard.py": "faults/test_output_encoding.py",
+    "core/standard_streams.py": "faults/test_output_encoding.py",
     "core/starts.py": "faults/test_stale_locks.py",
     "core/workers.py": "faults/test_signals.py",
     "data/checksums.py": "data/formats/test_image_folders.py",

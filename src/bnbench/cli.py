@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from bnbench import arguments as args
 from bnbench import commands
 from bnbench.arguments import Argument, required
-from bnbench.core import lifeline, machine, signals, stage_times, standard
-from bnbench.core.atomic import full_told
+from bnbench.core import lifeline, machine, signals, stage_times, standard_streams
+from bnbench.core.atomic import full_disk_explained
 from bnbench.core.errors import SystemFault, UserError
 
 Command = Callable[[Namespace], int | None]
@@ -19,7 +19,7 @@ Command = Callable[[Namespace], int | None]
 def command() -> int:
     """Run `main` in a process of its own, which handles signals and closed streams; return the exit code."""
     signals.listen()
-    standard.prepare()
+    standard_streams.prepare()
     lifeline.follow()
     return main()
 
@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
             name = f"bnbench {arguments.command}"
             # training saves its state first
             interruption = contextlib.nullcontext() if arguments.run is commands.train else signals.raised()
-            with stage_times.noted(arguments.command), full_told(), interruption:
+            with stage_times.timed(arguments.command), full_disk_explained(), interruption:
                 result: int | None = arguments.run(arguments)
         except SystemExit:  # after the help, or a message about the command line
             sys.stdout.flush()

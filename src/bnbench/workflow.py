@@ -10,7 +10,7 @@ from typing import Any
 from bnbench.cluster.jobs import Cluster
 from bnbench.core import machine
 from bnbench.core.atomic import check_file
-from bnbench.core.files import Missing, Unreadable, is_sealed, read_whole
+from bnbench.core.files import Missing, Unreadable, is_sealed, read_bytes
 from bnbench.core.identities import STAGES, TABLES, forget_altered
 from bnbench.core.paths import RELATIVE, Project
 from bnbench.launch import checks, environment, resources
@@ -111,7 +111,7 @@ class Workflow:
         with without_traceback():
             check_file(path)
             with contextlib.suppress(Missing, Unreadable):
-                content = read_whole(path)
+                content = read_bytes(path)
                 if own in content and is_sealed(content):
                     return str(path)
             self.plan.record().write(path)

@@ -50,7 +50,7 @@ def test_a_record_of_another_form_is_refused_with_its_place(tmp_path: Path, name
     values = json.loads(json.dumps(Plan(toy(tmp_path), root=tmp_path).record().as_dict()))
     edit(values)
     write_sealed(path, values)
-    with pytest.raises(UserError, match=rf"plan\.json: .*{message}.*start of snakemake writes anew"):
+    with pytest.raises(UserError, match=rf"plan\.json: .*{message}.*snakemake rewrites whenever it starts"):
         PlanRecord.read(path)
 
 

@@ -74,12 +74,12 @@ RELATIVE = Project()
 Keys = Callable[[Path, Path], Iterable[str]]  # of a project's folder and a path below it
 
 
-def kept(_root: Path, _path: Path) -> Iterable[str]:
+def single(_root: Path, _path: Path) -> Iterable[str]:
     """Return the key of a file of which there is one, which is overwritten."""
     return (ALWAYS,)
 
 
-def passing(_root: Path, _path: Path) -> Iterable[str]:
+def transient(_root: Path, _path: Path) -> Iterable[str]:
     """Return no key: only a start that is at work needs the path."""
     return ()
 
@@ -129,7 +129,7 @@ class Output:
 
     pattern: Path
     what: str
-    keys: Keys = kept
+    keys: Keys = single
 
     @property
     def folder(self) -> Path:
@@ -159,8 +159,8 @@ OUTPUTS = (
     Output(RELATIVE.prepared / "*", "prepared data", by_path),
     Output(RELATIVE.raw / "*", "downloads and their marks", by_path),
     Output(RELATIVE.plans / "*.json", "plans", by_name),
-    Output(RELATIVE.collected / "*", "marks of a start", passing),
-    Output(RELATIVE.stage_times / "*", "wall times of a start's stages", passing),
+    Output(RELATIVE.collected / "*", "marks of a start", transient),
+    Output(RELATIVE.stage_times / "*", "wall times of a start's stages", transient),
     Output(RELATIVE.slurm / "*", "scripts and logs of Slurm jobs"),
     Output(RELATIVE.starts, "which starts live"),
     Output(RELATIVE.logs / "*.log", "logs of the last stages"),

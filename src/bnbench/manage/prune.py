@@ -34,7 +34,7 @@ def orphans(plans: list[Plan]) -> list[Orphan]:
     working = starts.working(root) is not None
     found = [Orphan(path, (locks.of(target),)) if target else Orphan(path) for path, target in leftovers(root)]
     for output in paths.OUTPUTS:
-        if working and output.keys is paths.passing:
+        if working and output.keys is paths.transient:
             continue
         for path in output.found(root):
             keys = list(output.keys(root, path))

@@ -151,7 +151,9 @@ class Plan:
     @property
     def identities(self) -> dict[str, Path]:
         """Path of the identity file of each stage that has one."""
-        return {stage: self.root / identities.STAGES[stage].path(key) for stage, key in self.ids._asdict().items()}
+        return {
+            stage: self.root / identities.STAGES[stage].path(own_id) for stage, own_id in self.ids._asdict().items()
+        }
 
     def record(self) -> PlanRecord:
         """Return what collect, figures and report read of the plan."""
