@@ -49,7 +49,7 @@ FAULTS: dict[str, tuple[Fault, str, str]] = {
     "run.json missing": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),
     "run.json empty": (lambda _, run: (run / "run.json").write_bytes(b""), "no JSON", "Delete the folder"),
     "an extra file": (lambda _, run: write(run / "copy.json"), "is not part of the run", "Move it away"),
-    "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds the intact run", "Rename the folder to"),
+    "run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds the intact run", "Rename the folder to"),
     "a run half written": (
         lambda _, run: run.rename(run.with_name(f".{run.name}.abcdefgh")), "is incomplete", "rm -r"
     ),

@@ -25,11 +25,6 @@ def strong(text: str) -> str:
     return f"**{escape(text)}**"
 
 
-def heading(level: int, text: str, anchor: str) -> str:
-    """Return a heading. `anchor` is not escaped, so it must not come from outside."""
-    return f"{'#' * level} {escape(text)} {{#{anchor}}}"
-
-
 def image(source: str, caption: str, anchor: str) -> str:
     """Return a figure. `caption` is Markdown already."""
     return f"![{' '.join(caption.split())}]({source}){{#{anchor}}}"
@@ -41,8 +36,3 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]], numbers: int = 0
     cells = [[escape(cell) for cell in row] for row in (header, *rows)]
     lines = [cells[0], rules, *cells[1:]]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def folded(summary: str, content: str) -> str:
-    """Return Markdown that a reader can unfold. `summary` is not escaped, so it must not come from outside."""
-    return f'::: {{.folded summary="{summary}"}}\n{content}\n:::'
