@@ -23,7 +23,7 @@ from bnbench.data.prepare import divide, fair_order, prepare
 from bnbench.data.prepared import PARTS, Arrays, Prepared
 from bnbench.params import resolve as parameters
 from bnbench.params.dataset_schema import Dataset, Split
-from tests.data.formats.test_image_folders import GOOD
+from tests.data.formats.test_folders import GOOD
 
 COUNTS = (100, 53, 7)  # images of each class of the toy data
 Test = Literal["official"] | int
@@ -206,7 +206,7 @@ def test_prepared_data_are_left_as_they_are(copy: Path) -> None:
 def test_other_data_in_the_folder_are_not_taken_for_these(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds digits with fingerprint"):
         prepare("digits", digits_set(seed=1), None, copy)
-    with pytest.raises(UserError, match="something else than prepared data"):
+    with pytest.raises(UserError, match="something other than prepared data"):
         prepare("digits", digits_set(), None, tmp_path)
 
 

@@ -16,7 +16,7 @@ from bnbench.core.errors import DataError, UserError
 from bnbench.data.manifest import read_manifest
 from bnbench.data.prepare import prepare
 from bnbench.data.prepared import Prepared
-from tests.data.formats.test_image_folders import GOOD, picture, zipped
+from tests.data.formats.test_folders import GOOD, picture, zipped
 from tests.data.test_prepare import pets, toy_files
 from tests.support.parameters import toy
 
@@ -70,7 +70,7 @@ def test_labels_are_not_images_of_another_shape(tmp_path: Path) -> None:
     swapped = gzip.compress(struct.pack(">2I", 2049, 40) + bytes(40), mtime=0)
     (tmp_path / "train-images.gz").write_bytes(swapped)
     files = {**dataset.files, "train-images.gz": "sha256:" + hashlib.sha256(swapped).hexdigest()}
-    with pytest.raises(DataError, match=r"train-images\.gz: begins with 0x00000801"):
+    with pytest.raises(DataError, match=r"train-images\.gz: starts with 0x00000801"):
         prepare("toy", dataset.model_copy(update={"files": files}), tmp_path, tmp_path / "out")
 
 
@@ -104,7 +104,8 @@ def test_the_command_says_what_was_left_out_and_done_to_the_images(tmp_path: Pat
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert (
-        "1 left out, 1 passed over that a system left (litter), 16 reduced from 16 bits to the upper 8" in done.stdout
+        "1 left out, 1 files of an operating system ignored (litter), 16 reduced from 16 bits to the upper 8"
+        in done.stdout
     )
     manifest, prepared = read_manifest(tmp_path / "out"), Prepared.read(tmp_path / "out")
     assert list(manifest["left_out"]) == ["XR/notes.txt"]

@@ -16,9 +16,9 @@ import pytest
 
 from bnbench.core.errors import DataError
 from bnbench.data.download import download
-from bnbench.data.formats.table import idx, read_idx
+from bnbench.data.formats import idx
 from bnbench.params.dataset_schema import Dataset
-from tests.data.formats.test_table import NAMES, write_four
+from tests.data.formats.test_idx import NAMES, write_four
 from tests.data.test_download import dataset
 from tests.data.test_prepare import toy_files
 from tests.support import pickles
@@ -39,26 +39,26 @@ def as_kept(folder: Path, keep: Callable[[bytes], bytes]) -> dict[str, Path]:
 def test_idx_files_are_read_compressed_or_not_whatever_their_names(
     tmp_path: Path, keep: Callable[[bytes], bytes]
 ) -> None:
-    made = idx(as_kept(tmp_path, keep))
+    made = idx.read(as_kept(tmp_path, keep))
     assert made.images.tobytes() == bytes(range(24))
     assert made.labels.tolist() == [3, 1, 0, 255]
 
 
 def test_a_name_with_gz_on_plain_bytes_does_no_harm(tmp_path: Path) -> None:
     files = {name: path.rename(tmp_path / NAMES[i]) for i, (name, path) in enumerate(as_kept(tmp_path, bytes).items())}
-    assert idx(files).images.shape == (4, 1, 2, 3)
+    assert idx.read(files).images.shape == (4, 1, 2, 3)
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (struct.pack(">4I", 2051, 4, 2, 3) + bytes(23), r"promises \(4, 2, 3\), 24 bytes; there are only 23"),
-        (struct.pack(">4I", 2051, 4, 2, 3) + bytes(25), r"promises \(4, 2, 3\), 24 bytes; there are more"),
-        (struct.pack(">2I", 2049, 4) + bytes(20), "begins with 0x00000801, not with 0x00000803"),
+        (struct.pack(">4I", 2051, 4, 2, 3) + bytes(23), r"announces \(4, 2, 3\), 24 bytes; there are only 23"),
+        (struct.pack(">4I", 2051, 4, 2, 3) + bytes(25), r"announces \(4, 2, 3\), 24 bytes; there are more"),
+        (struct.pack(">2I", 2049, 4) + bytes(20), "starts with 0x00000801, not with 0x00000803"),
         (struct.pack(">4I", 2051, 2**32 - 1, 2**32 - 1, 9), "not between 1 and"),
         (struct.pack(">2I", 2051, 4), "8 bytes; an IDX header has 16"),
         (b"", "0 bytes; an IDX header has 16"),
-        (b"PK\3\4" + bytes(40), "begins with 0x504b0304"),
+        (b"PK\3\4" + bytes(40), "starts with 0x504b0304"),
     ],
     ids=["short", "long", "labels", "huge", "half a header", "empty", "zip"],
 )
@@ -66,7 +66,7 @@ def test_a_plain_file_that_is_not_as_its_header_says_is_named(tmp_path: Path, co
     path = tmp_path / "train-images-idx3-ubyte"
     path.write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        read_idx(path, "images")
+        idx.read_file(path, "images")
     assert str(path) in str(caught.value)
 
 
@@ -77,8 +77,8 @@ def test_a_header_that_promises_two_gigabytes_sets_none_aside(tmp_path: Path, ke
     limit, used = resource.getrlimit(resource.RLIMIT_AS), int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (used * resource.getpagesize() + (1 << 28), limit[1]))
     try:
-        with pytest.raises(DataError, match=r"promises .* 2147483648 bytes; there are only 50"):
-            read_idx(path, "images")
+        with pytest.raises(DataError, match=r"announces .* 2147483648 bytes; there are only 50"):
+            idx.read_file(path, "images")
     finally:
         resource.setrlimit(resource.RLIMIT_AS, limit)
 

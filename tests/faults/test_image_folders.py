@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bnbench.core.errors import DataError
-from bnbench.data.formats import image_folders
+from bnbench.data.formats import folders
 from bnbench.data.prepared import Arrays, Shape
-from tests.data.formats.test_image_folders import GOOD, laid, picture, zipped
+from tests.data.formats.test_folders import GOOD, laid, picture, zipped
 
 SHAPE: Shape = (3, 8, 6)
 NOT_READ = "cannot be decoded: none of JPEG, PNG, GIF, BMP, WEBP"
@@ -34,7 +34,7 @@ def tarred(folder: Path, contents: dict[str, bytes], kind: str = "", prefix: str
 
 
 def read(files: dict[str, Path]) -> Arrays:
-    return image_folders.folders(files, SHAPE, 2)
+    return folders.read(files, SHAPE, 2)
 
 
 EVERY = pytest.mark.parametrize("put", [laid, zipped, tarred])

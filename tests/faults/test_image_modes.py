@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnbench.data.formats import image_folders
+from bnbench.data.formats import folders
 from bnbench.data.prepared import Arrays, Images, Shape
-from tests.data.formats.test_image_folders import laid, picture
+from tests.data.formats.test_folders import laid, picture
 
 GREY: Shape = (1, 4, 4)
 COLOUR: Shape = (3, 4, 4)
@@ -43,7 +43,7 @@ def png16(kind: int, samples: list[int]) -> bytes:
 def read(folder: Path, contents: dict[str, bytes], shape: Shape = GREY) -> Arrays:
     """What becomes of these files of class `a`; class `b` has one plain image."""
     files = {f"all/a/{name}": content for name, content in contents.items()}
-    return image_folders.folders(laid(folder, {**files, "all/b/plain.jpg": picture(1, (4, 4), "L")}), shape, 1)
+    return folders.read(laid(folder, {**files, "all/b/plain.jpg": picture(1, (4, 4), "L")}), shape, 1)
 
 
 def only(made: Arrays) -> Images:

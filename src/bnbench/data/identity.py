@@ -8,6 +8,7 @@ from bnbench.core.errors import UserError
 from bnbench.core.files import digest
 from bnbench.core.names import LISTING
 from bnbench.params.dataset_schema import Augmentation, Dataset
+from bnbench.params.formats import FORMATS
 
 PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
 
@@ -23,7 +24,7 @@ def raw_key(dataset: Dataset) -> str:
 
 def fingerprint(dataset: Dataset) -> str:
     """Hash of what decides the prepared arrays, and of nothing else; mirrors, title and licence may vary."""
-    more: list[Any] = [dataset.shape] if dataset.format == "folders" else []  # elsewhere the files say it
+    more: list[Any] = [dataset.shape] if FORMATS[dataset.format].resizes else []  # else the files decide it
     if more and not any(PurePosixPath(name).name == LISTING for name in dataset.files):
         more.append(ARCHIVE_VERSION)
     return digest("prepare", PREPARE_VERSION, dataset.format, dataset.files, dataset.split.model_dump(), *more)
