@@ -29,7 +29,7 @@ Indices = NDArray[np.intp]
 # keys of a manifest that hold names (or counts) of files -> what was done to them
 NOTED = {
     "left_out": "left out",
-    "litter": "files of an operating system ignored (litter)",
+    "litter": "ignored as litter of an operating system",
     "turned": "rotated by their EXIF orientation",
     "reduced": "reduced from 16 bits to the upper 8",
     "blended": "blended with white where transparent",
