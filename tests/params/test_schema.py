@@ -1,6 +1,7 @@
 """The schema and what implements it name the same things; the schema of the editors is this schema."""
 
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -11,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from bnbench.cli import main, parser
 from bnbench.core import yaml_reader
-from bnbench.data.formats.table import FORMATS
+from bnbench.data import formats
 from bnbench.data.preprocess import PREPROCESSING
 from bnbench.figures import kinds, style
 from bnbench.params.dataset_schema import Dataset
@@ -48,6 +49,13 @@ def named(model: type[BaseModel], field: str) -> set[str]:
     return found
 
 
+def implemented_formats() -> Iterator[str]:
+    """The modules of `data/formats` that have a reader."""
+    for module in iter_modules(formats.__path__):
+        if hasattr(import_module(f"{formats.__name__}.{module.name}"), "read"):
+            yield module.name
+
+
 TABLES: dict[str, tuple[type[BaseModel], str, Iterable[str]]] = {
     "norms": (Run, "norm", NORMS),
     "activations": (Run, "activation", ACTIVATIONS),
@@ -55,7 +63,7 @@ TABLES: dict[str, tuple[type[BaseModel], str, Iterable[str]]] = {
     "optimisers": (Run, "optimizer", OPTIMIZERS),
     "preprocessing": (Run, "preprocessing", PREPROCESSING),
     "figures": (Figure, "kind", [module.name for module in iter_modules(kinds.__path__)]),
-    "formats": (Dataset, "format", FORMATS),
+    "formats": (Dataset, "format", implemented_formats()),
     "statuses": (run_record.Outcome, "status", ("ok", "diverged", "out_of_memory", "crashed")),
 }
 

@@ -27,6 +27,11 @@ def check(document: Document, params: Params) -> None:
         for key, name, value in _named(document.values)
         for problem in CHECKS[name](params, value)
     ]
+    problems += [
+        f"{document.where(('datasets', name, key))}: {problem}"
+        for name, dataset in params.datasets.items()
+        for key, problem in dataset.problems()
+    ]
     if problems:
         raise UserError("\n".join(problems))
 
