@@ -23,7 +23,7 @@ from tests.support.little import run
 RUNS, IMAGES, CHANNELS = 3, 12, 6
 SHAPES = {"dense": (RUNS, IMAGES, CHANNELS), "conv": (RUNS, IMAGES, 3, 5, CHANNELS)}
 ALL = [name for name, spec in NORMS.items() if spec.layer]
-SCALED = [name for name in ALL if NORMS[name].learned]
+SCALED = [name for name in ALL if NORMS[name].learned and NORMS[name].reference]
 PER_CHANNEL = [name for name in ALL if NORMS[name].cancels_bias]
 SETTINGS: dict[str, Any] = {
     "norm_groups": 3,
