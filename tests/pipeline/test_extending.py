@@ -21,7 +21,7 @@ finished(Path("project"), *edits)
 """
 # tests that go through the tables
 TABLES = (
-    "tests/params/test_norms.py",
+    "tests/params/layers/test_norms.py",
     "tests/training/nets/test_gradients.py",
     "tests/training/nets/test_batch_norms.py",
 )

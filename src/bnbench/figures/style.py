@@ -11,7 +11,7 @@ import matplotlib.style
 import numpy as np
 from matplotlib.colors import to_rgb
 
-from bnbench.params import norms
+from bnbench.params.layers import norms
 
 PAGE_WIDTH, PAGE_HEIGHT = 6.5, 8.6  # inches of an A4 page between its margins, less room for a caption
 SMALL, NORMAL = 7.0, 8.0  # points

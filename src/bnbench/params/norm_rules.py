@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 from bnbench.params import architecture
-from bnbench.params.activations import ACTIVATIONS
-from bnbench.params.layer_specs import NormedLayers, Problem
-from bnbench.params.norms import NORMS
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
+from bnbench.params.layers.specs import NormedLayers, Violation
 from bnbench.params.run_schema import Run
 
 
@@ -52,7 +52,7 @@ def normed(run: Run, model: architecture.Model, shape: architecture.Shape) -> It
             yield channels, 1
 
 
-def problems(run: Run, model: architecture.Model, shape: architecture.Shape) -> Iterator[Problem]:
+def problems(run: Run, model: architecture.Model, shape: architecture.Shape) -> Iterator[Violation]:
     """Yield the settings of norm and activation that do not fit the rest of the run, and why."""
     norm, activation = NORMS[run.norm], ACTIVATIONS[run.activation]
     samples = norm.samples(run.batch_size, run.norm_parts)

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from bnbench.params import norms
-from bnbench.params.activations import ACTIVATIONS
 from bnbench.params.fields import Count, Fraction, Name, NotNegative, Positive, Ramp, Strict, distinct
+from bnbench.params.layers import norms
+from bnbench.params.layers.activations import ACTIVATIONS
 
 # the values of `norm` and `activation` are the entries of their tables, which no static type can express
 if TYPE_CHECKING:

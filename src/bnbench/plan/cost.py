@@ -16,9 +16,9 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bnbench.params import architecture
-from bnbench.params.activations import ACTIVATIONS
 from bnbench.params.dataset_schema import Dataset
-from bnbench.params.norms import NORMS
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
 from bnbench.params.run_schema import Run
 from bnbench.store import records
 

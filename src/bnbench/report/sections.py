@@ -10,7 +10,7 @@ import pandas as pd
 from bnbench.core.markdown import escape, heading, image, table
 from bnbench.figures.plot_data import POINTS, Source
 from bnbench.figures.usable_range import margin, table_rows
-from bnbench.params import activations, norms
+from bnbench.params.layers import activations, norms
 from bnbench.params.study_schema import Figure
 from bnbench.report import published, run_lists
 from bnbench.report.result_tables import result

@@ -14,7 +14,7 @@ from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
 from bnbench.core.files import write_json
 from bnbench.params import architecture
-from bnbench.params.norms import NORMS
+from bnbench.params.layers.norms import NORMS
 from bnbench.store import run_record as store_runs
 from bnbench.store.probe_rows import PROBED
 from bnbench.store.run_record import History, Outcome

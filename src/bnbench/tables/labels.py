@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bnbench.params.activations import ACTIVATIONS
 from bnbench.params.architecture import Conv, NotationError, parse
 from bnbench.params.fields import NO_AUGMENTATION
-from bnbench.params.norms import NORMS
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
 from bnbench.params.run_schema import Run
 
 DASH = "\N{EN DASH}"  # stands for a value that is missing

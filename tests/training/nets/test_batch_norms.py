@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnbench.params.norms import NORMS, USERS
+from bnbench.params.layers.norms import NORMS, USERS
 from bnbench.training.nets import build
 from bnbench.training.nets.batch_norms import PerChannel
 from bnbench.training.nets.layers import Layer, Linear, Moment, Views

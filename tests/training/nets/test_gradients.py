@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bnbench.params.activations import ACTIVATIONS
-from bnbench.params.layer_specs import LayerSpec
-from bnbench.params.norms import NORMS
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
+from bnbench.params.layers.specs import LayerSpec
 from bnbench.training.nets.build import made
 from bnbench.training.nets.layers import Layer
 from tests.support.little import run

@@ -1,4 +1,4 @@
-"""Activations. The settings that each takes are in its entry of `params.activations`."""
+"""Activations. The settings that each takes are in its entry of `params.layers.activations`."""
 
 from dataclasses import KW_ONLY, dataclass
 

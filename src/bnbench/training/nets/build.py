@@ -4,9 +4,9 @@ import math
 from pkgutil import resolve_name
 
 from bnbench.params import architecture, norm_rules
-from bnbench.params.activations import ACTIVATIONS
-from bnbench.params.layer_specs import LayerSpec
-from bnbench.params.norms import LRN, NORMS
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import LRN, NORMS
+from bnbench.params.layers.specs import LayerSpec
 from bnbench.params.run_schema import Run
 from bnbench.training.nets.layers import INITS, Conv, Dropout, Flatten, Layer, Linear, MaxPool
 

@@ -2,9 +2,9 @@
 
 from pkgutil import resolve_name
 
-from bnbench.params.activations import ACTIVATIONS
-from bnbench.params.layer_specs import LayerSpec
-from bnbench.params.norms import NORMS
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
+from bnbench.params.layers.specs import LayerSpec
 from bnbench.training.nets.layers import Dropout, Flatten, Linear
 from bnbench.training.nets.reference import passes
 from bnbench.training.nets.reference.passes import Pass

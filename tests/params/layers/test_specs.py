@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from bnbench.params.layer_specs import LayerSpec, NormSpec, by_name, users
+from bnbench.params.layers.specs import LayerSpec, NormSpec, by_name, users
 
 LAYER = "bnbench.training.nets.batch_norms:BatchNorm"
 

@@ -1,6 +1,6 @@
 """The activations: one entry each. Adding an activation is adding an entry here and a layer class."""
 
-from bnbench.params.layer_specs import ActivationSpec, by_name, users
+from bnbench.params.layers.specs import ActivationSpec, by_name, users
 
 LAYERS = "bnbench.training.nets.activations"
 PASSES = "bnbench.training.nets.reference.passes"

@@ -4,25 +4,25 @@ import math
 from collections.abc import Iterator
 
 from bnbench.params import architecture
-from bnbench.params.layer_specs import NormedLayers, Problem
+from bnbench.params.layers.specs import NormedLayers, Violation
 
 
-def mean_of_several(layers: NormedLayers) -> Iterator[Problem]:
+def mean_of_several(layers: NormedLayers) -> Iterator[Violation]:
     """Refuse a mean of one value: the value minus its mean is 0."""
     yield from _single_value(layers, "a mean")
 
 
-def variance_of_several(layers: NormedLayers) -> Iterator[Problem]:
+def variance_of_several(layers: NormedLayers) -> Iterator[Violation]:
     """Refuse a variance of one value: it is 0."""
     yield from _single_value(layers, "a variance")
 
 
-def _single_value(layers: NormedLayers, estimate: str) -> Iterator[Problem]:
+def _single_value(layers: NormedLayers, estimate: str) -> Iterator[Violation]:
     if _one_per_channel(layers):
         yield "batch_size", f"{_no_estimate(layers, estimate)} per channel; use batch_size >= 2 or norm: none"
 
 
-def equal_parts(layers: NormedLayers) -> Iterator[Problem]:
+def equal_parts(layers: NormedLayers) -> Iterator[Violation]:
     """Refuse a number of parts that does not divide the mini-batch, or that leaves one value per channel."""
     run = layers.run
     if run.batch_size % run.norm_parts:
@@ -44,7 +44,7 @@ def _no_estimate(layers: NormedLayers, estimate: str) -> str:
     return f"{layers.run.norm} norm cannot estimate {estimate} from 1 value"
 
 
-def equal_groups(layers: NormedLayers) -> Iterator[Problem]:
+def equal_groups(layers: NormedLayers) -> Iterator[Violation]:
     """Refuse a number of groups that does not divide a layer's channels, or that leaves one value per group."""
     groups = layers.run.norm_groups
     uneven = [channels for channels, _ in layers.sizes if channels % groups]
@@ -56,13 +56,13 @@ def equal_groups(layers: NormedLayers) -> Iterator[Problem]:
         yield "norm_groups", f"{_no_estimate(layers, 'a variance')} per group; use fewer groups"
 
 
-def several_values(layers: NormedLayers) -> Iterator[Problem]:
+def several_values(layers: NormedLayers) -> Iterator[Violation]:
     """Refuse a layer whose samples have one value each."""
     if any(channels * values == 1 for channels, values in layers.sizes):
         yield "model", f"{_no_estimate(layers, 'a variance')} per group; use a wider layer"
 
 
-def has_conv(layers: NormedLayers) -> Iterator[Problem]:
+def has_conv(layers: NormedLayers) -> Iterator[Violation]:
     """Refuse a model without a conv layer."""
     model = layers.run.model
     if not architecture.convolutional(architecture.parse(model)):
@@ -70,7 +70,7 @@ def has_conv(layers: NormedLayers) -> Iterator[Problem]:
         yield "norm", f"{rule}, and {model} has none; use a conv net or norm: layer"
 
 
-def ramps_within_training(layers: NormedLayers) -> Iterator[Problem]:
+def ramps_within_training(layers: NormedLayers) -> Iterator[Violation]:
     """Refuse a ramp of batch renormalisation that runs backwards or beyond the last epoch."""
     run = layers.run
     for key in ("renorm_rmax_ramp", "renorm_dmax_ramp"):

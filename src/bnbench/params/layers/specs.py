@@ -1,7 +1,7 @@
 """Specifications of norms and activations: everything that differs between two of a kind, without importing torch.
 
 A layer class and its NumPy reference are named as `"module:object"`, so that planning, tables and figures read the
-same entry as training and need no torch. The entries are in `params.norms` and `params.activations`.
+same entry as training and need no torch. The entries are in `params.layers.norms` and `params.layers.activations`.
 """
 
 import re
@@ -20,7 +20,7 @@ SAMPLES: dict[str, Callable[[int, int], int]] = {
 }
 Scope = Literal["mini-batch", "part of a mini-batch", "sample"]
 # a setting and what is wrong with it
-Problem = tuple[str, str]
+Violation = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class NormedLayers:
     sizes: Sequence[tuple[int, int]]
 
 
-Check = Callable[[NormedLayers], Iterator[Problem]]
+Check = Callable[[NormedLayers], Iterator[Violation]]
 
 
 @dataclass(frozen=True, kw_only=True)

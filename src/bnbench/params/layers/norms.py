@@ -5,8 +5,8 @@ its NumPy reference, label, colour and marker in figures and tables, the samples
 the report shows.
 """
 
-from bnbench.params import norm_checks as check
-from bnbench.params.layer_specs import SAMPLES, NormSpec, by_name, users
+from bnbench.params.layers import norm_checks as check
+from bnbench.params.layers.specs import SAMPLES, NormSpec, by_name, users
 
 LAYERS = "bnbench.training.nets"
 PASSES = "bnbench.training.nets.reference.norm_passes"

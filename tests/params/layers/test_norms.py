@@ -10,9 +10,9 @@ import torch
 
 from bnbench.figures import style
 from bnbench.params import architecture, norm_rules
-from bnbench.params.activations import ACTIVATIONS
-from bnbench.params.layer_specs import ActivationSpec, LayerSpec, NormSpec
-from bnbench.params.norms import NORMS
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
+from bnbench.params.layers.specs import ActivationSpec, LayerSpec, NormSpec
 from bnbench.params.run_schema import Run
 from bnbench.tables import labels
 from bnbench.training.engine.layer_programs import RECORDED
