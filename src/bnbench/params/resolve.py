@@ -6,10 +6,9 @@ from operator import or_
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bnbench.core import yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.core.yaml_reader import Document
-from bnbench.params import grid, messages, study_rules, values
+from bnbench.params import extends, grid, messages, study_rules, values
 from bnbench.params.dataset_schema import Augmentation, Dataset
 from bnbench.params.fields import Tier
 from bnbench.params.problems import nearest, refuse
@@ -54,10 +53,10 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
         UserError: the file violates a rule; one line per problem, with file, line, key, value, rule and the nearest
             valid name.
     """
-    document = yaml_reader.read(path)
+    document = extends.read(path)
     if tier is not None:
         document.values["tier"] = tier
-    params = check(document)
+    params = _validated(document)
     refuse(document, study_rules.of_tier(params))
     grids = {name: _grid(document.values, params.tier, name) for name in params.studies}
     refuse(document, (problem for name, merged in grids.items() for problem in study_rules.of_grid(name, merged)))
@@ -70,12 +69,16 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
     return Resolved(document.values, params.tier, about, params.datasets, params.augmentations, studies)
 
 
-def check(document: Document) -> Params:
-    """Validate a document against the schema, and each value, used or not, against the entry it names.
+def check(path: Path) -> Params:
+    """Read a parameter file, and check its schema and its single values, used or not, in whatever tier.
 
     Raises:
         UserError: violations of the schema, or of the rules about single values, one line each.
     """
+    return _validated(extends.read(path))
+
+
+def _validated(document: Document) -> Params:
     params = messages.validated(document, Params)
     refuse(document, values.violations(document.values, params))
     return params
@@ -119,7 +122,7 @@ def dataset(path: Path, name: str) -> Dataset:
     Raises:
         UserError: the file is not as it must be, or has no such data set.
     """
-    return _entry(path, "data set", "datasets", check(yaml_reader.read(path)).datasets, name)
+    return _entry(path, "data set", "datasets", check(path).datasets, name)
 
 
 def augmentation(path: Path, name: str) -> Augmentation:
@@ -128,7 +131,7 @@ def augmentation(path: Path, name: str) -> Augmentation:
     Raises:
         UserError: the file is not as it must be, or has no such augmentation.
     """
-    return _entry(path, "augmentation", "augmentations", check(yaml_reader.read(path)).augmentations, name)
+    return _entry(path, "augmentation", "augmentations", check(path).augmentations, name)
 
 
 def _entry(path: Path, kind: str, key: str, entries: dict[str, Entry], name: str) -> Entry:
