@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 
 from bnbench.training import job as jobs
+from tests.faults import test_process_ends
 from tests.faults.processes import ended, started, told
-from tests.support.miniature import miniature
+from tests.support.miniature import Project, miniature
 from tests.support.shell import PROGRAM, namespace
 from tests.training import test_job
 
 prepared = test_job.prepared  # a fixture: the digits as a prepared folder
+reference = test_process_ends.reference  # a fixture: a project before its first start, and with all results
 
 FULL = "no space is left on the disk; free some and run the same command again"
 SIZES = (4, 8, 16, 24, 40, 60, 90, 120, 150, 180)  # kB: the disk is full at another moment
@@ -43,6 +45,49 @@ def test_a_disk_that_fills_in_a_training_ends_it_and_loses_nothing(tmp_path: Pat
     subprocess.run(test_job._command(job, kept), check=True, timeout=60)
     assert test_job._contents(kept) == expected
     print(f"{size} kB: {len(stored) // 2} of {len(test_job.RUNS)} runs were stored")
+
+
+# start in a copy of the project on a small disk; fill the disk once there are so many files; free it, copy all back
+FILL = """
+cp -a "$1" disk/project && cd disk/project || exit 99
+snakemake --cores 2 & start=$!
+count() { find . -name .snakemake -prune -o -type f -print | wc -l; }
+until [ "$(count)" -ge "$2" ] || ! kill -0 $start 2>/dev/null; do :; done
+cat /dev/zero >../filler 2>/dev/null
+wait $start; code=$?
+rm ../filler && cd ../.. && rm -rf "$1" && cp -a disk/project "$1" && exit $code
+"""
+
+
+def _files(project: Project) -> int:
+    """Number of a project's files, without Snakemake's own."""
+    return sum(path.is_file() and ".snakemake" not in path.parts for path in project.folder.rglob("*"))
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_at_any_moment_of_a_start_ends_it_and_loses_nothing(
+    reference: tuple[Project, Project], tmp_path: Path
+) -> None:
+    project, complete = reference
+    copy = Project(tmp_path / "project")
+    shutil.copytree(project.folder, copy.folder)
+    (tmp_path / "disk").mkdir()
+    prefix = namespace("-t", "tmpfs", "-o", "size=256m", "none", str(tmp_path / "disk"))
+    first, last = _files(project), _files(complete)
+    for count in (first + (last - first) * i // 10 for i in range(10)):
+        before = copy.stored()
+        words = [*prefix, "sh", "-c", FILL, "sh", str(copy.folder), str(count)]
+        with started(words, tmp_path, copy.environment) as start:
+            code = ended(start)
+        print(f"full at {count} of {last} files: exit code {code}, {len(copy.stored())} files of runs")
+        assert code in (0, 1), told(tmp_path)
+        assert "Traceback" not in told(tmp_path)
+        assert copy.outputs() == complete.outputs() if code == 0 else "no space" in told(tmp_path).lower()
+        assert before.items() <= copy.stored().items()
+    with started(["snakemake", "--cores", "2"], copy.folder, copy.environment) as start:
+        assert ended(start, 300) == 0, told(copy.folder)
+    assert copy.stored() == complete.stored()
+    assert copy.outputs() == complete.outputs()
 
 
 @pytest.mark.parametrize("size", [1000, 3000])

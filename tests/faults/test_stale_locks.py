@@ -146,3 +146,14 @@ def test_copies_of_outputs_that_a_killed_start_left_are_removed(tmp_path: Path) 
     code = "import pathlib, sys; from bnbench.core import starts; starts.enter(pathlib.Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
     assert not left.exists()
+
+
+def test_a_start_that_was_killed_while_it_prepared_data_is_gone_on_from_to_the_end(project: Project) -> None:
+    project.run("snakemake --cores 1 data")
+    (record,) = (project.folder / ".snakemake" / "metadata").iterdir()  # of the prepared data
+    marks = project.folder / ".snakemake" / "incomplete"
+    marks.mkdir(exist_ok=True)
+    (marks / record.name).write_text('{"external_jobid": null}')  # what Snakemake notes before it runs a rule
+    project.run("snakemake --cores 1")
+    assert len(project.stored()) == 8
+    assert "train" not in project.run("snakemake --cores 1 -n")

@@ -20,6 +20,10 @@ from bnbench.core.files import read_json, write_json
 
 PASSING = "the beginning of another start in this folder"
 FIRST, SPAN = 1 << 61, 1 << 32  # the places of starts that live, beyond those of `locks.of`
+# What a killed Snakemake leaves that the next one stumbles over: copies of outputs, which it cannot replace; marks of
+# incomplete outputs, for which 9.27 runs that job alone and ends as if all were done, where later rules take the output
+# as `ancient`. No output of a rule here is ever incomplete: it is renamed to its place, or beside it lies an identity.
+LEFTOVERS = ("backups", "incomplete")
 UNLOCK = "if none runs here any more: snakemake --unlock"
 
 _gate = contextlib.ExitStack()  # held from `enter` to `entered`
@@ -41,8 +45,9 @@ def enter(root: Path) -> None:
             path.unlink(missing_ok=True)
         files = {}
         _tell("removed the lock of a Snakemake of this machine that was killed")
-    if not files and alive is None:  # a killed start's copies of outputs, which the next one would stumble over
-        shutil.rmtree(root / ".snakemake" / "backups", ignore_errors=True)
+    if not files and alive is None:
+        for name in LEFTOVERS:
+            shutil.rmtree(root / ".snakemake" / name, ignore_errors=True)
     for path in files:
         _check(path)
     if files:
