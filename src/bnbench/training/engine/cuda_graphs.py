@@ -93,7 +93,7 @@ class Recorded:
         self.values, self.work = pack.arrays["values"], work
         device = self.values.device
         index = pack.drawn(pack.step)
-        moves = pack.moved(index)
+        moves = pack.transforms_of(index)
         self.index, self.moves = index.clone(), None if moves is None else moves.clone()
         self.count = torch.zeros((), dtype=torch.float64, device=device)
         self.column = torch.zeros(1, dtype=torch.long, device=device)
@@ -108,7 +108,7 @@ class Recorded:
     def feed(self, pack: Pack) -> None:
         """Fill the arrays for the pack's next step."""
         index = pack.drawn(pack.step)
-        moves = pack.moved(index)
+        moves = pack.transforms_of(index)
         self.index.copy_(index)
         if self.moves is not None and moves is not None:
             self.moves.copy_(moves)
