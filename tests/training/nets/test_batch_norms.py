@@ -14,7 +14,7 @@ from bnbench.training.nets import build
 from bnbench.training.nets.batch_norms import PerChannel
 from bnbench.training.nets.layers import Layer, Linear, Moment, Views
 from bnbench.training.nets.network import Network
-from bnbench.training.nets.reference import norms as handnorms
+from bnbench.training.nets.reference import norms as formulas
 from bnbench.training.nets.reference.passes import Own
 from bnbench.training.nets.reference.table import PASSES
 from tests.support import reference
@@ -108,11 +108,11 @@ def test_local_response_equals_its_formula(kind: str, size: int) -> None:
     layer = made("local_response", lrn_size=size)
     x, dy = noise(1, *SHAPES[kind]), noise(2, *SHAPES[kind])
     y, dx = both(layer, x, dy)
-    settings = handnorms.Response(size, 0.5, 0.6, 1.5)
+    settings = formulas.Response(size, 0.5, 0.6, 1.5)
     for row in range(RUNS):
         one, gradient = x[row].numpy(), dy[row].numpy()
-        np.testing.assert_allclose(y[row].numpy(), handnorms.local_response(one, settings), rtol=1e-10)
-        expected = handnorms.local_response_back(gradient, one, settings)
+        np.testing.assert_allclose(y[row].numpy(), formulas.local_response(one, settings), rtol=1e-10)
+        expected = formulas.local_response_back(gradient, one, settings)
         np.testing.assert_allclose(dx[row].numpy(), expected, rtol=1e-9, atol=1e-12)
 
 

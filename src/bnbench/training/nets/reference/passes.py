@@ -10,7 +10,7 @@ from typing import Any
 from bnbench.data import random_streams
 from bnbench.training.nets import activations
 from bnbench.training.nets.layers import Dropout, Flatten, Linear
-from bnbench.training.nets.reference import layers as hand
+from bnbench.training.nets.reference import layers as formulas
 from bnbench.training.nets.reference.layers import Array
 
 # dy -> dx, and the gradients of the layer's weights by name
@@ -40,10 +40,10 @@ def linear(layer: Linear, own: Own, x: Array, training: bool) -> tuple[Array, Ba
     weight = own.values["weight"]
 
     def back(dy: Array) -> tuple[Array, dict[str, Array]]:
-        dx, d_weight, d_bias = hand.dense_back(dy, x, weight)
+        dx, d_weight, d_bias = formulas.dense_back(dy, x, weight)
         return dx, {"weight": d_weight, "bias": d_bias}
 
-    return hand.dense(x, weight, own.values.get("bias", 0.0)), back
+    return formulas.dense(x, weight, own.values.get("bias", 0.0)), back
 
 
 def dropout(layer: Dropout, own: Own, x: Array, training: bool) -> tuple[Array, Back]:
@@ -52,18 +52,18 @@ def dropout(layer: Dropout, own: Own, x: Array, training: bool) -> tuple[Array, 
         return x, lambda dy: (dy, {})
     place = (layer.place, layer.moment.step)
     drawn = random_streams.uniform([layer.moment.seeds[own.row]], place, x.shape)[0].numpy()
-    mask = hand.dropout_mask(drawn, layer.rate)
-    return hand.dropout(x, mask), lambda dy: (hand.dropout_back(dy, mask), {})
+    mask = formulas.dropout_mask(drawn, layer.rate)
+    return formulas.dropout(x, mask), lambda dy: (formulas.dropout_back(dy, mask), {})
 
 
 def relu(layer: activations.Relu, own: Own, x: Array, training: bool) -> tuple[Array, Back]:  # noqa: ARG001
     """y = max(x, 0)."""
-    return hand.relu(x), lambda dy: (hand.relu_back(dy, x), {})
+    return formulas.relu(x), lambda dy: (formulas.relu_back(dy, x), {})
 
 
 def leaky_relu(layer: activations.LeakyRelu, own: Own, x: Array, training: bool) -> tuple[Array, Back]:  # noqa: ARG001
     """y = x where x > 0, else slope x."""
-    return hand.leaky_relu(x, layer.slope), lambda dy: (hand.leaky_relu_back(dy, x, layer.slope), {})
+    return formulas.leaky_relu(x, layer.slope), lambda dy: (formulas.leaky_relu_back(dy, x, layer.slope), {})
 
 
 def prelu(layer: activations.PRelu, own: Own, x: Array, training: bool) -> tuple[Array, Back]:  # noqa: ARG001
@@ -71,19 +71,19 @@ def prelu(layer: activations.PRelu, own: Own, x: Array, training: bool) -> tuple
     slope = own.values["slope"]
 
     def back(dy: Array) -> tuple[Array, dict[str, Array]]:
-        dx, d_slope = hand.prelu_back(dy, x, slope)
+        dx, d_slope = formulas.prelu_back(dy, x, slope)
         return dx, {"slope": d_slope}
 
-    return hand.prelu(x, slope), back
+    return formulas.prelu(x, slope), back
 
 
 def sigmoid(layer: activations.Sigmoid, own: Own, x: Array, training: bool) -> tuple[Array, Back]:  # noqa: ARG001
     """y = 1 / (1 + e^-x)."""
-    y = hand.sigmoid(x)
-    return y, lambda dy: (hand.sigmoid_back(dy, y), {})
+    y = formulas.sigmoid(x)
+    return y, lambda dy: (formulas.sigmoid_back(dy, y), {})
 
 
 def tanh(layer: activations.Tanh, own: Own, x: Array, training: bool) -> tuple[Array, Back]:  # noqa: ARG001
     """Hyperbolic tangent."""
-    y = hand.tanh(x)
-    return y, lambda dy: (hand.tanh_back(dy, y), {})
+    y = formulas.tanh(x)
+    return y, lambda dy: (formulas.tanh_back(dy, y), {})
