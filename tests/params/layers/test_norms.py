@@ -70,6 +70,12 @@ def test_a_norm_cancels_a_bias_before_it_if_its_entry_declares_so(name: str) -> 
     assert torch.allclose(one, other) == spec.cancels_bias
 
 
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_new_layer_has_no_tensors_but_those_that_the_network_binds(name: str) -> None:
+    # before a CUDA graph is recorded, all tensors of the last step are deleted from the layers
+    assert not [key for key, value in vars(made(SPECS[name], 4, run())).items() if isinstance(value, torch.Tensor)]
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_an_activation_declares_its_learned_numbers_and_is_known_to_the_probes(name: str) -> None:
     spec: ActivationSpec = ACTIVATIONS[name]

@@ -1,6 +1,7 @@
 """Norms against their NumPy references and PyTorch, in float64, and against the norms that they must equal."""
 
 import itertools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -242,6 +243,27 @@ def test_renorms_limits_rise_with_the_epochs(epoch: float, rmax: float, dmax: fl
     x = noise(1, *SHAPES["dense"])
     plain = made("batch", norm_gamma=1.0, norm_beta=0.0).forward(x, True)
     torch.testing.assert_close(layer.forward(x, True), plain * rmax - dmax)
+
+
+@pytest.mark.parametrize("norm", ALL)
+@pytest.mark.parametrize("population", ["moving", "last_epoch", "batch"])
+def test_the_constants_of_a_settled_norm_no_longer_depend_on_the_step(norm: str, population: str) -> None:
+    def results(step: float) -> list[Tensor]:
+        layer = made(norm, moment=Moment([], int(step), 2), population=population)
+        y, dx, *grads = both(layer, noise(1, *SHAPES["dense"]), noise(2, *SHAPES["dense"]))
+        return [y, dx, *grads, *layer.statistics.values()]
+
+    def same(*steps: float) -> bool:
+        return all(torch.equal(*pair) for pair in zip(*map(results, steps), strict=True))
+
+    settled = made(norm, population=population).settled
+    ramps = 6.0 if norm == "renorm" else 0.0
+    assert settled == (math.inf if population == "last_epoch" and norm in PER_CHANNEL else ramps)
+    if settled == math.inf:
+        assert not same(2, 3)
+    else:
+        assert same(2 * settled, 2 * settled + 1)
+        assert not settled or not same(2 * settled - 1, 2 * settled)
 
 
 def test_a_ramp_of_no_length_is_a_step() -> None:
