@@ -45,7 +45,7 @@ def noise(seed: int, *shape: int) -> Tensor:
 
 
 def made(norm: str, channels: int = CHANNELS, moment: Moment | None = None, **settings: Any) -> Layer:
-    """A norm's layer in float64 with weights and statistics away from their first values."""
+    """A norm's layer in float64 with weights and statistics away from their initial values."""
     layer = build.made(NORMS[norm], channels, run(**{"norm": norm, **SETTINGS, **settings}))
     layer.moment = moment or Moment([], step=7, epoch_steps=2)
     layer.values = {name: 1 + 0.3 * noise(i, RUNS, *shape) for i, (name, shape) in enumerate(layer.weights.items())}
@@ -144,7 +144,7 @@ def test_norms_equal_torch_nn_with_its_automatic_differentiation(norm: str) -> N
             torch.testing.assert_close(parameter.grad, grad[row, 0])
 
 
-def test_layer_norm_of_a_dense_layer_equals_torchs() -> None:
+def test_layer_norm_of_a_dense_layer_equals_pytorchs() -> None:
     layer = made("layer")
     x = noise(1, *SHAPES["dense"])
     y = layer.forward(x, True)
@@ -153,7 +153,7 @@ def test_layer_norm_of_a_dense_layer_equals_torchs() -> None:
         torch.testing.assert_close(y[row], nn.functional.layer_norm(x[row], [CHANNELS], gamma, beta))
 
 
-# a norm and settings with which it is another one
+# settings with which a norm equals batch norm
 SAME: dict[str, tuple[str, dict[str, Any]]] = {
     "renorm with rmax 1 and dmax 0": ("renorm", {"renorm_rmax": 1.0, "renorm_dmax": 0.0}),
     "renorm before its ramps": ("renorm", {"renorm_rmax_ramp": [4, 5], "renorm_dmax_ramp": [4, 5]}),
@@ -186,14 +186,14 @@ def test_group_norm_of_one_group_equals_layer_norm_bit_for_bit(kind: str) -> Non
 
 
 @pytest.mark.parametrize("norm", ["batch", "ghost", "renorm"])
-def test_norms_over_a_batch_forget_a_scale_and_a_shift_put_before_them(norm: str) -> None:
+def test_norms_over_a_mini_batch_cancel_a_scale_and_a_shift_before_them(norm: str) -> None:
     settings: dict[str, Any] = {"norm_epsilon": 1e-14, "renorm_rmax": 1.0, "renorm_dmax": 0.0}
     x = noise(0, *SHAPES["conv"])
     one, other = (made(norm, **settings).forward(z, True) for z in (x, 7 * x - 3))
     torch.testing.assert_close(one, other)
 
 
-def test_centring_forgets_a_shift_but_no_scale() -> None:
+def test_centring_cancels_a_shift_but_not_a_scale() -> None:
     x = noise(0, *SHAPES["conv"])
     outs = [made("center", norm_beta=0.0).forward(z, True) for z in (x, x - 3, 7 * x)]
     torch.testing.assert_close(outs[0], outs[1])
@@ -201,7 +201,7 @@ def test_centring_forgets_a_shift_but_no_scale() -> None:
 
 
 @pytest.mark.parametrize("norm", PER_CHANNEL)
-def test_a_bias_before_a_norm_over_a_batch_changes_nothing(norm: str) -> None:
+def test_a_bias_before_a_norm_over_a_mini_batch_has_no_effect(norm: str) -> None:
     outs, grads = [], []
     for bias in (0.0, 5.0):
         linear = Linear(4, CHANNELS, bias=True, std=1.0, precision="exact", place=0)
@@ -217,7 +217,7 @@ def test_a_bias_before_a_norm_over_a_batch_changes_nothing(norm: str) -> None:
     torch.testing.assert_close(grads[0]["bias"], torch.zeros(RUNS, 1, CHANNELS).double())
 
 
-def test_a_bias_is_left_out_before_norms_over_a_batch_and_those_alone() -> None:
+def test_there_is_no_bias_before_a_norm_over_a_mini_batch() -> None:
     for norm in NORMS:
         network = Network(run(model="72-9-7-10", norm=norm, norm_groups=1), (2, 6, 6))
         biases = ["bias" in layer.weights for layer in network.layers if "weight" in layer.weights]
@@ -234,7 +234,7 @@ def test_ghost_norm_is_batch_norm_of_each_part() -> None:
 @pytest.mark.parametrize(
     ("epoch", "rmax", "dmax"), [(0.5, 1.0, 0.0), (3, 1.1, 0.075), (4.5, 1.175, 0.1875), (9, 1.2, 0.3)]
 )
-def test_renorms_limits_rise_with_the_epochs(epoch: float, rmax: float, dmax: float) -> None:
+def test_the_limits_of_batch_renorm_rise_with_the_epochs(epoch: float, rmax: float, dmax: float) -> None:
     layer = made("renorm", moment=Moment([], step=int(epoch * 2), epoch_steps=2), norm_gamma=1.0, norm_beta=0.0)
     layer.statistics = {
         "mean": torch.full((RUNS, 1, CHANNELS), 90.0),
@@ -292,7 +292,7 @@ def test_the_last_epochs_statistics_are_the_means_of_its_batches() -> None:
 
 
 @pytest.mark.parametrize("norm", PER_CHANNEL)
-def test_a_batchs_own_statistics_serve_one_image_too(norm: str) -> None:
+def test_the_statistics_of_the_evaluated_images_exist_for_one_image_too(norm: str) -> None:
     network = Network(run(model="72-9-7-10", norm=norm), (2, 6, 6))
     reference.double(network, [0, 1])
     images = noise(4, 2, 5, 6, 6, 2)
@@ -304,7 +304,7 @@ def test_a_batchs_own_statistics_serve_one_image_too(norm: str) -> None:
     assert torch.isfinite(alone[0]).all()
 
 
-def test_dense_layers_of_a_conv_net_can_go_without_a_norm() -> None:
+def test_dense_layers_of_a_conv_net_can_be_without_a_norm() -> None:
     def norms(model: str, norm_dense: bool) -> int:
         network = Network(run(model=model, norm_dense=norm_dense), (2, 6, 6))
         return sum(isinstance(layer, PerChannel) for layer in network.layers)
@@ -315,7 +315,7 @@ def test_dense_layers_of_a_conv_net_can_go_without_a_norm() -> None:
     assert ["bias" in layer.weights for layer in layers if "weight" in layer.weights] == [False, True, True]
 
 
-def test_values_that_a_norm_does_not_use_change_nothing() -> None:
+def test_settings_that_a_norm_does_not_use_have_no_effect() -> None:
     x, dy = noise(1, *SHAPES["conv"]), noise(2, *SHAPES["conv"])
     for norm, key in itertools.product(ALL, SETTINGS):
         other = {"norm_groups": 2}.get(key, getattr(run(), key))

@@ -65,7 +65,7 @@ def test_gradients_match_finite_differences(model: str) -> None:
         assert grads[index].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-7)
 
 
-def test_both_ways_to_convolve_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfolded_and_direct_convolutions_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for limit in (0, 10**9):
         monkeypatch.setattr(Conv, "UNFOLD", limit)
@@ -78,7 +78,7 @@ def test_both_ways_to_convolve_give_the_same(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(results[0], results[1])
 
 
-def test_batch_norm_forgets_a_scale_and_a_shift_put_before_it() -> None:
+def test_batch_norm_cancels_a_scale_and_a_shift_before_it() -> None:
     layer = BatchNorm(4, gamma="learned", beta="learned", keep=0.9, population="moving", epsilon=1e-12)
     layer.values = {"gamma": torch.full((1, 1, 4), 2.0).double(), "beta": torch.ones(1, 1, 4).double()}
     layer.statistics = {name: torch.zeros(1, 1, 4).double() for name in layer.moving}
@@ -86,7 +86,7 @@ def test_batch_norm_forgets_a_scale_and_a_shift_put_before_it() -> None:
     torch.testing.assert_close(layer.forward(x, True), layer.forward(x * 7 - 3, True))
 
 
-def test_the_weights_are_the_same_draw_with_and_without_a_norm() -> None:
+def test_initial_weights_are_the_same_with_and_without_a_norm() -> None:
     rows = {}
     for norm in ("none", "batch"):
         network = Network(run(model="72-9-7-10", norm=norm), SHAPE)
@@ -114,7 +114,7 @@ def test_a_bias_is_left_out_directly_before_a_norm_and_nowhere_else() -> None:
     assert biases(norm="batch", order="post") == [True, True, True]
 
 
-def test_parameters_are_counted_as_torch_counts_them() -> None:
+def test_the_count_of_parameters_equals_pytorchs() -> None:
     for model, norm in itertools.product(MODELS, ["none", "batch"]):
         settings = run(model=model, norm=norm, activation="prelu")
         count = sum(parameter.numel() for parameter in reference.modules(settings, SHAPE).parameters())
@@ -140,7 +140,7 @@ def test_dropout_layers_follow_the_notation_and_the_setting() -> None:
     assert rates == [[0.5], [0.2, 0.2]]
 
 
-# the published conv nets, for images of 3x32x32: kernels, conv layers a block, blocks, units
+# the published conv nets, for images of 3x32x32: filters, conv layers per block, blocks, units
 PUBLISHED = {
     "64K-3C2B-256D-Dropout0.5-10D": (64, 3, 2, 256),
     "64K-3C3B-256D-Dropout0.5-10D": (64, 3, 3, 256),
@@ -172,7 +172,7 @@ def test_the_published_conv_nets_have_their_layers_and_parameters(model: str) ->
     assert architecture.parse(model).inputs is None
 
 
-def test_local_response_as_a_layer_stands_beside_a_norm() -> None:
+def test_a_model_can_have_local_response_layers_and_a_norm() -> None:
     layers = Network(run(model="5C3-LRN-P2-10D", norm="batch"), SHAPE).layers
     kinds = [type(layer).__name__ for layer in layers]
     assert kinds == ["Conv", "BatchNorm", "Relu", "LocalResponse", "MaxPool", "Flatten", "Linear"]
