@@ -96,6 +96,7 @@ TESTED_IN = {
     "training/pack/passes.py": "training/probes/test_probes.py",
     "training/probes/base.py": "training/probes/test_probes.py",
     "training/progress.py": "training/test_job.py",
+    "training/worker.py": "training/test_job.py",
     "training/provenance.py": "store/test_provenance.py",
     "workflow.py": "pipeline/test_pipeline.py",
 }

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bnbench.core import files
 from bnbench.params.run_schema import Run
-from bnbench.training import job as jobs
+from bnbench.training import worker
 from bnbench.training.arithmetic import convolutions, gpu, kernels, twister
 from bnbench.training.arithmetic.convolutions import FORMS
 from bnbench.training.engine import cuda_graphs
@@ -158,13 +158,13 @@ def test_no_memory_while_recording_is_told_as_such() -> None:
 def test_a_gpu_whose_memory_ends_trains_halves(tmp_path: Path, prepared: Path) -> None:
     settings = [run(model="64-3000-3000-10", batch_size=64, epochs=1, learning_rate=1e-3, seed=i) for i in range(8)]
     job = _job(tmp_path, prepared, settings, width=8)  # 9 M weights, three arrays: 110 MB a run
-    place = jobs.Place(tmp_path / "runs", tmp_path / "timings", tmp_path / "work", (DEVICE,))
+    place = worker.Workspace(tmp_path / "runs", tmp_path / "timings", tmp_path / "work", (DEVICE,))
     gpu.ready(DEVICE)
     torch.cuda.set_per_process_memory_fraction(0.9e9 / torch.cuda.get_device_properties(DEVICE).total_memory, DEVICE)
     try:
-        counts, parted, lacking = jobs.train_pack(files.read_json(job)[0], place)
+        statuses, splits, lacking = worker.train_pack(files.read_json(job)[0], place)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
-    assert counts == {"ok": 8}
-    assert parted >= 1
+    assert statuses == {"ok": 8}
+    assert splits >= 1
     assert not lacking

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from bnbench.params.run_schema import Run
-from bnbench.training import run_writer
+from bnbench.training import checkpoints
 from bnbench.training.arithmetic import calls, kernels, matmul, products, torch_loops
 from bnbench.training.engine import program, step, step_program
 from bnbench.training.engine.layer_programs import agree
@@ -120,13 +120,13 @@ def test_a_run_goes_on_from_a_checkpoint_between_two_blocks(tmp_path: Path, monk
     pack.bind()
     step.advance(pack)
     assert 1 < pack.step < pack.interval
-    run_writer.save(tmp_path, pack)
+    checkpoints.save(tmp_path, pack)
     resumed: list[Outcome] = []
     for name, one in zip(pack.names, runs, strict=True):
         alone = start([name], [one], digits())
-        state = run_writer.load(tmp_path, name)
+        state = checkpoints.load(tmp_path, name)
         assert state is not None
-        run_writer.restore(alone, [state])
+        checkpoints.restore(alone, [state])
         train(alone, lambda _pack: None, resumed.append)
     assert _outcomes(resumed) == whole
 
