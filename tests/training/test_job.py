@@ -21,7 +21,7 @@ from bnbench.training import job as jobs
 from bnbench.training import train as training
 from bnbench.training import worker
 from bnbench.training.arithmetic import kernels
-from bnbench.training.engine.step import advance
+from bnbench.training.engine.choose import Engine, choose
 from bnbench.training.pack.pack import Pack as Training
 from bnbench.training.worker import Workspace
 from tests.support import shell
@@ -173,12 +173,18 @@ def test_a_pack_too_large_for_the_devices_memory_is_split_to_the_same_bytes(
     job = _job(tmp_path, prepared, settings, width=5)
     jobs.train_job(job, _space(tmp_path / "large"), 1)
 
-    def little_memory(pack: Training) -> None:
-        if len(pack.names) > 2 and pack.step == 30:
-            raise torch.OutOfMemoryError("no memory for three")
-        advance(pack)
+    class LittleMemory(Engine):
+        def step(self, pack: Training) -> None:
+            if len(pack.names) > most and pack.step == 30 * (most > 0):
+                raise torch.OutOfMemoryError(f"no memory for more than {most}")
+            super().step(pack)
 
-    monkeypatch.setattr(training, "advance", little_memory)
+    def chosen(pack: Training) -> Engine:
+        engine = choose(pack)
+        return LittleMemory(engine.steps, engine.predictions)
+
+    most = 2
+    monkeypatch.setattr(training, "choose", chosen)
     space = _space(tmp_path / "little", seconds=0)  # a checkpoint each step
     counts = jobs.train_job(job, space, 1, tmp_path / "log")
     assert counts == {"ok": 5}
@@ -186,8 +192,8 @@ def test_a_pack_too_large_for_the_devices_memory_is_split_to_the_same_bytes(
     assert _contents(tmp_path / "little" / "runs") == _contents(tmp_path / "large" / "runs")
     assert not list((tmp_path / "little" / "timings").glob("*"))  # it says nothing of how long packs take
     alone = _job(tmp_path, prepared, settings[:1], width=1)
-    monkeypatch.setattr(training, "advance", lambda _pack: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
-    with pytest.raises(jobs.PackCrashed, match="OutOfMemoryError: none"):
+    most = 0
+    with pytest.raises(jobs.PackCrashed, match="OutOfMemoryError: no memory for more than 0"):
         jobs.train_job(alone, _space(tmp_path / "none"), 1)
 
 

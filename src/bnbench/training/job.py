@@ -48,6 +48,7 @@ def train_job(job: Path, space: Workspace, workers: int, log: Path | None = None
         SystemFault: the store, a checkpoint or the log cannot be written.
         Interrupted: a signal came, or a worker was killed; checkpoints of the runs in training are saved.
     """
+    matmul.require_strict()  # before the fork: workers inherit it
     packs = sorted(read_packs(job), key=lambda pack: -pack["seconds"])
     torch.set_num_threads(1)  # before the fork: threads do not survive one
     gc.freeze()  # imported modules are never garbage: no worker visits their pages, which would copy them
@@ -106,7 +107,8 @@ def _gather(waiting: dict[Future[Trained], dict[str, Any]], progress: Progress) 
             crashed.append(f"{name}, {len(pack['runs'])} runs: {type(error).__name__}: {error}")
         else:
             split = f"; split {trained.splits} times after running out of device memory" if trained.splits else ""
-            progress.log_line(f"{name}: {summary(trained.statuses)}{split}")
+            engine = f"; executed by {', '.join(sorted(trained.engines))}" if trained.engines else ""
+            progress.log_line(f"{name}: {summary(trained.statuses)}{engine}{split}")
             counts += trained.statuses
             for what in trained.lacking.keys() - logged:
                 progress.log_line(f"training without {what} (slower): {trained.lacking[what]}")

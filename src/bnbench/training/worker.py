@@ -44,11 +44,13 @@ class Trained(NamedTuple):
 
     Attributes:
         statuses: number of runs that finished with each status.
+        engines: what executed the training steps.
         splits: how often the runs were split because the device ran out of memory.
         lacking: what this worker goes without, and why: see `kernels.lacking`.
     """
 
     statuses: Counter[str]
+    engines: set[str]
     splits: int
     lacking: dict[str, str]
 
@@ -111,7 +113,7 @@ def train_pack(pack: dict[str, Any], space: Workspace) -> Trained:
         on = {"cpu": cost.cpu(), "device": kind(device)}
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack["seconds"], **on}
         write_sealed(space.timings / f"{pack['id']}.json", record)
-    return Trained(training.statuses, training.splits, kernels.lacking)
+    return Trained(training.statuses, training.engines, training.splits, kernels.lacking)
 
 
 def kind(device: str) -> str:
@@ -133,6 +135,7 @@ class _Training:
     device: str
     share: float
     statuses: Counter[str] = field(default_factory=Counter)
+    engines: set[str] = field(default_factory=set)
     splits: int = 0
     uninterrupted: bool = True
 
@@ -192,7 +195,7 @@ class _Training:
             _count(self.share * (1 - outcome.result["steps"] / pack.steps), 0)  # of a run that stopped early
 
         try:
-            train(pack, watch, done)
+            self.engines.add(train(pack, watch, done))
         except torch.OutOfMemoryError:
             left = [name for name in pack.names if not run_writer.finished(self.space.store, name)]
             if len(left) < 2:

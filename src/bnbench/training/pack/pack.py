@@ -4,7 +4,7 @@ Everything a pack knows is in `Pack.arrays` (the run is the first axis of each),
 so that a run can leave its pack, or be saved and go on elsewhere, as a row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -52,9 +52,6 @@ class Pack:
     rows: Tensor | None = None  # whose order each run follows
     online: Augmentation | None = None
     moves: Tensor | None = None  # of this epoch: how each seed's images are moved, if epochs differ
-    recorded: object = None  # its step as a graph: graphs.Recorded
-    stepper: "Callable[[Pack], None] | None" = None  # what trains these arrays
-    forward: "Callable[[Pack, Tensor], Tensor] | None" = None  # what makes logits of images outside training
 
     @property
     def seeds(self) -> list[int]:
@@ -156,8 +153,6 @@ class Pack:
             orders=None,
             rows=None,
             moves=None,
-            recorded=None,
-            stepper=None,
         )
 
     def example(self) -> "Pack":
@@ -179,7 +174,6 @@ class Pack:
     def release(self) -> None:
         """Let the arrays and the data go, and what a GPU's memory keeps of them."""
         self.arrays, self.data, self.orders, self.moves = {}, {}, None, None
-        self.recorded, self.stepper = None, None
         for layer in self.network.layers:
             layer.__dict__.clear()
         if torch.cuda.is_initialized():
@@ -187,7 +181,6 @@ class Pack:
 
     def bind(self) -> None:
         """Let the network use the arrays as they are now."""
-        self.stepper = None
         self.network.bind(self.arrays["values"], self.arrays["moving"], self.arrays["grads"])
 
 
