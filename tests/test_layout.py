@@ -84,6 +84,7 @@ TESTED_IN = {
     "training/arithmetic/matmul.py": "training/arithmetic/test_products.py",
     "training/arithmetic/torch_loops.py": "training/arithmetic/test_kernels.py",
     "training/arithmetic/twister.py": "data/test_random_streams.py",
+    "training/engine/choose.py": "faults/test_products_per_run.py",
     "training/engine/layer_programs.py": "training/engine/test_step_program.py",
     "training/engine/program.py": "training/engine/test_step_program.py",
     "training/engine/step.py": "training/test_train.py",
@@ -101,6 +102,7 @@ TESTED_IN = {
     "training/pack/passes.py": "training/probes/test_probes.py",
     "training/probes/base.py": "training/probes/test_probes.py",
     "training/progress.py": "training/test_job.py",
+    "training/worker.py": "training/test_job.py",
     "training/provenance.py": "store/test_provenance.py",
     "workflow.py": "pipeline/test_pipeline.py",
 }

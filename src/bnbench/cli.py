@@ -177,12 +177,12 @@ def augment(arguments: Arguments) -> None:
 def train(arguments: Arguments) -> None:
     """Train a job's runs into the run store."""
     from bnbench.core import devices
-    from bnbench.training import job
+    from bnbench.training import job, worker
 
     found = tuple(devices.check(arguments.device))
     working = (arguments.work, found, arguments.checkpoint_seconds)
-    place = job.Place(arguments.out, arguments.timings, *working, arguments.provenance)
-    counts = job.train_job(arguments.job, place, arguments.workers, arguments.log)
+    space = worker.Workspace(arguments.out, arguments.timings, *working, arguments.provenance)
+    counts = job.train_job(arguments.job, space, arguments.workers, arguments.log)
     print(job.summary(counts), file=sys.stderr)
 
 

@@ -20,7 +20,8 @@ from bnbench.params.dataset_schema import Augmentation
 from bnbench.params.resolve import dataset
 from bnbench.plan.plan import TRAINER_VERSION, Plan
 from bnbench.tables.collect import collect
-from bnbench.training.job import Place, train_job
+from bnbench.training.job import train_job
+from bnbench.training.worker import Workspace
 from tests.support.little import ROOT
 from tests.support.miniature import EDITS, SHOWN
 from tests.support.parameters import toy
@@ -138,7 +139,7 @@ def test_training_refuses_data_that_its_runs_were_not_planned_for(project: Path)
     packs = [{**pack.record(), "data": str(other)} for pack in plan.packs]
     write_json(Path(".bnbench/job.json"), packs)
     with pytest.raises(UserError, match="its id is not the hash of its settings and of the data"):
-        train_job(Path(".bnbench/job.json"), Place(Path("results/runs"), Path("t"), Path(".bnbench")), workers=1)
+        train_job(Path(".bnbench/job.json"), Workspace(Path("results/runs"), Path("t"), Path(".bnbench")), workers=1)
     assert not list(project.glob("results/runs/[!.]*"))
 
 

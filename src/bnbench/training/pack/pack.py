@@ -4,7 +4,7 @@ The state is in `Pack.arrays` (the run is the first axis of each), `Pack.history
 be removed from its pack, or saved and resumed in another one, as a row.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -69,9 +69,6 @@ class Pack:
     rows: Tensor | None = None
     online: Augmentation | None = None
     transforms: Tensor | None = None
-    recorded: object = None  # its step as a graph: graphs.Recorded
-    stepper: "Callable[[Pack], None] | None" = None  # what trains these arrays
-    forward: "Callable[[Pack, Tensor], Tensor] | None" = None  # what makes logits of images outside training
 
     @property
     def seeds(self) -> list[int]:
@@ -177,8 +174,6 @@ class Pack:
             orders=None,
             rows=None,
             transforms=None,
-            recorded=None,
-            stepper=None,
         )
 
     def example(self) -> "Pack":
@@ -203,7 +198,6 @@ class Pack:
     def release(self) -> None:
         """Free the arrays and the data, in a GPU's memory too."""
         self.arrays, self.data, self.orders, self.transforms = {}, {}, None, None
-        self.recorded, self.stepper = None, None
         for layer in self.network.layers:
             layer.__dict__.clear()
         if torch.cuda.is_initialized():
@@ -211,7 +205,6 @@ class Pack:
 
     def bind(self) -> None:
         """Give the present arrays to the network."""
-        self.stepper = None
         self.network.bind(self.arrays["values"], self.arrays["moving"], self.arrays["grads"])
 
 
