@@ -202,9 +202,14 @@ def check(text: str, shape: Shape, classes: int) -> Model:
     return model
 
 
+def convolutional(model: Model) -> bool:
+    """Return whether the model has a conv layer."""
+    return any(isinstance(layer, Conv) for layer in model.layers)
+
+
 def kind(text: str) -> str:
     """What a net is called in tables: its blocks (`4C3B`), or `conv`, or `dense`."""
     blocks = re.search(r"\d+C\d+B", text)
     if blocks:
         return blocks[0]
-    return "conv" if any(isinstance(layer, Conv) for layer in parse(text).layers) else "dense"
+    return "conv" if convolutional(parse(text)) else "dense"

@@ -47,7 +47,7 @@ def augmented_times(params: Params, run: Run) -> int:
 
 
 def _of_backend(run: Run, model: architecture.Model) -> Iterator[tuple[str, str]]:
-    if run.backend == "numpy" and norm_rules.convolutional(model):
+    if run.backend == "numpy" and architecture.convolutional(model):
         rule = "the NumPy backend trains dense nets alone"
         yield "backend", f"{rule}, and {run.model} has conv layers; use backend: torch"
     if run.backend == "numpy" and run.precision == "fast":

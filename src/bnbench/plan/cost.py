@@ -17,6 +17,8 @@ from threadpoolctl import threadpool_limits
 
 from bnbench.params import architecture
 from bnbench.params.dataset_schema import Dataset
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
 from bnbench.params.run_schema import Run
 from bnbench.store import records
 
@@ -152,8 +154,8 @@ def memory(runs: list[Run], dataset: Dataset, times: int = 1) -> float:
 def _recorded(run: Run) -> bool:
     """Whether a run is evaluated by recorded passes, where there is a compiler: see `recorded.RECORDED`."""
     dense = all(isinstance(layer, architecture.Dense) for layer in architecture.parse(run.model).layers)
-    alike = run.norm in ("none", "batch") and run.population == "moving" and run.activation != "prelu"
-    return dense and alike and not run.dropout and run.backend == "torch"
+    compiled = NORMS[run.norm].compiled and ACTIVATIONS[run.activation].compiled
+    return dense and compiled and run.population == "moving" and not run.dropout and run.backend == "torch"
 
 
 def makespan(seconds: list[float], workers: int) -> float:

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bnbench.data import random_streams
-from bnbench.params.run_schema import Run
 from bnbench.training import probes
 from bnbench.training.arithmetic import gpu, kernels, twister
 from bnbench.training.nets.layers import Dropout, Moment
@@ -68,9 +67,7 @@ def capturable(pack: Pack) -> bool:
 
 
 def _risen(pack: Pack) -> bool:
-    run: Run = pack.run
-    ramps = (run.renorm_rmax_ramp, run.renorm_dmax_ramp) if run.norm == "renorm" else ()
-    return all(pack.step / pack.epoch_steps >= max(ramp) for ramp in ramps)
+    return all(pack.step / pack.epoch_steps >= layer.settled for layer in pack.network.layers)
 
 
 def _forget(pack: Pack) -> None:
