@@ -162,8 +162,8 @@ def modules(run: Run) -> nn.Sequential:
     normed, layers = run.norm != "none", architecture.parse(run.model).layers
     for layer in layers:
         if isinstance(layer, architecture.Conv):
-            parts.append(nn.Conv2d(channels, layer.kernels, layer.size, padding="same", bias=not normed))
-            channels = layer.kernels
+            parts.append(nn.Conv2d(channels, layer.filters, layer.size, padding="same", bias=not normed))
+            channels = layer.filters
             parts += [nn.BatchNorm2d(channels)] * normed + [nn.LeakyReLU(run.slope)]
         elif isinstance(layer, architecture.Pool):
             parts.append(nn.MaxPool2d(layer.size))

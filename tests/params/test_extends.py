@@ -126,6 +126,17 @@ def test_a_circle_of_two_is_refused(tmp_path: Path) -> None:
     assert error(path).startswith(f"{base}:2: extends: files extend each other in a circle: {circle}; leave")
 
 
+def test_a_stage_of_dvc_refuses_a_file_whose_other_half_dvc_does_not_compare(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = pair(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "data")
+    base = path.parent / "../base/params.yaml"
+    rule = f"DVC compares {path} alone, so `dvc repro` would miss changes of {base}; start `snakemake` itself, or copy"
+    assert error(path).startswith(f"{path}:1: extends: {rule}")
+    assert resolve(base)
+
+
 def test_editors_accept_an_extending_file_and_miss_keys_in_another() -> None:
     schema = json.loads((ROOT / "workflow" / "schemas" / "params.schema.json").read_text())
     example = read_alone(ROOT / "examples" / "minimal" / "params.yaml").values

@@ -17,7 +17,7 @@ BASE = "base: {epochs: 4}"
         ("epochs: 4, patience: 4", "patience", "a patience of 4 can never stop a run of 4 evaluations"),
         ("epochs: 1, evaluate_every: 9, patience: 2", "patience", "can never stop a run of 2 evaluations"),
         ("epochs: 4, probes: [gradient]", "probes", "gradients"),
-        ("epochs: 4, probes: [neurons, neurons]", "probes", "'neurons' stands twice"),
+        ("epochs: 4, probes: [neurons, neurons]", "probes", "'neurons' occurs twice"),
         (
             "epochs: 4, model: 64-20-10, probes: [neurons]",
             "probes",

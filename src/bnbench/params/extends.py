@@ -4,6 +4,7 @@ A file that states only its studies shares data sets and training defaults with 
 run ids where their settings agree.
 """
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,20 +49,6 @@ def read(path: Path) -> Document:
     return _read(path, ())
 
 
-def files(path: Path) -> list[Path]:
-    """Return the path of a parameter file and of all that it extends, itself first.
-
-    Raises:
-        UserError: as for `read`.
-    """
-    document = read(path)
-    found = [document.path]
-    while isinstance(document, Extended):
-        document = document.base
-        found.append(document.path)
-    return found
-
-
 def _read(path: Path, extending: tuple[Path, ...]) -> Document:
     """Read a file; `extending` are the files that led to it, the first one first."""
     document = yaml_reader.read(path)
@@ -77,12 +64,17 @@ def _extended(document: Document, extending: tuple[Path, ...]) -> Path:
     """Return the path of the file that a document extends.
 
     Raises:
-        UserError: there is no such file, or it is one of those that led to this document.
+        UserError: there is no such file, or it is one of those that led to this document, or this is a stage of DVC.
     """
     rule, named = "extends names a parameter file, relative to the folder of this one", document.values["extends"]
     if not isinstance(named, str) or not named:
         raise _refused(document, f"{rule}; expected a path, as `extends: ../params.yaml`, got {named!r}")
     path = document.path.parent / named
+    if os.environ.get("DVC_STAGE"):
+        rule = f"DVC compares {document.path} alone, so `dvc repro` would miss changes of {path}"
+        raise _refused(
+            document, f"{rule}; start `snakemake` itself, or copy the inherited keys and leave `extends` out"
+        )
     if not path.is_file():
         raise _refused(document, f"{rule}, and there is no file {path}; correct the path or leave `extends` out")
     chain = [*extending, document.path, path]

@@ -1,5 +1,6 @@
 """`params.yaml`, checked and resolved: what each study runs in the chosen tier."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from operator import or_
@@ -11,7 +12,7 @@ from bnbench.core.yaml_reader import Document
 from bnbench.params import extends, grid, messages, study_rules, values
 from bnbench.params.dataset_schema import Augmentation, Dataset
 from bnbench.params.fields import Tier
-from bnbench.params.problems import nearest, refuse
+from bnbench.params.problems import Problem, nearest, refuse
 from bnbench.params.run_schema import Run
 from bnbench.params.schema import Params
 from bnbench.params.study_schema import Study
@@ -62,9 +63,7 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
     refuse(document, (problem for name, merged in grids.items() for problem in study_rules.of_grid(name, merged)))
     refuse(document, study_rules.of_size(params, grids))
     studies = [_study(document.values, params, name, merged) for name, merged in grids.items()]
-    for one in studies:
-        refuse(document, study_rules.of_runs(document.values, params, one.name, one.runs))
-        refuse(document, study_rules.of_figures(one.name, one.study, one.runs))
+    refuse(document, (problem for study in studies for problem in _violations(document.values, params, study)))
     about = params.tiers[params.tier].about
     return Resolved(document.values, params.tier, about, params.datasets, params.augmentations, studies)
 
@@ -97,6 +96,12 @@ def _study(given: dict[str, Any], params: Params, name: str, merged: grid.Grid) 
     base = reduce(or_, (part or {} for part in bases), given["training"])
     runs = {run.model_dump_json(): run for run in map(Run.model_validate, grid.cells(merged, base))}
     return ResolvedStudy(name, params.studies[name], grid.axes(merged), list(runs.values()), base)
+
+
+def _violations(given: dict[str, Any], params: Params, study: ResolvedStudy) -> Iterator[Problem]:
+    """Yield the problems of a study's runs, figures and published values."""
+    yield from study_rules.of_runs(given, params, study.name, study.runs)
+    yield from study_rules.of_figures(study.name, study.study, study.runs)
 
 
 def _variant(study: dict[str, Any], tier: str) -> dict[str, Any]:

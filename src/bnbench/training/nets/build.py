@@ -44,7 +44,7 @@ def build(run: Run, shape: architecture.Shape) -> list[Layer]:
     return layers
 
 
-def _layers(run: Run, model: architecture.Model, row: architecture.Placed, place: int) -> list[Layer]:
+def _layers(run: Run, model: architecture.Model, row: architecture.TracedLayer, place: int) -> list[Layer]:
     """Return what one layer of the model's notation stands for."""
     if isinstance(row.layer, architecture.Conv):
         return _conv(run, row, row.layer, place)
@@ -57,15 +57,15 @@ def _layers(run: Run, model: architecture.Model, row: architecture.Placed, place
     return [made(LRN, row.input[0], run)]
 
 
-def _conv(run: Run, row: architecture.Placed, conv: architecture.Conv, place: int) -> list[Layer]:
+def _conv(run: Run, row: architecture.TracedLayer, conv: architecture.Conv, place: int) -> list[Layer]:
     channels, normed = row.input[0], norm_rules.in_conv(run)
-    std = INITS[run.init](channels * conv.size**2, conv.kernels * conv.size**2, run.init_deviation)
+    std = INITS[run.init](channels * conv.size**2, conv.filters * conv.size**2, run.init_deviation)
     bias = norm_rules.has_bias(run, normed)
-    layer = Conv(channels, conv.kernels, conv.size, bias=bias, std=std, precision=run.precision, place=place)
-    return [layer, *_hidden(conv.kernels, run, normed)]
+    layer = Conv(channels, conv.filters, conv.size, bias=bias, std=std, precision=run.precision, place=place)
+    return [layer, *_hidden(conv.filters, run, normed)]
 
 
-def _dense(run: Run, model: architecture.Model, row: architecture.Placed, place: int) -> list[Layer]:
+def _dense(run: Run, model: architecture.Model, row: architecture.TracedLayer, place: int) -> list[Layer]:
     inputs, units = math.prod(row.input), row.output[0]
     last, normed = place == len(model.layers) - 1, norm_rules.in_dense(run, model)
     std = INITS[run.init](inputs, units, run.init_deviation)
