@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import bnbench  # noqa: F401 - before torch: it sets how MKL rounds
 from benchmarks.arithmetic import spread
 from benchmarks.grids import ROOT
 from bnbench.core import yaml_reader
@@ -29,7 +28,7 @@ from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.training.arithmetic import convolutions, gpu, kernels
 from bnbench.training.engine import cuda_graphs
-from bnbench.training.engine.step import advance
+from bnbench.training.engine.choose import choose
 from bnbench.training.train import start
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -122,12 +121,12 @@ def pack_step(run: Run, runs: int, data: Prepared) -> tuple[Step, Callable[[], b
     """A step of a pack of runs of a seed each; and whether it is a graph by now."""
     names, each = [str(i) for i in range(runs)], [run.model_copy(update={"seed": i}) for i in range(runs)]
     pack = start(names, each, data, DEVICE)
-    pack.bind()
+    engine = choose(pack)
 
     def recorded() -> bool:
-        return isinstance(pack.recorded, cuda_graphs.Recorded) and pack.recorded.graph is not None
+        return isinstance(engine.steps, cuda_graphs.GraphSteps) and engine.steps.replays
 
-    return lambda: advance(pack), recorded
+    return lambda: engine.step(pack), recorded
 
 
 def plain_step(run: Run, data: Prepared) -> Step:
@@ -163,8 +162,8 @@ def modules(run: Run) -> nn.Sequential:
     normed, layers = run.norm != "none", architecture.parse(run.model).layers
     for layer in layers:
         if isinstance(layer, architecture.Conv):
-            parts.append(nn.Conv2d(channels, layer.kernels, layer.size, padding="same", bias=not normed))
-            channels = layer.kernels
+            parts.append(nn.Conv2d(channels, layer.filters, layer.size, padding="same", bias=not normed))
+            channels = layer.filters
             parts += [nn.BatchNorm2d(channels)] * normed + [nn.LeakyReLU(run.slope)]
         elif isinstance(layer, architecture.Pool):
             parts.append(nn.MaxPool2d(layer.size))

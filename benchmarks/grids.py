@@ -115,7 +115,7 @@ def layers(model: str) -> list[list[Any]]:
     out: list[list[Any]] = []
     for layer in architecture.parse(model).layers:
         match layer:
-            case architecture.Conv(kernels=kernels, size=size):
+            case architecture.Conv(filters=kernels, size=size):
                 out.append(["conv", kernels, size])
             case architecture.Pool(size=size):
                 out.append(["pool", size])

@@ -1,5 +1,6 @@
 """The matrix products of a grid's runs, counted: the least that any program of these shapes has to do."""
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -52,17 +53,10 @@ def _images(split: int | str) -> int:
     return split if isinstance(split, int) else 10_000
 
 
-def _layers(model: str, shape: architecture.Shape) -> Iterator[Product]:
+def _layers(model: str, shape: architecture.Shape) -> Iterator[tuple[str, int, int, int, int]]:
     """(kind, inputs, outputs, kernel size, height) of each layer with weights."""
-    channels, height, width = shape
-    flat = 0
-    for layer in architecture.parse(model).layers:
-        if isinstance(layer, architecture.Conv):
-            yield "conv", channels, layer.kernels, layer.size, height  # type: ignore[misc]
-            channels = layer.kernels
-        elif isinstance(layer, architecture.Pool):
-            height, width = height // layer.size, width // layer.size
-        elif isinstance(layer, architecture.Dense):
-            flat = flat or channels * height * width
-            yield "dense", flat, layer.units, 0, 0  # type: ignore[misc]
-            flat = layer.units
+    for row in architecture.trace(architecture.parse(model), shape):
+        if isinstance(row.layer, architecture.Conv):
+            yield "conv", row.input[0], row.layer.filters, row.layer.size, row.input[1]
+        elif isinstance(row.layer, architecture.Dense):
+            yield "dense", math.prod(row.input), row.layer.units, 0, 0

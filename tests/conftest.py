@@ -1,6 +1,4 @@
-"""Fixtures shared by the tests. bnbench comes before torch: it sets how MKL rounds."""
-
-import bnbench  # noqa: F401, I001
+"""Fixtures shared by the tests."""
 
 import shutil
 from pathlib import Path
@@ -9,9 +7,12 @@ from typing import Any
 import pytest
 import torch
 
-from bnbench.training.engine import step_program
 from bnbench.data.prepared import Prepared
+from bnbench.training.arithmetic import matmul
+from bnbench.training.engine import step_program
 from tests.support import little, miniature
+
+matmul.require_strict()  # before any test multiplies: MKL's rounding mode is fixed by its first call
 
 
 @pytest.fixture(autouse=True)

@@ -142,12 +142,12 @@ def augment(arguments: Namespace) -> None:
 def train(arguments: Namespace) -> None:
     """Train a job's runs into the run store."""
     from bnbench.core import devices
-    from bnbench.training import job
+    from bnbench.training import job, worker
 
     available = tuple(devices.check(arguments.device))
     working = (arguments.work, available, arguments.checkpoint_seconds)
-    place = job.Place(arguments.out, arguments.timings, *working, arguments.provenance)
-    counts = job.train_job(arguments.job, place, arguments.workers, arguments.log)
+    space = worker.Workspace(arguments.out, arguments.timings, *working, arguments.provenance)
+    counts = job.train_job(arguments.job, space, arguments.workers, arguments.log)
     print(job.summary(counts), file=sys.stderr)
 
 

@@ -30,7 +30,7 @@ PARAMS: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "an unknown layer": (
         (BASE, "    base: {model: 64-32Q-10}\n"), "32Q",
-        "'32Q' is no layer; known are 784 (width), 32C5 (kernels C odd size), P2 (pool), 256D (dense), Dropout0.5, "
+        "'32Q' is no layer; known are 784 (width), 32C5 (filters C odd size), P2 (pool), 256D (dense), Dropout0.5, "
         "LRN, 64K-4C3B (blocks)\n    64-32Q-10\n       ^ here",
     ),
     "too large a batch": (

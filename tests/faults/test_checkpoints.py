@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from bnbench.plan.plan import Plan
-from bnbench.training import run_writer
+from bnbench.training import checkpoints
 from bnbench.training.pack.pack import Pack
 from tests.faults.trainings import CHECKPOINTS, begun, plain, stopped, stored, train_command, trained
 
@@ -80,7 +80,7 @@ def test_a_damaged_or_foreign_checkpoint_does_not_reach_a_result(
 ) -> None:
     first, second, *_ = plan.packs[0].runs
     DAMAGES[damage](saved(first), saved(second))
-    assert run_writer.load(CHECKPOINTS, first) is None
+    assert checkpoints.load(CHECKPOINTS, first) is None
     assert trained(plan) == reference
     assert list(CHECKPOINTS.iterdir()) == []
 
@@ -123,7 +123,7 @@ def test_a_whole_checkpoint_that_does_not_fit_its_run_is_not_used(
     monkeypatch.chdir(tmp_path)
     first, other = stopped(plan)
     change(first)
-    run_writer.save(CHECKPOINTS, first.part([0]))  # of the second the checkpoint stays good
+    checkpoints.save(CHECKPOINTS, first.part([0]))  # of the second the checkpoint stays good
     assert len(list(CHECKPOINTS.iterdir())) == 4
     assert other.step == 60
     assert trained(plan) == reference
@@ -138,18 +138,18 @@ def test_a_checkpoint_of_another_network_is_not_used(plan: Plan, reference: dict
 def test_no_changed_byte_before_the_arrays_goes_unnoticed(plan: Plan) -> None:
     run_id = next(iter(plan.packs[0].runs))
     path = saved(run_id)
-    content, whole = path.read_bytes(), plain(run_writer.load(CHECKPOINTS, run_id))
+    content, whole = path.read_bytes(), plain(checkpoints.load(CHECKPOINTS, run_id))
     for place in range(content.index(b"data_offsets") + 2000):
         flipped = bytearray(content)
         flipped[place] ^= 1 << place % 8
         path.write_bytes(flipped)
-        assert plain(run_writer.load(CHECKPOINTS, run_id)) in (None, whole), f"byte {place}"
+        assert plain(checkpoints.load(CHECKPOINTS, run_id)) in (None, whole), f"byte {place}"
     path.write_bytes(content)
-    assert plain(run_writer.load(CHECKPOINTS, run_id)) == whole
+    assert plain(checkpoints.load(CHECKPOINTS, run_id)) == whole
 
 
 def test_whole_checkpoints_are_gone_on_from(plan: Plan, reference: dict[str, bytes]) -> None:
-    states = [run_writer.load(CHECKPOINTS, run_id) for pack in plan.packs for run_id in pack.runs]
+    states = [checkpoints.load(CHECKPOINTS, run_id) for pack in plan.packs for run_id in pack.runs]
     assert all(states)
     assert trained(plan) == reference
 

@@ -17,7 +17,7 @@ from bnbench.data.prepared import Augmented, Prepared
 from bnbench.plan.plan import Plan
 from bnbench.store import run_record
 from bnbench.tables.collect import read_run
-from bnbench.training import run_writer
+from bnbench.training import checkpoints, run_writer
 from tests.faults.trainings import CHECKPOINTS, finished, plain
 
 HEAD = 400  # bytes at the beginning of a file, where headers are: every second flip falls there
@@ -56,7 +56,7 @@ def collected(plan: Plan, path: Path) -> Any:
 
 RUN, DATA, MOVED = "results/runs/*", "data/prepared/*", "data/augmented/*/*"
 KINDS: dict[str, Kind] = {
-    "checkpoint": Kind(".bnbench/checkpoints/*", lambda _, path: run_writer.load(CHECKPOINTS, path.stem), anew=True),
+    "checkpoint": Kind(".bnbench/checkpoints/*", lambda _, path: checkpoints.load(CHECKPOINTS, path.stem), anew=True),
     "run.json": Kind(f"{RUN}/run.json", collected),
     "run.json, explained": Kind(f"{RUN}/run.json", lambda _, path: run_record.read(path.parent)),
     "run.json, shown": Kind(f"{RUN}/run.json", logits),

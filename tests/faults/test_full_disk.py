@@ -30,7 +30,7 @@ def _told_and_whole(told: str, code: int) -> None:
 def test_a_disk_that_fills_in_a_training_ends_it_and_loses_nothing(tmp_path: Path, prepared: Path, size: int) -> None:
     job = test_job._job(tmp_path, prepared, test_job.RUNS, width=3)
     whole = tmp_path / "whole"
-    jobs.train_job(job, test_job._place(whole), 2)
+    jobs.train_job(job, test_job._space(whole), 2)
     small, kept = tmp_path / "small", tmp_path / "kept"
     for folder in (small, kept):
         folder.mkdir()

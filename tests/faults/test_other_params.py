@@ -22,7 +22,8 @@ from bnbench.plan.identity import TRAINER_VERSION
 from bnbench.plan.packs import write_packs
 from bnbench.plan.plan import Plan
 from bnbench.tables.collect import collect
-from bnbench.training.job import Place, train_job
+from bnbench.training.job import train_job
+from bnbench.training.worker import Workspace
 from tests.support.little import ROOT
 from tests.support.miniature import EDITS, SHOWN
 from tests.support.parameters import toy
@@ -139,7 +140,7 @@ def test_training_refuses_data_that_its_runs_were_not_planned_for(project: Path)
     plan = Plan(PARAMS)
     write_packs(Path(".bnbench/job.json"), [pack.model_copy(update={"data": str(other)}) for pack in plan.packs])
     with pytest.raises(UserError, match="its id is not the hash of its settings and of the data"):
-        train_job(Path(".bnbench/job.json"), Place(Path("results/runs"), Path("t"), Path(".bnbench")), workers=1)
+        train_job(Path(".bnbench/job.json"), Workspace(Path("results/runs"), Path("t"), Path(".bnbench")), workers=1)
     assert not list(project.glob("results/runs/[!.]*"))
 
 

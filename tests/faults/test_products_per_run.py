@@ -9,7 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import calls
-from bnbench.training.engine import inference_program, step, step_program
+from bnbench.training.engine import inference_program, step_program
+from bnbench.training.engine.choose import choose
+from bnbench.training.engine.inference_program import CompiledPredictions
+from bnbench.training.engine.step_program import CompiledSteps
 from bnbench.training.pack import pack as packs
 from bnbench.training.pack.pack import Pack
 from bnbench.training.train import start
@@ -86,24 +89,23 @@ def test_a_packs_products_are_those_of_each_run_alone(settings: dict[str, Any]) 
 def test_compiled_products_are_those_of_each_run_alone(settings: dict[str, Any]) -> None:
     if calls.lacking():
         pytest.skip(calls.lacking())
-    one, many = (step_program.Tape(_pack(settings, seeds)).recordings for seeds in ([0], [0, 1, 2] * 3))
+    one, many = (step_program.StepProgram(_pack(settings, seeds)).recordings for seeds in ([0], [0, 1, 2] * 3))
     assert len(many) == 9
     (alone,) = [[(call.op, *call.n, *call.f, *call.by) for call in recording] for recording in one]
     assert all([(call.op, *call.n, *call.f, *call.by) for call in recording] == alone for recording in many)
 
 
-@pytest.mark.parametrize("choose", ["step", "pass"])
 @pytest.mark.parametrize("settings", RECORDED.values(), ids=RECORDED)
-def test_who_computes_is_chosen_alike_for_every_pack_of_a_shape(settings: dict[str, Any], choose: str) -> None:
+def test_the_engine_of_a_pack_does_not_depend_on_its_runs(settings: dict[str, Any]) -> None:
     if calls.lacking():
         pytest.skip(calls.lacking())
     seen = []
     for seeds in ([0], [3, 1, 2] * 3):
         pack = _pack(settings, seeds)
         with Products() as products:
-            step.advance(pack) if choose == "step" else inference_program.forward(pack, pack.data["test"].x)
+            engine = choose(pack)
         assert products.made
-        assert pack.stepper is not step.train_step
+        assert (type(engine.steps), type(engine.predictions)) == (CompiledSteps, CompiledPredictions)
         seen.append(products.made)
     assert seen[0] == seen[1]
 
@@ -111,17 +113,16 @@ def test_who_computes_is_chosen_alike_for_every_pack_of_a_shape(settings: dict[s
 def test_an_engine_that_differs_for_some_runs_alone_is_chosen_for_all_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
     if calls.lacking():
         pytest.skip(calls.lacking())
-    settings, true = RECORDED["odd"], inference_program.recorded
+    settings, true = RECORDED["odd"], inference_program.compiled
 
     def differs(pack: Pack, x: Tensor) -> Tensor:
         return true(pack, x) + 1e-6 * (pack.runs[0].seed == 4)
 
-    monkeypatch.setattr(inference_program, "recorded", differs)
+    monkeypatch.setattr(inference_program, "compiled", differs)
     chosen = []
     for seeds in ([4], [4, 5], [5, 4]):
         pack = _pack(settings, seeds)
-        inference_program.forward(pack, pack.data["test"].x)
-        chosen.append(pack.forward)
+        chosen.append(type(choose(pack).predictions))
     assert len(set(chosen)) == 1
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bnbench.core import locks
-from bnbench.training import run_writer
+from bnbench.training import checkpoints
 from bnbench.workflow import Workflow
 from tests.faults.processes import SIGNALS, catches, children, ended, loads, members, started, told, until
 from tests.support.parameters import toy
@@ -50,8 +50,8 @@ def test_a_training_that_gets_a_signal_saves_and_ends(
     assert f"bnbench train: stopped by {number.name}; finished work is saved" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)
     assert all(path.stat().st_mtime_ns >= stamp for path, stamp in before.items())
-    states = [run_writer.load(path.parent, path.stem) for path in before]  # None where one is not whole
-    assert len({state.about.step for state in states if state}) <= 2  # all runs of a pack were saved at one step
+    states = [checkpoints.load(path.parent, path.stem) for path in before]  # None where one is not whole
+    assert len({state.header.step for state in states if state}) <= 2  # all runs of a pack were saved at one step
     assert None not in states
 
 

@@ -23,7 +23,7 @@ from bnbench.plan.packs import write_packs
 from bnbench.plan.plan import Plan
 from bnbench.report.render import write
 from bnbench.tables.collect import collect
-from bnbench.training import job, run_writer
+from bnbench.training import checkpoints, worker
 from bnbench.training.engine import step_program
 from bnbench.training.pack.pack import Pack
 from bnbench.training.train import start, train
@@ -43,7 +43,7 @@ EDITS = (
 STEP = 60  # of 141: one epoch is over
 CHECKPOINTS = Path(".bnbench/checkpoints")
 JOB = Path(".bnbench/job.json")
-PLACE = job.Place(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
+PLACE = worker.Workspace(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
 
 
 def begun(folder: Path) -> Plan:
@@ -74,7 +74,7 @@ def stopped(plan: Plan, step: int = STEP) -> list[Pack]:
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
             patch.setattr(step_program, "BLOCK_SECONDS", 0.0)  # blocks of one step
             train(part, stop, lambda _outcome: None)
-        run_writer.save(CHECKPOINTS, part)
+        checkpoints.save(CHECKPOINTS, part)
         packs.append(part)
     return packs
 
@@ -83,7 +83,7 @@ def trained(plan: Plan) -> dict[str, bytes]:
     """Train what the store lacks, from checkpoints where there are any; what it holds then."""
     torch.set_num_threads(1)  # as a worker has it
     for pack in plan.packs:
-        job.train_pack(pack, PLACE)
+        worker.train_pack(pack, PLACE)
     return stored()
 
 

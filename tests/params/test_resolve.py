@@ -184,7 +184,7 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
     "an axis without values": (
         ("norm: [none, batch]", "norm: []"), "norm: []", "norm: expected a list of at least 1 value, got []",
     ),
-    "a value twice": ((AXES, "        seed: [0, 1, 0]\n"), "1, 0]", "studies.S.grid.product.seed: 0 stands twice"),
+    "a value twice": ((AXES, "        seed: [0, 1, 0]\n"), "1, 0]", "studies.S.grid.product.seed: 0 occurs twice"),
     "a grid that excludes all": (
         (AXES, f"{AXES}      exclude: [{{norm: none}}, {{norm: batch}}]\n"), "    grid:",
         "studies.S.grid: the grid is empty; exclude fewer runs",

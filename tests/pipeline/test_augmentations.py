@@ -93,7 +93,7 @@ BAD = {
     "another word": ("copies: 3", "copies: onlin", "did you mean 'online'"),
     "flip of text": ("flip: true", "flip: yes", "expected true or false, got 'yes'"),
     "missing": ("flip: true, ", "", "flip: required, but missing"),
-    "reserved": ("moved: {", "none: {", "'none' says that images are left as they are"),
+    "reserved": ("moved: {", "none: {", "'none' is the name for no augmentation"),
 }
 
 

@@ -31,7 +31,7 @@ def test_the_final_model_has_twelve_conv_layers_in_three_blocks_and_its_paramete
     run = final()
     assert run.model == "256K-4C3B-1024D-Dropout0.5-10D"
     model = check(run.model, (3, 32, 32), 10)
-    kernels = [layer.kernels for layer in model.layers if isinstance(layer, Conv)]
+    kernels = [layer.filters for layer in model.layers if isinstance(layer, Conv)]
     assert kernels == [256] * 4 + [512] * 4 + [1024] * 4
     channels = [3, *kernels]
     # batch norm before the activation: no bias, a gamma and a beta a channel

@@ -59,10 +59,10 @@ def test_the_rate_of_this_machine_is_measured_once() -> None:
 
 PEAK = """
 import json, resource, sys
-import bnbench
 import numpy as np
 import torch
 from bnbench.data.prepared import Part, Prepared
+from bnbench.training.engine.choose import choose
 from bnbench.training.engine.step import train_step
 from bnbench.training.train import evaluate, start
 from tests.support.little import run
@@ -75,7 +75,7 @@ pack = start([f"{i:016x}" for i in range(runs)], [run(seed=i, **settings) for i 
 pack.bind()
 for _ in range(2):
     train_step(pack)
-evaluate(pack, "valid")
+evaluate(choose(pack), pack, "valid")
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # on Linux at least that of the process that started it
 status = open("/proc/self/status").read().split() if sys.platform == "linux" else ["VmHWM:", peak]
 print(int(status[status.index("VmHWM:") + 1]) / 1024)

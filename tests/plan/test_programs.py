@@ -9,8 +9,8 @@ from bnbench.params.fields import Tier
 from bnbench.params.resolve import resolve
 from bnbench.params.run_schema import Run
 from bnbench.plan.programs import has_program
-from bnbench.training.engine.layer_programs import RECORDED
-from bnbench.training.nets.network import build
+from bnbench.training.engine.layer_programs import LAYERS
+from bnbench.training.nets.build import build
 from tests.support.little import run
 from tests.support.parameters import PARAMS
 
@@ -21,7 +21,7 @@ def layers_have_programs(one: Run, shape: Shape) -> bool:
     """The answer from the layers themselves: each is in the table of programs, and no weight is of one channel."""
     layers = build(one, shape)
     wide = all(sizes[-1] > 1 for layer in layers for sizes in layer.weights.values())
-    return one.backend == "torch" and wide and all(type(layer) in RECORDED for layer in layers)
+    return one.backend == "torch" and wide and all(type(layer) in LAYERS for layer in layers)
 
 
 def distinct(runs: Iterable[Run]) -> list[Run]:

@@ -21,7 +21,8 @@ from bnbench.plan.packs import write_packs
 from bnbench.plan.plan import Plan
 from bnbench.report.render import write
 from bnbench.tables.collect import collect
-from bnbench.training.job import Place, train_job
+from bnbench.training.job import train_job
+from bnbench.training.worker import Workspace
 from tests.support.little import ROOT
 from tests.support.parameters import toy
 
@@ -195,7 +196,7 @@ def finished(folder: Path, *edits: tuple[str, str]) -> Path:
         plan = Plan(Path("params.yaml"))
         prepare("digits", plan.resolved.datasets["digits"], None, Path(plan.packs[0].data))
         write_packs(Path(".bnbench/job.json"), plan.packs)
-        place = Place(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
+        place = Workspace(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
         train_job(Path(".bnbench/job.json"), replace(place, provenance=Path("results/provenance")), workers=1)
         record, tables, figures = plan.record(), Path("results/tables"), Path("reports/figures")
         collect(record, Path("results/runs"), tables)

@@ -40,9 +40,9 @@ def modules(run: Run, shape: architecture.Shape) -> nn.Sequential:
     flat = 0
     for layer in layers:
         if isinstance(layer, architecture.Conv):
-            conv = nn.Conv2d(channels, layer.kernels, layer.size, padding="same", bias=bias)
-            parts += [conv, *hidden(layer.kernels, nn.BatchNorm2d)]
-            channels = layer.kernels
+            conv = nn.Conv2d(channels, layer.filters, layer.size, padding="same", bias=bias)
+            parts += [conv, *hidden(layer.filters, nn.BatchNorm2d)]
+            channels = layer.filters
         elif isinstance(layer, architecture.Pool):
             parts.append(nn.MaxPool2d(layer.size))
             height, width = height // layer.size, width // layer.size

@@ -20,9 +20,11 @@ from bnbench.plan.identity import run_id
 from bnbench.plan.packs import PackRecord, write_packs
 from bnbench.training import job as jobs
 from bnbench.training import train as training
+from bnbench.training import worker
 from bnbench.training.arithmetic import kernels
-from bnbench.training.engine.step import advance
+from bnbench.training.engine.choose import Engine, choose
 from bnbench.training.pack.pack import Pack as Training
+from bnbench.training.worker import Workspace
 from tests.support import shell
 from tests.support.little import digits, run
 
@@ -54,8 +56,8 @@ def _job(tmp_path: Path, prepared: Path, runs: list[Run], width: int = 4) -> Pat
     return path
 
 
-def _place(folder: Path, seconds: float = 30.0) -> jobs.Place:
-    return jobs.Place(folder / "runs", folder / "timings", folder / "work", checkpoint_seconds=seconds)
+def _space(folder: Path, seconds: float = 30.0) -> Workspace:
+    return Workspace(folder / "runs", folder / "timings", folder / "work", checkpoint_seconds=seconds)
 
 
 def _command(job: Path, folder: Path, *more: str) -> list[str]:
@@ -75,18 +77,18 @@ LONG = [run(model="64-50-10", epochs=60, batch_size=8, seed=seed, **KEPT) for se
 
 def test_a_job_stores_each_run_once_and_a_second_start_trains_nothing(tmp_path: Path, prepared: Path) -> None:
     job = _job(tmp_path, prepared, RUNS)
-    place = _place(tmp_path)
-    assert jobs.summary(jobs.train_job(job, place, workers=2)) == "8 runs: 8 ok"
-    before = {path: path.stat().st_mtime_ns for path in place.store.rglob("*")}
-    assert jobs.summary(jobs.train_job(job, place, workers=2)) == "nothing to train"
-    assert before == {path: path.stat().st_mtime_ns for path in place.store.rglob("*")}
+    space = _space(tmp_path)
+    assert jobs.summary(jobs.train_job(job, space, workers=2)) == "8 runs: 8 ok"
+    before = {path: path.stat().st_mtime_ns for path in space.store.rglob("*")}
+    assert jobs.summary(jobs.train_job(job, space, workers=2)) == "nothing to train"
+    assert before == {path: path.stat().st_mtime_ns for path in space.store.rglob("*")}
 
 
 def test_workers_and_packing_do_not_change_a_byte(tmp_path: Path, prepared: Path) -> None:
     stores = []
     for workers, width in ((1, 8), (2, 3)):
         folder = tmp_path / str(workers)
-        jobs.train_job(_job(tmp_path, prepared, RUNS, width), _place(folder), workers)
+        jobs.train_job(_job(tmp_path, prepared, RUNS, width), _space(folder), workers)
         stores.append(_contents(folder))
     assert len(stores[0]) == 16
     assert stores[0] == stores[1]
@@ -108,7 +110,7 @@ def _children(parent: int) -> list[int]:
 @pytest.mark.parametrize("how", ["kill the worker", "kill all", "terminate", "interrupt the group"])
 def test_a_stopped_job_goes_on_to_the_same_bytes(tmp_path: Path, prepared: Path, how: str) -> None:
     job = _job(tmp_path, prepared, LONG, width=6)
-    jobs.train_job(job, _place(tmp_path / "whole"), workers=1)
+    jobs.train_job(job, _space(tmp_path / "whole"), workers=1)
     folder = tmp_path / "stopped"
     command = _command(job, folder, "--checkpoint-seconds", "0.01")
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -157,44 +159,50 @@ def test_a_pack_that_crashes_is_named_and_the_others_are_stored(
             raise RuntimeError("broken")
         return training.start(names, *rest)
 
-    monkeypatch.setattr(jobs, "start", broken)
+    monkeypatch.setattr(worker, "start", broken)
     with pytest.raises(jobs.PackCrashed, match="crashed, and so missing in the store"):
-        jobs.train_job(job, _place(tmp_path), workers=2, log=tmp_path / "log")
+        jobs.train_job(job, _space(tmp_path), workers=2, log=tmp_path / "log")
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 4
     assert "Traceback" in (tmp_path / "log").read_text()
 
 
 @pytest.mark.usefixtures("step_by_step")
-def test_a_pack_too_large_for_the_devices_memory_is_parted_to_the_same_bytes(
+def test_a_pack_too_large_for_the_devices_memory_is_split_to_the_same_bytes(
     tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = [run(seed=seed, model="64-20-10", epochs=3) for seed in range(5)]
     job = _job(tmp_path, prepared, settings, width=5)
-    jobs.train_job(job, _place(tmp_path / "large"), 1)
+    jobs.train_job(job, _space(tmp_path / "large"), 1)
 
-    def little_memory(pack: Training) -> None:
-        if len(pack.names) > 2 and pack.step == 30:
-            raise torch.OutOfMemoryError("no memory for three")
-        advance(pack)
+    class LittleMemory(Engine):
+        def step(self, pack: Training) -> None:
+            if len(pack.names) > most and pack.step == 30 * (most > 0):
+                raise torch.OutOfMemoryError(f"no memory for more than {most}")
+            super().step(pack)
 
-    monkeypatch.setattr(training, "advance", little_memory)
-    place = _place(tmp_path / "little", seconds=0)  # a checkpoint each step
-    counts = jobs.train_job(job, place, 1, tmp_path / "log")
+    def chosen(pack: Training) -> Engine:
+        engine = choose(pack)
+        return LittleMemory(engine.steps, engine.predictions)
+
+    most = 2
+    monkeypatch.setattr(training, "choose", chosen)
+    space = _space(tmp_path / "little", seconds=0)  # a checkpoint each step
+    counts = jobs.train_job(job, space, 1, tmp_path / "log")
     assert counts == {"ok": 5}
-    assert "parted 2 times, for the device had no memory for all at once" in (tmp_path / "log").read_text()
+    assert "split 2 times after running out of device memory" in (tmp_path / "log").read_text()
     assert _contents(tmp_path / "little" / "runs") == _contents(tmp_path / "large" / "runs")
     assert not list((tmp_path / "little" / "timings").glob("*"))  # it says nothing of how long packs take
     alone = _job(tmp_path, prepared, settings[:1], width=1)
-    monkeypatch.setattr(training, "advance", lambda _pack: (_ for _ in ()).throw(torch.OutOfMemoryError("none")))
-    with pytest.raises(jobs.PackCrashed, match="OutOfMemoryError: none"):
-        jobs.train_job(alone, _place(tmp_path / "none"), 1)
+    most = 0
+    with pytest.raises(jobs.PackCrashed, match="OutOfMemoryError: no memory for more than 0"):
+        jobs.train_job(alone, _space(tmp_path / "none"), 1)
 
 
 def test_what_a_gpu_lacks_is_said_once(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [run(seed=seed, model="64-20-10", epochs=1) for seed in range(3)]
     monkeypatch.setitem(kernels.lacking, "graphs of steps on this GPU", "it knows none")
-    jobs.train_job(_job(tmp_path, prepared, settings, width=1), _place(tmp_path), 2, tmp_path / "log")
-    told = "training goes without graphs of steps on this GPU, slower: it knows none"
+    jobs.train_job(_job(tmp_path, prepared, settings, width=1), _space(tmp_path), 2, tmp_path / "log")
+    told = "training without graphs of steps on this GPU (slower): it knows none"
     assert (tmp_path / "log").read_text().count(told) == 1
 
 
@@ -223,7 +231,7 @@ def test_a_store_that_cannot_be_written_ends_with_the_remedy(tmp_path: Path, pre
 
 
 def test_wall_times_are_kept_apart_from_results(tmp_path: Path, prepared: Path) -> None:
-    jobs.train_job(_job(tmp_path, prepared, RUNS), _place(tmp_path), workers=1)
+    jobs.train_job(_job(tmp_path, prepared, RUNS), _space(tmp_path), workers=1)
     times = [files.read_json(path) for path in (tmp_path / "timings").glob("*.json")]
     assert sorted(name for record in times for name in record["runs"]) == sorted(
         path.name for path in (tmp_path / "runs").glob("[!.]*")

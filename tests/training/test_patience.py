@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bnbench.params.run_schema import Run
-from bnbench.training import run_writer
+from bnbench.training import checkpoints
 from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.train import start, train
 from tests.support.little import digits, run, trained
@@ -85,10 +85,10 @@ def test_patience_is_remembered_by_a_checkpoint(tmp_path: Path, step: int) -> No
 
     with pytest.raises(KeyboardInterrupt):
         train(pack, stop, early.append)
-    run_writer.save(tmp_path, pack)
-    states = [run_writer.load(tmp_path, name) for name in pack.names]
+    checkpoints.save(tmp_path, pack)
+    states = [checkpoints.load(tmp_path, name) for name in pack.names]
     runs: list[Run] = list(pack.runs)
     resumed = start(pack.names, runs, digits())
-    run_writer.restore(resumed, [state for state in states if state])
+    checkpoints.restore(resumed, [state for state in states if state])
     train(resumed, lambda _pack: None, early.append)
     assert {outcome.name: _bits(outcome) for outcome in early} == expected

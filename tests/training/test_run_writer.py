@@ -1,4 +1,4 @@
-"""The run store: whole or not at all, the same bytes again; checkpoints that are checked; locks that exclude."""
+"""The run store: a run is written completely or not at all, with the same bytes each time; locks exclude others."""
 
 import os
 import select
@@ -7,14 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from bnbench.core import files, locks
 from bnbench.core.errors import SystemFault
 from bnbench.training import run_writer as store
-from bnbench.training.pack.pack import Outcome, Pack
-from bnbench.training.train import start, train
-from tests.support.little import digits, run, trained
+from bnbench.training.pack.pack import Outcome
+from tests.support.little import run, trained
 
 pytestmark = pytest.mark.usefixtures("step_by_step")
 
@@ -50,51 +48,6 @@ def test_a_disk_that_fills_up_leaves_no_run_and_says_so(tmp_path: Path, monkeypa
     assert [path.name for path in (tmp_path / "store").iterdir()] == [locks.NAME]
 
 
-def _half_trained(steps: int) -> Pack:
-    """Two runs, stopped after so many steps."""
-    runs = [run(model="64-20-10", epochs=2, seed=seed, keep_weights="best") for seed in range(2)]
-    pack = start(["a" * 16, "b" * 16], runs, digits())
-
-    def stop(pack: Pack) -> None:
-        if pack.step == steps:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(pack, stop, lambda _outcome: None)
-    return pack
-
-
-@pytest.mark.parametrize("steps", [1, 7, 18, 25])
-def test_a_run_goes_on_from_its_checkpoint_as_if_never_stopped(tmp_path: Path, steps: int) -> None:
-    pack = _half_trained(steps)
-    expected = trained(pack.runs)
-    store.save(tmp_path, pack)
-    outcomes: list[Outcome] = []
-    for name, one in zip(pack.names, pack.runs, strict=True):
-        state = store.load(tmp_path, name)
-        assert state is not None
-        alone = start([name], [one], digits())
-        store.restore(alone, [state])
-        train(alone, lambda _pack: None, outcomes.append)
-    for outcome, other in zip(outcomes, expected, strict=True):
-        assert repr((outcome.result, outcome.history)) == repr((other.result, other.history))
-
-
-@pytest.mark.parametrize("damage", ["flip", "cut", "empty", "gone"])
-def test_a_damaged_checkpoint_is_not_used(tmp_path: Path, damage: str) -> None:
-    pack = _half_trained(3)
-    store.save(tmp_path, pack)
-    path = tmp_path / f"{pack.names[0]}.checkpoint"
-    content = bytearray(path.read_bytes())
-    if damage == "flip":
-        content[-100] ^= 1
-    path.write_bytes({"flip": bytes(content), "cut": bytes(content[:-50])}.get(damage, b""))
-    if damage == "gone":
-        path.unlink()
-    assert store.load(tmp_path, pack.names[0]) is None
-    assert store.load(tmp_path, pack.names[1]) is not None
-
-
 HOLD = """
 import sys, pathlib
 from bnbench.core import locks
@@ -126,12 +79,3 @@ def test_a_run_is_locked_for_other_processes_until_its_process_ends(tmp_path: Pa
     assert _held(second, 30)
     for process in (first, second, third):
         process.communicate(timeout=30)
-
-
-def test_a_checkpoint_holds_all_that_a_pack_knows_but_its_gradients(tmp_path: Path) -> None:
-    pack = _half_trained(5)
-    store.save(tmp_path, pack)
-    state = store.load(tmp_path, pack.names[1])
-    assert state is not None
-    assert state.rows.keys() == pack.arrays.keys() - {"grads"}
-    assert all(torch.equal(state.rows[name], pack.arrays[name][1]) for name in state.rows)

@@ -7,6 +7,7 @@ import torch
 
 from bnbench.data import augment, random_streams
 from bnbench.params.run_schema import Run
+from bnbench.training.engine.choose import choose
 from bnbench.training.evaluate import evaluate
 from bnbench.training.pack.pack import Outcome
 from bnbench.training.train import start, train
@@ -225,6 +226,7 @@ def test_what_the_kept_weights_gave_on_the_validation_part_is_what_they_give(kep
     one = run(model="64-20-10", epochs=4, learning_rate=1.5, keep_weights=kept)
     pack, outcomes = start(["0" * 16], [one], digits()), list[Outcome]()
     train(pack, lambda _pack: None, outcomes.append)
+    engine = choose(pack)
     pack.network.bind(*pack.kept)
-    again = evaluate(pack, "valid")[0]
+    again = evaluate(engine, pack, "valid")[0]
     assert {key: outcomes[0].result[key] for key in again} == again

@@ -25,7 +25,7 @@ def _layers(run: Run, shape: architecture.Shape) -> Iterator[tuple[str, str, tup
         part, then = row.layer, "" if row is placed[-1] else _then(run)
         out = row.output if row.output[1:] != (1, 1) else row.output[:1]
         if isinstance(part, architecture.Conv):
-            yield f"conv {part.size}x{part.size}, {part.kernels}", then, row.output, learned
+            yield f"conv {part.size}x{part.size}, {part.filters}", then, row.output, learned
         elif isinstance(part, architecture.Pool):
             yield f"max pool {part.size}x{part.size}", "", row.output, 0
         elif isinstance(part, architecture.Dense):

@@ -1,5 +1,6 @@
 """Archive of one tier: its results and everything that made them, as an RO-Crate (https://w3id.org/ro/crate/1.1)."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -106,7 +107,7 @@ def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
         plan: the plan of the results.
         working: a folder for files that are written for the crate alone.
     """
-    _add(crate, plan.params, "params.yaml", "Every scientific choice")  # under this name, whatever its name here
+    _add(crate, _parameters(plan, working), "params.yaml", "Every scientific choice")  # whatever its name here
     for path, about in (RESULTS | SOURCES).items():
         if (plan.root / path).is_file():
             _add(crate, plan.root / path, str(path), about)
@@ -133,6 +134,16 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if path.is_file() and not any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts):
             yield path
+
+
+def _parameters(plan: Plan, folder: Path) -> Path:
+    """Return the parameter file, or one complete file of the same values if it extends another (JSON is YAML too)."""
+    if "extends" not in plan.resolved.values:
+        return plan.params
+    path = folder / "params.yaml"
+    values = {key: value for key, value in plan.resolved.values.items() if key != "extends"}
+    path.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return path
 
 
 def _environment(folder: Path) -> Path:

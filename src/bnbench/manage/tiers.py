@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from bnbench.core import yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.params.resolve import check
 from bnbench.plan.plan import Plan
@@ -17,7 +16,7 @@ def valid_tiers(params: Path, root: Path = Path()) -> tuple[list[Plan], dict[str
     Raises:
         UserError: the file cannot be read, or no tier of it is valid.
     """
-    known = check(yaml_reader.read(params))
+    known = check(params)
     plans: list[Plan] = []
     refused: dict[str, str] = {}
     for tier in dict.fromkeys([known.tier, *known.tiers]):

@@ -1,4 +1,7 @@
-"""Models in the field's own shorthand, parsed into layers: `784-100-10`, `32C5-P2-10D`, `64K-4C3B-256D-10D`."""
+"""Models in the shorthand of the literature (`784-100-10`, `32C5-P2-10D`, `64K-4C3B-256D-10D`), parsed into layers.
+
+`trace` is the one place that computes shapes, weights and multiplications of a model's layers.
+"""
 
 import math
 import re
@@ -8,20 +11,20 @@ from functools import cache
 
 
 class NotationError(ValueError):
-    """A model that cannot be read; the message marks the place in the string."""
+    """A model that cannot be parsed or does not fit its data; the message marks the position in the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv:
-    """`kernels` square kernels of `size`, stride 1, "same" padding."""
+    """A convolution with `filters` square filters of `size`, stride 1, "same" padding."""
 
-    kernels: int
+    filters: int
     size: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Maximum over squares of `size`, moved by `size`; a rest at the edge is left out."""
+    """Max pooling over squares of `size` with stride `size`; incomplete squares at the edge are dropped."""
 
     size: int
 
@@ -42,29 +45,32 @@ class Drop:
 
 @dataclass(frozen=True)
 class Lrn:
-    """Local response normalisation across the channels of an image."""
+    """Local response normalisation across the channels of a feature map."""
 
 
 Layer = Conv | Pool | Dense | Drop | Lrn
 Shape = tuple[int, int, int]  # channels, height, width
-MAX_SIZE = 100_000  # units, kernels, ...
+MAX_SIZE = 100_000  # largest number of units, filters, ... of one layer
 
 
 @dataclass(frozen=True)
 class Model:
-    """A parsed model: its layers, the last one the output, and the input width it names (dense nets).
+    """A parsed model.
 
-    `places` are where in the text each layer is written.
+    Attributes:
+        layers: its layers; the last one is the output layer.
+        inputs: the number of inputs that the text states, as dense nets do; None: that of the data.
+        positions: of each layer its position in the text.
     """
 
     layers: tuple[Layer, ...]
     inputs: int | None
-    places: tuple[int, ...] = ()
+    positions: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A layer of a model with the shapes of one image before and after it; a dense layer gives (units, 1, 1)."""
+class TracedLayer:
+    """A layer of a model with its input and output shape for one image; a dense layer has output (units, 1, 1)."""
 
     layer: Layer
     input: Shape
@@ -72,53 +78,54 @@ class Placed:
 
     @property
     def values(self) -> int:
-        """Values of its output."""
+        """Number of values in the output for one image."""
         return math.prod(self.output)
 
     @property
     def weights(self) -> int:
-        """Learned weights of a conv or dense layer, without biases."""
+        """Number of weights of a conv or dense layer, without biases; 0 for other layers."""
         if isinstance(self.layer, Conv):
-            return self.input[0] * self.layer.size**2 * self.layer.kernels
+            return self.input[0] * self.layer.size**2 * self.layer.filters
         return math.prod(self.input) * self.layer.units if isinstance(self.layer, Dense) else 0
 
     @property
     def multiplications(self) -> int:
-        """Multiplications by its weights, forward."""
+        """Multiplications by weights in the forward pass of one image."""
         _, height, width = self.output
         return self.weights * height * width
 
 
-def trace(model: Model, shape: Shape) -> list[Placed]:
-    """Follow an image of `shape` through a model's layers."""
-    placed = []
+def trace(model: Model, shape: Shape) -> list[TracedLayer]:
+    """Return a row per layer of a model with its shapes, weights and multiplications for an image of `shape`."""
+    rows = []
     for layer in model.layers:
-        placed.append(Placed(layer, shape, _output(layer, shape)))
-        shape = placed[-1].output
-    return placed
+        rows.append(TracedLayer(layer, shape, _output(layer, shape)))
+        shape = rows[-1].output
+    return rows
 
 
 def _output(layer: Layer, shape: Shape) -> Shape:
+    """Return the output shape of a layer for an input of `shape`."""
     channels, height, width = shape
     if isinstance(layer, Conv):
-        return layer.kernels, height, width
+        return layer.filters, height, width
     if isinstance(layer, Pool):
         return channels, height // layer.size, width // layer.size
     return (layer.units, 1, 1) if isinstance(layer, Dense) else shape
 
 
 def _blocks(match: re.Match[str], width: int) -> list[Layer]:
-    """`nCmB` after `wK`: n conv layers of 3x3, then a 2x2 pool, m times, the kernels doubling."""
+    """Return the layers of `nCmB` after `wK`: m blocks of n 3x3 convs and a 2x2 pool; filters double per block."""
     convs, blocks = int(match[1]), int(match[2])
     layers: list[Layer] = []
     for block in range(blocks):
-        layers += [Conv(kernels=width * 2**block, size=3)] * convs + [Pool(size=2)]
+        layers += [Conv(filters=width * 2**block, size=3)] * convs + [Pool(size=2)]
     return layers
 
 
-# token -> the layers it stands for; `width` is the number before the last K
+# token -> its layers; the second argument of a builder is the number of filters that the last `wK` states
 TOKENS: dict[str, Callable[[re.Match[str], int], list[Layer]]] = {
-    r"(\d+)C(\d*[13579])": lambda m, _: [Conv(kernels=int(m[1]), size=int(m[2]))],
+    r"(\d+)C(\d*[13579])": lambda m, _: [Conv(filters=int(m[1]), size=int(m[2]))],
     r"P(\d+)": lambda m, _: [Pool(size=int(m[1]))],
     r"(\d+)D?": lambda m, _: [Dense(units=int(m[1]))],
     r"Dropout(0?\.\d+)": lambda m, _: [Drop(rate=float(m[1]))],
@@ -129,14 +136,14 @@ TOKENS: dict[str, Callable[[re.Match[str], int], list[Layer]]] = {
 
 @cache
 def parse(text: str) -> Model:
-    """Read a model's shorthand.
+    """Parse a model's shorthand.
 
     Raises:
         NotationError: an unknown token, a size of 0, `nCmB` without `wK`, a conv layer after a dense one, or no
             dense layer at the end.
     """
     layers: list[Layer] = []
-    places: list[int] = []
+    positions: list[int] = []
     width = position = 0
     first = re.fullmatch(r"(\d+)", text.split("-", 1)[0], re.ASCII)
     flat = bool(first)
@@ -151,15 +158,15 @@ def parse(text: str) -> Model:
                 raise _marked(text, position, "a conv layer, a pool or LRN takes images, so it comes before any width")
             flat = flat or isinstance(made[0], Dense)
             layers += made
-            places += [position] * len(made)
+            positions += [position] * len(made)
         position += len(token) + 1
     if not layers or not isinstance(layers[-1], Dense):
         raise _marked(text, len(text), "a model ends with a dense layer, as in `-10D` or `-10`")
-    return Model(tuple(layers), int(first[1]) if first else None, tuple(places))
+    return Model(tuple(layers), int(first[1]) if first else None, tuple(positions))
 
 
 def _check_sizes(text: str, token: str, position: int) -> None:
-    """Refuse sizes that no model has, and a second way to write the same one."""
+    """Refuse sizes that no model has, and leading zeros, so that a model has one spelling."""
     for number in re.findall(r"(?<![\d.])\d+(?![\d.])", token, re.ASCII):
         if number[0] == "0":
             raise _marked(text, position, "a size of 0" if not number.strip("0") else "a size with a leading 0")
@@ -168,43 +175,51 @@ def _check_sizes(text: str, token: str, position: int) -> None:
 
 
 def _layers(text: str, token: str, position: int, width: int) -> list[Layer]:
+    """Return the layers of a token."""
     for pattern, build in TOKENS.items():
         if match := re.fullmatch(pattern, token, re.ASCII):
             if build is _blocks and not width:
-                raise _marked(text, position, "blocks need a number of kernels before them, as in `64K-4C3B`")
+                raise _marked(text, position, "blocks need a number of filters before them, as in `64K-4C3B`")
             return build(match, width)
-    known = "784 (width), 32C5 (kernels C odd size), P2 (pool), 256D (dense), Dropout0.5, LRN, 64K-4C3B (blocks)"
+    known = "784 (width), 32C5 (filters C odd size), P2 (pool), 256D (dense), Dropout0.5, LRN, 64K-4C3B (blocks)"
     raise _marked(text, position, f"{token!r} is no layer; known are {known}")
 
 
 def _marked(text: str, position: int, problem: str) -> NotationError:
-    shown = re.sub(r"[^ -~]", "?", text)  # a character each, so that the mark stands where it should
+    """Return an error that shows the text with a mark under `position`."""
+    shown = re.sub(r"[^ -~]", "?", text)  # one column per character, so that the mark is under the right one
     return NotationError(f"{problem}\n    {shown}\n    {' ' * position}^ here")
 
 
 def check(text: str, shape: Shape, classes: int) -> Model:
-    """Parse a model and check that it takes images of `shape` and tells `classes` apart.
+    """Parse a model and check that it takes images of `shape` and has an output per class.
 
     Raises:
-        NotationError: also for another input width than the images', pools that leave nothing, another output.
+        NotationError: as for `parse`; or the stated number of inputs is not that of the images, a pool reduces the
+            image to nothing, or the number of outputs is not that of the classes.
     """
     model = parse(text)
     channels, height, width = shape
     pixels = channels * height * width
     if model.inputs is not None and model.inputs != pixels:
         raise _marked(text, 0, f"images of {channels}x{height}x{width} have {pixels} inputs, not {model.inputs}")
-    for row, place in zip(trace(model, shape), model.places, strict=True):
+    for row, position in zip(trace(model, shape), model.positions, strict=True):
         if not row.values:
-            raise _marked(text, place, f"its pools leave nothing of an image of {height}x{width}")
+            raise _marked(text, position, f"its pools leave nothing of an image of {height}x{width}")
     last = model.layers[-1]
     if isinstance(last, Dense) and last.units != classes:
-        raise _marked(text, model.places[-1], f"the data set has {classes} classes, the model tells {last.units} apart")
+        raise _marked(text, model.positions[-1], f"the data set has {classes} classes, the model {last.units} outputs")
     return model
 
 
+def convolutional(model: Model) -> bool:
+    """Return whether the model has a conv layer."""
+    return any(isinstance(layer, Conv) for layer in model.layers)
+
+
 def kind(text: str) -> str:
-    """What a net is called in tables: its blocks (`4C3B`), or `conv`, or `dense`."""
+    """Return the value of the column `network`: the blocks of a net (`4C3B`), or else `conv` or `dense`."""
     blocks = re.search(r"\d+C\d+B", text)
     if blocks:
         return blocks[0]
-    return "conv" if any(isinstance(layer, Conv) for layer in parse(text).layers) else "dense"
+    return "conv" if convolutional(parse(text)) else "dense"

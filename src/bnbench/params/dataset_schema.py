@@ -1,4 +1,4 @@
-"""Data sets, their splits and augmentations, as the parameter file defines them."""
+"""Schema of data sets, their splits and augmentations."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -16,24 +16,24 @@ else:
 
 
 class Split(Strict):
-    """How a data set is divided. Depends on `seed` alone, never on a run's seed."""
+    """Split of a data set. It depends on its own `seed`, never on a run's."""
 
     valid: Annotated[
         Literal["test"] | Count,
-        Field(description="images held out for validation, stratified by class; test: the test images serve for both"),
+        Field(description="validation images, stratified by class; test: the test images serve for validation too"),
     ]
     test: Annotated[
         Literal["official"] | Count,
         Field(
-            description="the published test set; or so many images, stratified, and then the published test set, "
-            "where there is one, is measured too (columns official_loss, official_accuracy)"
+            description="official: the published test set; or a number of images, stratified by class. In that case "
+            "a published test set is evaluated too, into the columns official_loss and official_accuracy"
         ),
     ]
-    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="seed of the split")]
 
     @property
     def held_out(self) -> int:
-        """Images taken out of those published for training."""
+        """Number of images taken out of those published for training."""
         return sum(count for count in (self.valid, self.test) if isinstance(count, int))
 
 
@@ -45,36 +45,39 @@ Checksum = Annotated[str, StringConstraints(pattern=r"^(md5:[0-9a-f]{32}|sha256:
 
 
 class Dataset(Strict):
-    """A data set: where it comes from, what it must be, how it is split."""
+    """Definition of a data set: source, checksums, expected content and split."""
 
-    title: Annotated[str, Field(min_length=1)]
+    title: Annotated[str, Field(min_length=1, description="name in figures and reports")]
     format: Annotated[
         FormatName,
         Field(description="; ".join(f"{name}: {known.about}" for name, known in FORMATS.items())),
     ]
-    licence: Annotated[str, Field(min_length=1, description="under which terms the data are published")]
+    licence: Annotated[str, Field(min_length=1, description="terms under which the data are published")]
     shape: Annotated[
         tuple[Count, Count, Count],
-        Field(strict=False, description="channels, height, width; folders: images are brought to it"),
+        Field(strict=False, description="channels, height, width of an image; folders: images are resized to it"),
     ]
-    classes: Annotated[int, Field(ge=2, le=10**6)]
-    images: Annotated[Count, Field(description="images before the split, the published test set not counted")]
+    classes: Annotated[int, Field(ge=2, le=10**6, description="number of classes")]
+    images: Annotated[Count, Field(description="number of images before the split, without a published test set")]
     mirrors: Annotated[
-        list[Mirror], Field(description="https://, http:// or file:// addresses, or folders; in order")
+        list[Mirror], Field(description="https://, http:// or file:// addresses, or folders, tried in order")
     ] = []
     archive: Annotated[
         dict[FileName, Checksum],
-        Field(max_length=1, description="a tar or zip that holds the files, as mirrors serve them"),
+        Field(
+            max_length=1,
+            description="tar or zip file that mirrors serve and that contains the files: name and checksum",
+        ),
     ] = {}
     files: Annotated[
         dict[FileName, Checksum],
-        Field(description="path in the mirror: md5:... or sha256:...; those that a SHA256SUMS lists come with it"),
+        Field(description="path in the mirror: md5:... or sha256:... Files listed in a SHA256SUMS need no entry"),
     ] = {}
-    split: Split
+    split: Annotated[Split, Field(description="training, validation and test images")]
 
     @property
     def train_images(self) -> int:
-        """Images of the training part."""
+        """Number of training images."""
         return self.images - self.split.held_out
 
     def problems(self) -> Iterator[tuple[str, str]]:
@@ -83,24 +86,32 @@ class Dataset(Strict):
 
 
 class Augmentation(Strict):
-    """Training images moved at random: flipped, then turned about their centre, then shifted."""
+    """Random geometric augmentation of training images: flip, then rotation about the centre, then translation."""
 
-    rotate: Annotated[float, Field(ge=0, le=180, description="degrees: the angle is uniform from -rotate to rotate")]
+    rotate: Annotated[
+        float, Field(ge=0, le=180, description="largest angle in degrees; angles are uniform in [-rotate, rotate]")
+    ]
     shift: Annotated[
         float,
-        Field(ge=0, lt=1, description="share of the width and, apart, of the height; uniform from -shift to shift"),
+        Field(
+            ge=0,
+            lt=1,
+            description="largest translation, as a fraction of width and of height; uniform in [-shift, shift]",
+        ),
     ]
-    flip: Annotated[bool, Field(description="half of the images, at random, have left and right exchanged")]
+    flip: Annotated[bool, Field(description="whether images are mirrored left to right with probability 0.5")]
     copies: Annotated[
         Literal["online"] | Annotated[int, Field(ge=2, le=100)],
         Field(
-            description="the training set made so many times as large, the originals among them; "
-            "online: as large as it was, each epoch moved afresh"
+            description="factor by which precomputed copies enlarge the training set, originals included; "
+            "online: transformations are resampled every epoch and the size stays the same"
         ),
     ]
-    seed: Annotated[int, Field(ge=0, lt=2**31, description="decides the moves; online: with the run's own seed")]
+    seed: Annotated[
+        int, Field(ge=0, lt=2**31, description="seed of the transformations; online: combined with the run's seed")
+    ]
 
     @property
     def times(self) -> int:
-        """How many times as large the training set becomes."""
+        """Factor by which the training set grows."""
         return 1 if self.copies == "online" else self.copies

@@ -1,4 +1,4 @@
-"""Kinds of values that keys of the parameter file share: names, numbers with limits, strict models."""
+"""Types of values shared by the schemas: names, bounded numbers, strict models."""
 
 from typing import Annotated, Any, Literal
 
@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 NO_AUGMENTATION = "none"
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Positive = Annotated[float, Field(gt=0)]
-# abs: -0.0 is 0.0
+# abs: -0.0 becomes 0.0, so that both give the same run id
 NotNegative = Annotated[float, Field(ge=0), AfterValidator(abs)]
 Fraction = Annotated[float, Field(ge=0, lt=1), AfterValidator(abs)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
@@ -16,19 +16,19 @@ Tier = Literal["quick", "small", "full"]
 
 
 class Strict(BaseModel):
-    """Unknown keys are refused, types are not converted, every number is finite, values cannot change."""
+    """Base of all schemas: no unknown keys, no conversion of types, finite numbers only, immutable."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def distinct(values: list[Any]) -> list[Any]:
-    """Return the values unless one stands twice.
+    """Return the values if they are distinct.
 
     Raises:
-        ValueError: one does.
+        ValueError: a value occurs twice.
     """
     seen: set[Any] = set()
-    listed: list[Any] = []  # what cannot be in a set: schedules, of which there are few
+    listed: list[Any] = []  # values that are not hashable: schedules, of which there are few
     for value in values:
         try:
             twice = value in seen
@@ -37,5 +37,5 @@ def distinct(values: list[Any]) -> list[Any]:
             twice = value in listed
             listed.append(value)
         if twice:
-            raise ValueError(f"{value!r} stands twice")
+            raise ValueError(f"{value!r} occurs twice")
     return values

@@ -1,11 +1,11 @@
-"""What may stand in `params.yaml`: names, types, ranges. Each field's description is its documentation.
+"""Schema of a parameter file: names, types, ranges and, as descriptions, their documentation.
 
-Combinations of values (a batch larger than its training set, say) are checked on resolved runs in `params`.
+Combinations of values (a batch larger than its training set, say) are checked by `run_rules` and `study_rules`.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from bnbench.params.dataset_schema import Augmentation, Dataset
 from bnbench.params.fields import NO_AUGMENTATION, Name, Strict, Tier
@@ -14,32 +14,59 @@ from bnbench.params.study_schema import Settings, Study
 
 
 class TierSettings(Strict):
-    """How big the studies are run."""
+    """Size at which all studies are run."""
 
-    about: Annotated[str, Field(min_length=1)]
-    base: Annotated[Settings, Field(description="settings of every study in this tier")] = Field(
-        default_factory=Settings
-    )
+    about: Annotated[str, Field(min_length=1, description="description in overviews and reports")]
+    base: Annotated[
+        Settings, Field(description="settings of every study in this tier; a study's own override them")
+    ] = Field(default_factory=Settings)
 
 
 def _no_none(augmentations: dict[str, Augmentation]) -> dict[str, Augmentation]:
+    """Refuse an augmentation with the name that stands for no augmentation."""
     if NO_AUGMENTATION in augmentations:
-        raise ValueError(f"{NO_AUGMENTATION!r} says that images are left as they are; choose another name")
+        raise ValueError(f"{NO_AUGMENTATION!r} is the name for no augmentation; choose another name")
     return augmentations
 
 
-class Params(Strict):
-    """The whole of `params.yaml`."""
+INHERITED = ("tiers", "datasets", "training")  # required keys that the extended file may provide
 
-    tier: Annotated[Tier, Field(description="how big the studies are run")]
+
+def _required_unless_extending(schema: dict[str, Any]) -> None:
+    """Let an editor accept a file without the keys that the file it extends provides."""
+    schema["required"] = [key for key in schema["required"] if key not in INHERITED]
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": list(INHERITED)}]
+
+
+class Params(Strict):
+    """A parameter file, such as `params.yaml`."""
+
+    model_config = ConfigDict(json_schema_extra=_required_unless_extending)
+
+    extends: Annotated[
+        str | None,
+        Field(
+            description="path of another parameter file, relative to the folder of this one; its tiers, datasets, "
+            "augmentations and training are taken, and entries of this file replace those of the same name"
+        ),
+    ] = None
+    tier: Annotated[Tier, Field(description="size of the studies: quick, small or full")]
     max_runs: Annotated[
         int,
-        Field(ge=1, le=10**6, description="at most so many runs in all studies of a tier; more is taken for a slip"),
+        Field(
+            ge=1,
+            le=10**6,
+            description="largest number of runs of all studies in a tier; more are refused as a probable mistake",
+        ),
     ] = 10_000
-    tiers: dict[Tier, TierSettings]
-    datasets: dict[Name, Dataset]
+    tiers: Annotated[dict[Tier, TierSettings], Field(description="settings of each tier")]
+    datasets: Annotated[dict[Name, Dataset], Field(description="values that a run's `dataset` may have")]
     augmentations: Annotated[
-        dict[Name, Augmentation], AfterValidator(_no_none), Field(description="what a run's `augmentation` may name")
+        dict[Name, Augmentation],
+        AfterValidator(_no_none),
+        Field(description="values that a run's `augmentation` may have"),
     ] = {}
-    training: Annotated[Run, Field(description="defaults of every run; a study's base and grid override them")]
-    studies: Annotated[dict[Name, Study], Field(min_length=1)]
+    training: Annotated[
+        Run, Field(description="default settings of every run; tiers, and a study's base and grid, override them")
+    ]
+    studies: Annotated[dict[Name, Study], Field(min_length=1, description="the studies: questions with their runs")]

@@ -1,4 +1,4 @@
-"""Studies: base settings, grids of runs, figures and published values."""
+"""Schema of studies: base settings, grids of runs, figures and published values."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -8,13 +8,20 @@ from bnbench.params.fields import Name, Positive, Strict, Tier, distinct
 from bnbench.params.figure_kinds import KINDS
 from bnbench.params.run_schema import Run
 
-CLASSES = "classes"  # of figures and published values, as a probe: the confusion matrix, which every run has
+CLASSES = "classes"  # the confusion matrix, which figures may use like a probe and every run has
 
 Work = Literal["A", "B", "C", "D", "E"]
 
 
 def _optional(name: str, doc: str, wrap: bool = False, unique: bool = False) -> type[Strict]:
-    """A model with Run's fields, none required; `wrap`: a list of values for each, as an axis of a grid."""
+    """Return a model with the fields of `Run`, all optional.
+
+    Args:
+        name: of the model.
+        doc: its docstring.
+        wrap: whether each field is a list of values, as an axis of a grid.
+        unique: whether the values of a list have to be distinct.
+    """
     fields: dict[str, Any] = {}
     for key, info in Run.model_fields.items():
         kind: Any = Annotated[info.annotation, *info.metadata, Field(discriminator=info.discriminator)]
@@ -29,63 +36,71 @@ def _optional(name: str, doc: str, wrap: bool = False, unique: bool = False) -> 
 if TYPE_CHECKING:
 
     class Settings(Strict):
-        """Some of a run's settings."""
+        """Any subset of a run's settings."""
 
     class Axes(Strict):
-        """Lists of values, a list for each setting that varies."""
+        """A list of values for each setting that varies."""
 
     class Columns(Strict):
-        """Lists of values of one length, joined row by row."""
+        """Lists of values of equal length; their first values belong together, then the second, and so on."""
 
 else:
-    Settings = _optional("Settings", "Some of a run's settings.")
-    Axes = _optional("Axes", "Lists of values, a list for each setting that varies.", wrap=True, unique=True)
-    Columns = _optional("Columns", "Lists of values of one length, joined row by row.", wrap=True)
+    Settings = _optional("Settings", "Any subset of a run's settings.")
+    Axes = _optional("Axes", "A list of values for each setting that varies.", wrap=True, unique=True)
+    Columns = _optional(
+        "Columns",
+        "Lists of values of equal length; their first values belong together, then the second, and so on.",
+        wrap=True,
+    )
 
 
 class Where(Settings):
-    """Values by which runs are chosen: of settings, and of what follows from them."""
+    """Filter of runs: values of settings and of columns derived from them."""
 
-    network: Annotated[str | None, Field(description="dense, conv, or a net's blocks, as 4C3B")] = None
+    network: Annotated[str | None, Field(description="dense, conv, or the blocks of a net, as 4C3B")] = None
 
 
 class Grid(Strict):
-    """Which runs a study makes: (zip or around) x product, without exclude, with include."""
+    """Grid of a study's runs: (zip or around) x product, minus `exclude`, plus `include`."""
 
-    product: Annotated[Axes | None, Field(description="every combination")] = None
-    zip: Annotated[Columns | None, Field(description="first with first, second with second, ...")] = None
+    product: Annotated[Axes | None, Field(description="every combination of the values")] = None
+    zip: Annotated[
+        Columns | None, Field(description="settings that vary together: first values, second values, ...")
+    ] = None
     around: Annotated[
         Axes | None,
-        Field(description="the base itself, then each value alone: one setting at a time"),
+        Field(description="the base, and each listed value alone: one setting at a time"),
     ] = None
-    exclude: Annotated[list[Settings], Field(description="drop the runs that have all of an item's values")] = []
-    include: Annotated[list[Axes], Field(description="further runs: a product each, around the base")] = []
+    exclude: Annotated[list[Settings], Field(description="drop the runs that have all values of an item")] = []
+    include: Annotated[list[Axes], Field(description="further runs: one product of values per item")] = []
 
 
 class Pick(Strict):
-    """Which rows of a probe are meant; what is not named may be any."""
+    """Filter of a probe's rows by column; columns that are not given are not filtered."""
 
-    step: int | Literal["last"] | None = None
-    part: str | None = None
-    layer: int | None = None
-    quantity: str | list[str] | None = None
-    item: int | None = None
-    at: float | None = None
+    step: Annotated[int | Literal["last"] | None, Field(description="training step; last: of each run")] = None
+    part: Annotated[str | None, Field(description="data that were measured, as train or valid")] = None
+    layer: Annotated[int | None, Field(description="number of the layer")] = None
+    quantity: Annotated[str | list[str] | None, Field(description="what was measured")] = None
+    item: Annotated[int | None, Field(description="number of the unit, image or value")] = None
+    at: Annotated[float | None, Field(description="position of the value, as a percentile or the edge of a bin")] = None
 
 
 class Measure(Strict):
-    """Something measured of a study's runs: a column of the tables, or rows of a probe."""
+    """Measured quantity of a study's runs: a column of the tables, or rows of a probe."""
 
     y: Annotated[
         str | list[str] | None,
-        Field(description="a column of the tables, for curves also several; with a probe, what its values are called"),
+        Field(description="column of the tables, for curves also several; with a probe: the label of its values"),
     ] = None
     probe: Annotated[
         str | None,
-        Field(description="a probe that the study's runs record; classes: the confusion matrix, which every run has"),
+        Field(description="probe that the study's runs record; classes: the confusion matrix, which every run has"),
     ] = None
-    pick: Annotated[Pick, Field(description="which rows of the probe")] = Field(default_factory=Pick)
-    where: Annotated[Where, Field(description="only the runs with these values")] = Field(default_factory=Where)
+    pick: Annotated[Pick, Field(description="rows of the probe that are used")] = Field(default_factory=Pick)
+    where: Annotated[Where, Field(description="runs that are used: those with these values")] = Field(
+        default_factory=Where
+    )
 
 
 if TYPE_CHECKING:
@@ -95,55 +110,62 @@ else:
 
 
 class Figure(Measure):
-    """One figure of a study, drawn from the tables."""
+    """Figure of a study, drawn from the tables."""
 
     kind: Annotated[KindName, Field(description="; ".join(f"{name}: {k.description}" for name, k in KINDS.items()))]
-    title: Annotated[str, Field(min_length=1)]
-    x: Annotated[str | None, Field(description="sweep, heatmap: the setting on the x axis")] = None
-    against: Annotated[str | None, Field(description="heatmap: the setting on the y axis")] = None
-    hue: Annotated[str | None, Field(description="the setting shown by colour")] = None
-    col: Annotated[str | None, Field(description="the setting shown by columns of panels")] = None
-    row: Annotated[str | None, Field(description="the setting shown by rows of panels")] = None
-    log: Annotated[bool | None, Field(description="a logarithmic y axis; null: where losses span decades")] = None
-    low: Annotated[float | None, Field(description="curves: where the y axis begins; null: below all")] = None
+    title: Annotated[str, Field(min_length=1, description="title of the figure")]
+    x: Annotated[str | None, Field(description="sweep, heatmap: setting on the x axis; curves: epoch or step")] = None
+    against: Annotated[str | None, Field(description="heatmap: setting on the y axis")] = None
+    hue: Annotated[str | None, Field(description="setting shown by colour")] = None
+    col: Annotated[str | None, Field(description="setting that divides the columns of facets")] = None
+    row: Annotated[str | None, Field(description="setting that divides the rows of facets")] = None
+    log: Annotated[
+        bool | None, Field(description="whether the y axis is logarithmic; null: if losses span decades")
+    ] = None
+    low: Annotated[float | None, Field(description="curves: lower limit of the y axis; null: below all values")] = None
     within: Annotated[
         Positive | None,
-        Field(description="sweep: mark the range of x in which no run fails and the mean is so near its best"),
+        Field(
+            description="sweep: mark the usable range of x, where no run fails and the mean is this near to the best"
+        ),
     ] = None
 
 
 class Published(Measure):
-    """A published value, put beside what the study's runs gave."""
+    """Published value, compared with that of the study's runs."""
 
-    what: Annotated[str, Field(min_length=1, description="the quantity, in words")]
+    what: Annotated[str, Field(min_length=1, description="name of the quantity")]
     value: Annotated[
         float | list[float],
-        Field(description="as published; a list: one for each value of `by`, or the ends of a usable range"),
+        Field(description="published value; a list: one per value of `by`, or the two ends of a usable range"),
     ]
     x: Annotated[
-        Literal["learning_rate", "batch_size"] | None, Field(description="of a usable range: what it is a range of")
+        Literal["learning_rate", "batch_size"] | None, Field(description="setting that a usable range is of")
     ] = None
-    within: Annotated[Positive | None, Field(description="of a usable range: how near the mean is to its best")] = None
+    within: Annotated[
+        Positive | None, Field(description="usable range: largest distance of the mean from the best")
+    ] = None
     by: Annotated[
-        Literal["step", "part", "layer", "quantity", "item"] | None, Field(description="along which a list goes")
+        Literal["step", "part", "layer", "quantity", "item"] | None,
+        Field(description="column of the probe whose values a list follows"),
     ] = None
 
 
 class Variant(Strict):
-    """What a tier changes in a study. Mappings are merged; a list replaces the list of that name."""
+    """Changes of a study in a tier. Mappings are merged; a list replaces the list of the same key."""
 
     base: Settings = Field(default_factory=Settings)
     grid: Grid = Field(default_factory=Grid)
 
 
 class Study(Strict):
-    """A question, a base configuration, a grid, figures."""
+    """Study: a question, base settings, a grid of runs, figures and published values."""
 
-    title: Annotated[str, Field(min_length=1)]
-    question: Annotated[str, Field(min_length=1)]
-    work: Annotated[Work, Field(description="the published work that it repeats")]
-    base: Settings = Field(default_factory=Settings)
-    grid: Grid
-    tiers: Annotated[dict[Tier, Variant], Field(description="what each tier changes")] = {}
-    figures: dict[Name, Figure] = {}
-    published: Annotated[list[Published], Field(description="published values, in the report beside ours")] = []
+    title: Annotated[str, Field(min_length=1, description="title in figures and reports")]
+    question: Annotated[str, Field(min_length=1, description="question that the study answers")]
+    work: Annotated[Work, Field(description="published work that the study repeats")]
+    base: Annotated[Settings, Field(description="settings of all runs of the study")] = Field(default_factory=Settings)
+    grid: Annotated[Grid, Field(description="settings that vary between the runs")]
+    tiers: Annotated[dict[Tier, Variant], Field(description="changes of base and grid in a tier")] = {}
+    figures: Annotated[dict[Name, Figure], Field(description="figures, in the order of the report")] = {}
+    published: Annotated[list[Published], Field(description="published values, compared in the report")] = []

@@ -10,6 +10,7 @@ import pandas as pd
 from bnbench.figures.figure_kind import plot_data
 from bnbench.figures.source import Source
 from bnbench.figures.usable_range import margin, table_rows
+from bnbench.params.layers import activations, norms
 from bnbench.plan.record import PlanRecord, StudyRecord
 from bnbench.report import template
 from bnbench.report.published import Comparison, compare
@@ -22,20 +23,17 @@ from bnbench.tables.files import CONFIG
 TITLE = "What batch normalisation really does"
 FIGURES = "figures"  # the folder of figures, relative to the report
 HIDDEN = r"C.*\dD-"  # a conv net with a hidden dense layer
-NORMALISING = {"batch", "center", "renorm", "ghost", "group", "layer"}
+NORMALISING = {name for name, spec in norms.NORMS.items() if spec.layer}
 # setting -> (another setting, its values): the first means nothing unless the second has one of these values
 MEANINGFUL: dict[str, tuple[str, set[str]]] = {
     "momentum": ("optimizer", {"sgd"}),
     "beta1": ("optimizer", {"adam"}),
     "beta2": ("optimizer", {"adam"}),
     "adam_epsilon": ("optimizer", {"adam"}),
-    "slope": ("activation", {"leaky_relu", "prelu"}),
     "init_deviation": ("init", {"normal"}),
-    "norm_groups": ("norm", {"group"}),
-    "norm_parts": ("norm", {"ghost"}),
-    **dict.fromkeys(("order", "norm_gamma", "norm_beta", "norm_epsilon"), ("norm", NORMALISING)),
-    **dict.fromkeys(("norm_keep", "population"), ("norm", {"batch", "center", "renorm", "ghost"})),
-    **dict.fromkeys(("renorm_rmax", "renorm_dmax", "renorm_rmax_ramp", "renorm_dmax_ramp"), ("norm", {"renorm"})),
+    "order": ("norm", NORMALISING),
+    **{key: ("norm", names) for key, names in norms.USERS.items()},
+    **{key: ("activation", names) for key, names in activations.USERS.items()},
 }
 
 
@@ -198,7 +196,7 @@ class Study:
 def meaningful(runs: pd.DataFrame, column: str) -> bool:
     """Return whether a setting has an effect in any of the runs."""
     if column.startswith("lrn_"):
-        return bool((runs["norm"].eq("local_response") | runs["model"].str.contains("LRN")).any())
+        return bool((runs["norm"].isin(norms.USERS[column]) | runs["model"].str.contains("LRN")).any())
     if column == "norm_dense":
         return bool((runs["norm"].isin(NORMALISING) & runs["model"].str.contains(HIDDEN)).any())
     if column == "max_epochs":  # the number of steps ends the training

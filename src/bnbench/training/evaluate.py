@@ -1,28 +1,34 @@
-"""Losses and accuracies of a pack on a part of its data."""
+"""Loss and accuracy of a pack's runs on a part of the data."""
 
 import math
 
 import torch
 from torch import Tensor
 
-from bnbench.training.engine import inference_program
+from bnbench.training.engine.choose import Engine
 from bnbench.training.pack.pack import Pack, Row
 from bnbench.training.pack.passes import chunks
 
 
-def evaluate(pack: Pack, part: str, confusion: Tensor | None = None) -> list[Row]:
-    """Mean loss and accuracy of each run on a part of the data, with the population's statistics, without dropout.
+def evaluate(engine: Engine, pack: Pack, part: str, confusion: Tensor | None = None) -> list[Row]:
+    """Return mean cross-entropy and accuracy of each run on a part of the data.
 
-    To `confusion`, of (runs, classes, classes), the number of images of each true and predicted class is added.
+    Norms use the population's statistics, and there is no dropout. A loss that is not finite is None.
+
+    Args:
+        engine: execution of the forward passes.
+        pack: the runs, with the network bound to the weights to evaluate.
+        part: a key of `pack.data`: train, valid, test or official.
+        confusion: (runs, classes, classes): the number of images of each true and predicted class is added to it.
     """
     images = pack.data[part]
     runs = len(pack.names)
     loss, correct = torch.zeros(2, runs, dtype=torch.float64, device=images.x.device)
     for few in chunks(pack, len(images.x)):
         x, labels = images.x[few], images.labels[few]
-        logits = inference_program.forward(pack, x)
-        chances = torch.log_softmax(logits, -1)
-        loss -= chances.gather(2, labels.expand(runs, -1)[..., None]).double().sum((1, 2))
+        logits = engine.predict(pack, x)
+        log_probabilities = torch.log_softmax(logits, -1)
+        loss -= log_probabilities.gather(2, labels.expand(runs, -1)[..., None]).double().sum((1, 2))
         predicted = logits.argmax(-1)
         correct += (predicted == labels).sum(1)
         if confusion is not None:

@@ -89,4 +89,4 @@ def test_unfolded_inputs_may_not_fill_a_gpus_memory(monkeypatch: pytest.MonkeyPa
     x, weight, _ = _given((2, 4, 8, 8, 16), 8, 3, torch.bfloat16)  # 2 x 4 x 8 x 8 x 16 x 9 values of 2 bytes
     for size, able in ((64 * 147_456, {"looped", "grouped", "unfolded"}), (64 * 147_455, {"looped", "grouped"})):
         monkeypatch.setattr(gpu, "memory", lambda _device, size=size: size)
-        assert set(convolutions._able(x, weight)) == able
+        assert set(convolutions._affordable(x, weight)) == able

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from bnbench.core import files
 from bnbench.params.run_schema import Run
-from bnbench.training import job as jobs
+from bnbench.training import worker
 from bnbench.training.arithmetic import convolutions, gpu, kernels, twister
 from bnbench.training.arithmetic.convolutions import FORMS
-from bnbench.training.engine import cuda_graphs
-from bnbench.training.engine.step import advance, train_step
+from bnbench.training.engine.choose import choose
+from bnbench.training.engine.cuda_graphs import GraphSteps
+from bnbench.training.engine.step import train_step
 from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.train import start, train
 from tests.support.little import digits, run, trained
@@ -49,11 +50,16 @@ def _pack(runs: list[Run], device: str = DEVICE) -> Pack:
 
 
 def _moved(pack: Pack, by: Any, steps: int = STEPS) -> Tensor:
-    """How far each run's weights moved in some steps, (runs, row)."""
+    """Return the change of each run's weights in some steps, (runs, row)."""
     first = pack.arrays["values"].clone()
     for _ in range(steps):
         by(pack)
     return (pack.arrays["values"] - first).double().cpu()
+
+
+def _trained(pack: Pack) -> Tensor:
+    """Return the change of each run's weights in some steps of the pack's engine, (runs, row)."""
+    return _moved(pack, choose(pack).step)
 
 
 def _agree(one: Tensor, other: Tensor, precision: str) -> None:
@@ -69,9 +75,10 @@ def test_a_replayed_step_is_the_plain_step(settings: dict[str, Any], precision: 
     settled |= {"renorm_rmax_ramp": [0, 0], "renorm_dmax_ramp": [0, 0]}
     runs = [run(**{**EXTRAS, **settings, **settled, "seed": i}) for i in range(3)]
     plain, replayed = _pack(runs), _pack(runs)
-    _agree(_moved(replayed, advance), _moved(plain, train_step), precision)
-    assert isinstance(replayed.recorded, cuda_graphs.Recorded)
-    assert replayed.recorded.graph is not None, kernels.lacking
+    engine = choose(replayed)
+    _agree(_moved(replayed, engine.step), _moved(plain, train_step), precision)
+    assert isinstance(engine.steps, GraphSteps)
+    assert engine.steps.replays, kernels.lacking
     for name in ("losses", "correct", "epoch_loss"):
         ends = [pack.arrays[name].double().cpu() for pack in (replayed, plain)]
         torch.testing.assert_close(*ends, rtol=LOSSES[precision], atol=2.0 if name == "correct" else 1e-5)
@@ -81,10 +88,10 @@ def test_a_replayed_step_is_the_plain_step(settings: dict[str, Any], precision: 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 def test_a_run_is_the_same_in_a_pack_as_alone_and_as_on_a_cpu(optimizer: str, precision: str) -> None:
     runs = [run(**NET, optimizer=optimizer, learning_rate=1e-3, seed=i, precision=precision) for i in range(4)]
-    packed = _moved(_pack(runs), advance)
+    packed = _trained(_pack(runs))
     for each, row in zip(runs, packed, strict=True):
-        _agree(_moved(_pack([each]), advance), row[None], precision)
-    _agree(packed, _moved(_pack(runs, "cpu"), advance), precision)
+        _agree(_trained(_pack([each])), row[None], precision)
+    _agree(packed, _trained(_pack(runs, "cpu")), precision)
 
 
 def test_a_whole_training_on_a_gpu_ends_as_on_a_cpu() -> None:
@@ -158,13 +165,14 @@ def test_no_memory_while_recording_is_told_as_such() -> None:
 def test_a_gpu_whose_memory_ends_trains_halves(tmp_path: Path, prepared: Path) -> None:
     settings = [run(model="64-3000-3000-10", batch_size=64, epochs=1, learning_rate=1e-3, seed=i) for i in range(8)]
     job = _job(tmp_path, prepared, settings, width=8)  # 9 M weights, three arrays: 110 MB a run
-    place = jobs.Place(tmp_path / "runs", tmp_path / "timings", tmp_path / "work", (DEVICE,))
+    place = worker.Workspace(tmp_path / "runs", tmp_path / "timings", tmp_path / "work", (DEVICE,))
     gpu.ready(DEVICE)
     torch.cuda.set_per_process_memory_fraction(0.9e9 / torch.cuda.get_device_properties(DEVICE).total_memory, DEVICE)
     try:
-        counts, parted, lacking = jobs.train_pack(files.read_json(job)[0], place)
+        statuses, engines, splits, lacking = worker.train_pack(files.read_json(job)[0], place)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, DEVICE)
-    assert counts == {"ok": 8}
-    assert parted >= 1
+    assert statuses == {"ok": 8}
+    assert engines == {"CUDA graphs"}
+    assert splits >= 1
     assert not lacking

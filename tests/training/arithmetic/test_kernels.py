@@ -87,7 +87,7 @@ def test_adam_is_torchs_bit_for_bit_in_rows_longer_than_a_part(
     if roots and not loops.roots:
         pytest.skip("this torch has no such function")
     monkeypatch.setattr(loops, "roots", roots)
-    row = kernels.PART + 192
+    row = kernels.CHUNK + 192
     first = _random(3, (2, row), (2, row), (2, row), (2, row), (2, 1))
     ends = []
     for each in (loops, REFERENCE):
@@ -121,7 +121,7 @@ def test_loops_that_round_otherwise_are_not_used(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(kernels, "Compiled", Other)
     made, lacking = compiled.__wrapped__()
     assert made is REFERENCE
-    assert lacking == "the compiled loops round otherwise than torch's"
+    assert lacking == "the compiled loops do not round as torch does"
     assert kernels.same(loops)
 
 

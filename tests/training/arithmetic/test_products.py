@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from bnbench.training.arithmetic import calls, products
-from bnbench.training.arithmetic.products import AFTER, ANEW, APART, FROM, FUSED, WHOLE
+from bnbench.training.arithmetic.products import ADD_AFTER, ADD_FIRST, ALL, FUSED, OVERWRITE, SEPARATE
 
 
 @pytest.fixture(autouse=True)
@@ -17,45 +17,45 @@ def _compiled() -> None:
         pytest.skip("this processor has no loop of ours")
 
 
-def _factors(rows: int, inner: int, columns: int, turned: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _factors(rows: int, inner: int, columns: int, transposed: bool) -> tuple[Tensor, Tensor, Tensor]:
     dice = torch.Generator().manual_seed(1)
-    a = torch.randn(inner, rows, generator=dice) if turned else torch.randn(rows, inner, generator=dice)
+    a = torch.randn(inner, rows, generator=dice) if transposed else torch.randn(rows, inner, generator=dice)
     return a, torch.randn(inner, columns, generator=dice), torch.randn(rows, columns, generator=dice)
 
 
-def _summed(a: Tensor, b: Tensor, c: Tensor, join: int, kind: int, part: int) -> Tensor:
+def _summed(a: Tensor, b: Tensor, c: Tensor, join: int, kind: int, chunk: int) -> Tensor:
     """C = a b by one column of a and one row of b after the other; a number of 64 bits holds a product of two."""
     wide = np.longdouble if kind == FUSED else np.float32
     total = c.numpy().astype(np.float32)
-    for first in range(0, a.shape[1], part):
-        begin = join == FROM and not first
+    for first in range(0, a.shape[1], chunk):
+        begin = join == ADD_FIRST and not first
         sums = total if begin else np.zeros_like(total)
-        for k in range(first, min(first + part, a.shape[1])):
+        for k in range(first, min(first + chunk, a.shape[1])):
             product = np.outer(a[:, k].numpy().astype(wide), b[k].numpy().astype(wide))
             sums = (sums + product).astype(np.float32)
-        total = sums if begin or (join == ANEW and not first) else total + sums
+        total = sums if begin or (join == OVERWRITE and not first) else total + sums
     return torch.from_numpy(total)
 
 
-@pytest.mark.parametrize("part", [WHOLE, 16])
-@pytest.mark.parametrize("kind", [FUSED, APART])
-@pytest.mark.parametrize("join", [ANEW, AFTER, FROM])
+@pytest.mark.parametrize("chunk", [ALL, 16])
+@pytest.mark.parametrize("kind", [FUSED, SEPARATE])
+@pytest.mark.parametrize("join", [OVERWRITE, ADD_AFTER, ADD_FIRST])
 @pytest.mark.parametrize(
-    ("rows", "inner", "columns", "turned"), [(13, 50, 37, False), (6, 33, 64, True), (2, 5, 1, True)]
+    ("rows", "inner", "columns", "transposed"), [(13, 50, 37, False), (6, 33, 64, True), (2, 5, 1, True)]
 )
 def test_a_sum_goes_in_the_order_that_is_asked_for(
-    rows: int, inner: int, columns: int, turned: bool, join: int, kind: int, part: int
+    rows: int, inner: int, columns: int, transposed: bool, join: int, kind: int, chunk: int
 ) -> None:
-    a, b, c = _factors(rows, inner, columns, turned)
-    expected = _summed(a.t() if turned else a, b, c, join, kind, part)
-    n = products.sizes(a, b, c, (turned, False))
-    calls.replay([calls.call("ordered_product", n, [a, b, c], [join, kind, part])])
+    a, b, c = _factors(rows, inner, columns, transposed)
+    expected = _summed(a.t() if transposed else a, b, c, join, kind, chunk)
+    n = products.sizes(a, b, c, (transposed, False))
+    calls.replay([calls.call("ordered_product", n, [a, b, c], [join, kind, chunk])])
     assert torch.equal(c, expected)
 
 
 @pytest.mark.parametrize("add", [False, True])
 @pytest.mark.parametrize(
-    ("rows", "inner", "columns", "turned"),
+    ("rows", "inner", "columns", "transposed"),
     [
         (60, 784, 100, (False, False)),
         (60, 100, 10, (False, False)),
@@ -68,13 +68,13 @@ def test_a_sum_goes_in_the_order_that_is_asked_for(
     ],
 )
 def test_whoever_makes_a_product_it_has_torchs_bits(
-    rows: int, inner: int, columns: int, turned: tuple[bool, bool], add: bool
+    rows: int, inner: int, columns: int, transposed: tuple[bool, bool], add: bool
 ) -> None:
-    a, b, c = _factors(rows, inner, columns, turned[0])
-    b = b.t().contiguous() if turned[1] else b
-    factors = [(x.t() if turn else x)[None] for x, turn in zip((a, b), turned, strict=True)]
+    a, b, c = _factors(rows, inner, columns, transposed[0])
+    b = b.t().contiguous() if transposed[1] else b
+    factors = [(x.t() if turn else x)[None] for x, turn in zip((a, b), transposed, strict=True)]
     expected = torch.baddbmm(c[None], *factors) if add else torch.bmm(*factors)
-    calls.replay([products.product(a, b, c, turned, add)])
+    calls.replay([products.product(a, b, c, transposed, add)])
     assert torch.equal(c, expected[0])
 
 

@@ -12,8 +12,10 @@ from bnbench.data.prepared import Prepared
 from bnbench.params.run_schema import Run
 from bnbench.training import train
 from bnbench.training.arithmetic import convolutions, kernels, torch_loops
-from bnbench.training.engine import cuda_graphs, step
-from bnbench.training.engine.step import train_step
+from bnbench.training.engine import cuda_graphs
+from bnbench.training.engine.choose import Engine, choose
+from bnbench.training.engine.cuda_graphs import GraphSteps
+from bnbench.training.engine.step import Operations, train_step
 from bnbench.training.pack.pack import Images, Outcome, Pack
 from bnbench.training.train import start
 from tests.data.test_augment import attached, definition
@@ -36,30 +38,40 @@ def _runs(settings: dict[str, Any], seeds: int = 2) -> list[Run]:
     return [run(**{**COMMON, **EXTRAS, **settings, "seed": s, "learning_rate": r}) for s in range(seeds) for r in rates]
 
 
-def _in_place(seen: list[int]) -> Callable[[Pack], None]:
-    """A step as a GPU records it, but call by call; `seen` gets the numbers of those that were."""
+class InPlace(GraphSteps):
+    """Steps as a GPU records them, but executed call by call; `seen` gets their numbers."""
 
-    def advance(pack: Pack) -> None:
-        recorded = cuda_graphs.prepared(pack, step._torch_step)
-        if recorded is None:
+    def __init__(self, seen: list[int]) -> None:
+        super().__init__()
+        self.seen = seen
+
+    def step(self, pack: Pack) -> None:
+        graph = self.prepared(pack)
+        if graph is None:
             train_step(pack)
             return
-        seen.append(pack.step)
-        recorded.feed(pack)
-        recorded.step(pack)
+        self.seen.append(pack.step)
+        graph.feed(pack)
+        graph.step(pack)
         pack.step += 1
 
-    return advance
+
+def _in_place(seen: list[int]) -> Callable[[Pack], Engine]:
+    def chosen(pack: Pack) -> Engine:
+        pack.bind()
+        return Engine(InPlace(seen), Operations())
+
+    return chosen
 
 
 def _both(
     monkeypatch: pytest.MonkeyPatch, runs: list[Run], data: Prepared | None = None
 ) -> tuple[list[Outcome], list[Outcome], list[int]]:
-    """The runs as ever, and by steps in arrays that stay, with the numbers of those."""
+    """Return outcomes of plain training, and of steps in arrays at fixed addresses, with the numbers of those steps."""
     seen: list[int] = []
     monkeypatch.setattr(kernels, "compiled", lambda: (torch_loops.REFERENCE, "as on a GPU"))
     plain = trained(runs, data)
-    monkeypatch.setattr(train, "advance", _in_place(seen))
+    monkeypatch.setattr(train, "choose", _in_place(seen))
     return plain, trained(runs, data), seen
 
 
@@ -107,7 +119,7 @@ def test_a_step_waits_for_nothing_from_the_host(
     pack.bind()
     train_step(pack)
     pack.step = pack.epoch_steps + 1
-    recorded = cuda_graphs.prepared(pack, step._torch_step)
+    recorded = GraphSteps().prepared(pack)
     assert recorded
     recorded.feed(pack)
     cuda_graphs._forget(pack)
@@ -136,14 +148,14 @@ def test_steps_that_differ_in_more_than_their_arrays_are_not_recorded() -> None:
 def test_a_pack_that_lost_a_run_is_recorded_anew_and_a_cpu_never() -> None:
     pack = start(["a", "b"], [run(model="64-20-10", seed=seed) for seed in (0, 1)], digits())
     pack.bind()
-    first = cuda_graphs.prepared(pack, step._torch_step)
-    assert first is cuda_graphs.prepared(pack, step._torch_step)
+    steps = GraphSteps()
+    first = steps.prepared(pack)
+    assert first is steps.prepared(pack)
     pack.keep([1])
-    second = cuda_graphs.prepared(pack, step._torch_step)
+    second = steps.prepared(pack)
     assert first
     assert second
     assert second is not first
-    assert second.of(pack)
-    assert not first.of(pack)
-    assert not cuda_graphs.advance(pack, step._torch_step)
-    assert pack.step == 0
+    assert second.fits(pack)
+    assert not first.fits(pack)
+    assert not isinstance(choose(pack).steps, GraphSteps)

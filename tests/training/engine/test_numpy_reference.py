@@ -12,7 +12,7 @@ from bnbench.data.download import download
 from bnbench.data.prepare import prepare
 from bnbench.data.prepared import Prepared
 from bnbench.params.dataset_schema import Dataset
-from bnbench.training import run_writer
+from bnbench.training import checkpoints
 from bnbench.training.engine.step import train_step
 from bnbench.training.pack.pack import Outcome
 from bnbench.training.train import start, train
@@ -53,11 +53,11 @@ def test_a_run_that_was_saved_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -
     pack.bind()
     for _ in range(9):
         train_step(pack)
-    run_writer.save(tmp_path, pack)
+    checkpoints.save(tmp_path, pack)
     again = start(names, [settings], digits())
-    saved = run_writer.load(tmp_path, names[0])
+    saved = checkpoints.load(tmp_path, names[0])
     assert saved
-    run_writer.restore(again, [saved])
+    checkpoints.restore(again, [saved])
     outcomes: list[Outcome] = []
     train(again, lambda _pack: None, outcomes.append)
     assert again.arrays["values"].dtype == torch.float64

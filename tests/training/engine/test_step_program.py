@@ -7,10 +7,13 @@ import pytest
 import torch
 
 from bnbench.params.run_schema import Run
-from bnbench.training import run_writer
+from bnbench.training import checkpoints
 from bnbench.training.arithmetic import calls, kernels, matmul, products, torch_loops
-from bnbench.training.engine import program, step, step_program
+from bnbench.training.engine import program, step_program
+from bnbench.training.engine.choose import choose
 from bnbench.training.engine.layer_programs import agree
+from bnbench.training.engine.step import Operations, train_step
+from bnbench.training.engine.step_program import CompiledSteps, StepProgram
 from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.train import start, train
 from tests.support.little import digits, run, trained
@@ -73,12 +76,12 @@ def _outcomes(outcomes: list[Outcome]) -> list[tuple[Any, ...]]:
 def test_a_recorded_step_is_torchs_bit_for_bit(settings: dict[str, Any]) -> None:
     recorded, plain = _pack(settings), _pack(settings)
     assert step_program.recordable(recorded)
-    made = step_program.Tape(recorded)
+    made = StepProgram(recorded)
     while recorded.step < min(60, recorded.epoch_steps):
         made.advance(recorded)
     plain.bind()
     while plain.step < recorded.step:
-        step.train_step(plain)
+        train_step(plain)
     assert _same(recorded, plain)
 
 
@@ -95,11 +98,13 @@ def test_a_run_ends_alike_recorded_or_not_and_in_a_pack_or_alone(
 
 
 @pytest.mark.parametrize("settings", OTHERS.values(), ids=OTHERS)
-def test_what_no_tape_can_do_trains_by_torchs_operations(settings: dict[str, Any]) -> None:
+def test_a_step_that_is_not_compiled_trains_by_single_operations(settings: dict[str, Any]) -> None:
     pack = _pack(settings)
     assert not step_program.recordable(pack)
-    step.advance(pack)
-    assert (pack.step, pack.stepper) == (1, step.train_step)
+    engine = choose(pack)
+    engine.step(pack)
+    assert pack.step == 1
+    assert isinstance(engine.steps, Operations)
 
 
 def test_runs_that_diverge_or_stop_leave_the_others_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,34 +122,32 @@ def test_a_run_goes_on_from_a_checkpoint_between_two_blocks(tmp_path: Path, monk
     runs = _grid(RECORDED["sigmoid"] | {"model": "64-20-10", "batch_size": 16})
     whole = _outcomes(trained(runs))
     pack = start([f"{i:016x}" for i in range(len(runs))], runs, digits())
-    pack.bind()
-    step.advance(pack)
+    choose(pack).step(pack)
     assert 1 < pack.step < pack.interval
-    run_writer.save(tmp_path, pack)
+    checkpoints.save(tmp_path, pack)
     resumed: list[Outcome] = []
     for name, one in zip(pack.names, runs, strict=True):
         alone = start([name], [one], digits())
-        state = run_writer.load(tmp_path, name)
+        state = checkpoints.load(tmp_path, name)
         assert state is not None
-        run_writer.restore(alone, [state])
+        checkpoints.restore(alone, [state])
         train(alone, lambda _pack: None, resumed.append)
     assert _outcomes(resumed) == whole
 
 
-def test_a_tape_whose_first_step_differs_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_compiled_step_whose_numbers_differ_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = _outcomes(trained(_grid(RECORDED["odd"])))
     monkeypatch.setattr(kernels, "lacking", {})
     monkeypatch.setattr(products, "LOOPED", 10**9)  # products by plain loops: sums of another order
     pack = _pack(RECORDED["odd"])
-    step.advance(pack)
-    assert pack.stepper is step.train_step
-    assert kernels.lacking == {"recorded steps of 64-33-5-10": "their numbers are not torch's"}
+    assert isinstance(choose(pack).steps, Operations)
+    assert kernels.lacking == {"compiled steps of 64-33-5-10": "their numbers are not torch's"}
     assert _outcomes(trained(_grid(RECORDED["odd"]))) == expected
 
 
 def test_without_torchs_own_functions_nothing_is_recorded_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "LIBRARY", ("no_such_function",))
-    caches = (calls.shared_library, calls.lacking)
+    caches = (calls.shared_library, calls.functions_lacking)
     for cached in caches:
         cached.cache_clear()
     try:
@@ -157,9 +160,10 @@ def test_without_torchs_own_functions_nothing_is_recorded_and_it_is_said(monkeyp
 
 def test_a_block_ends_with_its_interval_and_its_epoch() -> None:
     pack = _pack(RECORDED["sigmoid"] | {"evaluate_every": 7, "batch_size": 100, "epochs": 3})
-    ends = []
+    ends, engine = [], choose(pack)
+    assert isinstance(engine.steps, CompiledSteps)
     while pack.step < pack.steps:
-        step.advance(pack)
+        engine.step(pack)
         ends.append(pack.step)
     assert pack.epoch_steps % 7
     assert {*range(7, pack.steps, 7), *range(pack.epoch_steps, pack.steps, pack.epoch_steps)} <= set(ends)
@@ -177,18 +181,18 @@ def _rounds() -> None:
 
 @pytest.mark.usefixtures("_rounds")
 @pytest.mark.parametrize(("rows", "inner", "columns"), [(60, 784, 100), (7, 33, 5), (13, 1, 65), (6, 50, 128)])
-@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True)])
+@pytest.mark.parametrize("transposed", [(False, False), (True, False), (False, True)])
 def test_a_rounded_product_is_that_of_factors_in_bf16(
-    rows: int, inner: int, columns: int, turned: tuple[bool, bool]
+    rows: int, inner: int, columns: int, transposed: tuple[bool, bool]
 ) -> None:
     dice = torch.Generator().manual_seed(0)
     a, b = torch.randn(rows, inner, generator=dice), torch.randn(inner, columns, generator=dice)
-    given = [x.t().contiguous() if turn else x for x, turn in zip((a, b), turned, strict=True)]
-    notes = program.Recorder(_pack(FAST).network, run(), rows, {}, {})
+    given = [x.t().contiguous() if turn else x for x, turn in zip((a, b), transposed, strict=True)]
+    notes = program.Program(_pack(FAST).network, run(), rows, {}, {})
     notes.rounded = True
     start_of_c, c = torch.randn(2, rows, columns, generator=dice)
     c.copy_(start_of_c)
-    notes.product(given[0], given[1], c, turned, add=True)
+    notes.product(given[0], given[1], c, transposed, add=True)
     calls.replay(notes.calls)
     expected = start_of_c + a.bfloat16().double() @ b.bfloat16().double()
     assert torch.allclose(c.double(), expected, rtol=0, atol=1e-5 * inner**0.5 + 1e-6)

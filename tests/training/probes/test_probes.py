@@ -13,7 +13,7 @@ from bnbench.plan.identity import TRAINER_VERSION, run_id
 from bnbench.plan.record import PlanRecord
 from bnbench.tables import collect
 from bnbench.tables.files import read, read_csv
-from bnbench.training import run_writer
+from bnbench.training import checkpoints, run_writer
 from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.probes import PROBES
 from bnbench.training.train import start, train
@@ -93,12 +93,12 @@ def test_a_resumed_run_stores_the_same_probes_byte_for_byte(tmp_path: Path, step
     for outcome in trained(runs):
         run_writer.write(tmp_path / "whole", outcome, "data", "cpu")
     pack = _stopped(runs, step)
-    run_writer.save(tmp_path / "checkpoints", pack)
+    checkpoints.save(tmp_path / "checkpoints", pack)
     for name, one in zip(pack.names, runs, strict=True):
-        state = run_writer.load(tmp_path / "checkpoints", name)
+        state = checkpoints.load(tmp_path / "checkpoints", name)
         assert state is not None
         alone = start([name], [one], digits())
-        run_writer.restore(alone, [state])
+        checkpoints.restore(alone, [state])
         train(alone, lambda _pack: None, lambda outcome: run_writer.write(tmp_path / "resumed", outcome, "data", "cpu"))
     for path in (tmp_path / "whole").glob("*/*"):
         assert path.read_bytes() == (tmp_path / "resumed" / path.relative_to(tmp_path / "whole")).read_bytes()

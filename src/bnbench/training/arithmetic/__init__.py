@@ -1,6 +1,6 @@
-"""What is compiled at the first start: the loops of a training step, and whole steps and passes of dense nets.
+"""Operations whose rounding IEEE 754 leaves open: sums, products and functions, with the bits of torch's operations.
 
-`kernels` compiles the C files here and holds the loops against torch's operations. `calls` replays compiled calls of
-steps and passes; a `recorder` notes them layer by layer, as the table in `recorded` has them, with `products` in the
-library's order of sums; a `tape` is a training step so noted, and `passes` are evaluations. Every number is torch's.
+`torch_loops` is the reference, in torch operations. `kernels` compiles the C files at the first start (`build`), checks
+the compiled loops against the reference and chooses between them. `calls` records and replays compiled calls, of which
+`products` are matrix products. On a GPU: `gpu` (graphs and streams), `triton_norms`, `convolutions`, `twister`.
 """

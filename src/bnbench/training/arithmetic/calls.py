@@ -1,4 +1,4 @@
-"""Calls of compiled functions on arrays, noted and replayed: optimizers.c, products.c and tape.c."""
+"""Calls of compiled functions on arrays, recorded and replayed: optimizers.c, products.c and program.c."""
 
 import ctypes
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from torch import Tensor
 from bnbench.training.arithmetic import kernels, torch_loops
 from bnbench.training.arithmetic.build import shared_object
 
-WIDTH = 8  # of tape.h: sizes, constants and arrays of a call
-# functions of torch's library that the calls use, in tape.c's order
+WIDTH = 8  # as in program.h: at most this many sizes, constants and arrays of a call
+# functions of torch's library that the calls use, in the order of program.c
 LIBRARY = ("sgemm_", "vmsTanh", "vmsExp", "vmsSqrt", "Sleef_expf8_u10", "Sleef_logf8_u10")
 
 
 class Call(ctypes.Structure):
-    """A call as tape.h has it."""
+    """The struct `Call` of program.h."""
 
     _fields_ = (
         ("op", ctypes.c_void_p),
@@ -30,7 +30,7 @@ class Call(ctypes.Structure):
 
 @dataclass(frozen=True)
 class EachStep:
-    """Arrays of many steps, the step in front: a call in step s works on the part `array[s]`."""
+    """An array with the step as its first axis: a call in step s uses `array[s]`."""
 
     array: Tensor
 
@@ -39,30 +39,30 @@ Array = Tensor | EachStep
 
 
 def call(op: str, sizes: Sequence[int], arrays: Sequence[Array], constants: Sequence[float] = ()) -> Call:
-    """A call of `op_...`. The arrays must live until it is replayed."""
-    made = Call(op=ctypes.cast(getattr(shared_library(), f"op_{op}"), ctypes.c_void_p))
-    made.n[: len(sizes)], made.f[: len(constants)] = list(sizes), list(constants)
+    """Return a call of the compiled function `op_...`. The arrays must live until the last replay."""
+    recorded = Call(op=ctypes.cast(getattr(shared_library(), f"op_{op}"), ctypes.c_void_p))
+    recorded.n[: len(sizes)], recorded.f[: len(constants)] = list(sizes), list(constants)
     for i, array in enumerate(arrays):
         if isinstance(array, EachStep):
-            made.p[i], made.by[i] = array.array.data_ptr(), array.array.stride(0)
+            recorded.p[i], recorded.by[i] = array.array.data_ptr(), array.array.stride(0)
         else:
-            made.p[i] = array.data_ptr()
-    return made
+            recorded.p[i] = array.data_ptr()
+    return recorded
 
 
 def replay(calls: Sequence[Call] | ctypes.Array[Call], steps: int = 1) -> None:
-    """All calls in turn, for each step."""
+    """Execute the calls in order, once for each step."""
     row = calls if isinstance(calls, ctypes.Array) else (Call * len(calls))(*calls)
     shared_library().replay(row, len(row), steps)
 
 
 @cache
 def shared_library() -> ctypes.CDLL:
-    """The compiled calls, with torch's functions given to them.
+    """Load the compiled functions, and pass them the addresses of torch's functions.
 
     Raises:
-        AttributeError: torch's library lacks one.
-        OSError: it is not where it was looked for.
+        AttributeError: torch's library lacks one of the functions.
+        OSError: torch's library is not at its usual path.
     """
     functions = ctypes.CDLL(str(shared_object()))
     functions.use((ctypes.c_void_p * len(LIBRARY))(*(kernels.torchs(name) for name in LIBRARY)))
@@ -71,16 +71,19 @@ def shared_library() -> ctypes.CDLL:
 
 
 def has(op: str) -> bool:
-    """Whether this machine's library has an `op_...`."""
+    """Return whether the compiled library has the function `op_...` on this machine."""
     return hasattr(shared_library(), f"op_{op}")
 
 
-@cache
 def lacking() -> str:
-    """Why nothing can be recorded here, or an empty text."""
+    """Return why this machine cannot execute compiled programs, or an empty string if it can."""
     loops, why = kernels.compiled()
-    if loops is torch_loops.REFERENCE:
-        return why
+    return why if loops is torch_loops.REFERENCE else functions_lacking()
+
+
+@cache
+def functions_lacking() -> str:
+    """Return why the functions of torch's library that the calls use are not available, or an empty string."""
     if not torch.backends.cpu.get_cpu_capability().startswith("AVX"):
         return "the processor has no AVX2"
     try:

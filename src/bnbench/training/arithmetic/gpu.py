@@ -1,4 +1,4 @@
-"""What a GPU does in its own way: graphs of calls, streams side by side, fp32 products that are fp32."""
+"""CUDA graphs, parallel streams, and fp32 products without TF32."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -12,29 +12,29 @@ STREAMS = 8
 
 
 class Unrecorded(RuntimeError):
-    """The work cannot be recorded on this GPU."""
+    """The work cannot be captured in a CUDA graph on this GPU."""
 
 
 def ready(device: str) -> None:
-    """Work on this GPU from here on, with fp32 products of fp32 arrays: cuDNN would round their factors to TF32."""
+    """Select this GPU, and make its products of fp32 arrays fp32: cuDNN would round their factors to TF32."""
     torch.cuda.set_device(device)
     torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
     torch.backends.cuda.matmul.fp32_precision = "ieee"
 
 
 def memory(device: torch.device) -> int:
-    """Bytes of a GPU."""
+    """Return the bytes of a GPU's memory."""
     return int(torch.cuda.get_device_properties(device).total_memory)
 
 
 @cache
 def stream(device: torch.device, purpose: str) -> torch.cuda.Stream:  # noqa: ARG001
-    """One for each purpose: cuBLAS keeps memory for every stream that it has worked on."""
+    """Return the stream of a purpose, always the same: cuBLAS reserves memory for every stream that it works on."""
     return torch.cuda.Stream(device)
 
 
 def warmed(work: Callable[[], object], on: torch.cuda.Stream, times: int) -> torch.cuda.CUDAGraph:
-    """Do `work` on a stream so many times, then record it there: see `record`."""
+    """Execute `work` on a stream this many times, then record it there: see `record`."""
     with following(on):
         for _ in range(times):
             work()
@@ -43,7 +43,7 @@ def warmed(work: Callable[[], object], on: torch.cuda.Stream, times: int) -> tor
 
 @contextlib.contextmanager
 def following(on: torch.cuda.Stream) -> Iterator[None]:
-    """Work on another stream, after all before and before all after."""
+    """Execute the block on another stream, ordered after all work before it and before all work after it."""
     here = torch.cuda.current_stream(on.device)
     on.wait_stream(here)
     with torch.cuda.stream(on):
@@ -52,7 +52,7 @@ def following(on: torch.cuda.Stream) -> Iterator[None]:
 
 
 def milliseconds(work: Callable[[], object], device: torch.device | str) -> float:
-    """What the GPU takes for `work`."""
+    """Return the GPU's time for `work` in ms."""
     here = torch.cuda.current_stream(device)
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     start.record(here)
@@ -63,22 +63,22 @@ def milliseconds(work: Callable[[], object], device: torch.device | str) -> floa
 
 
 def record(work: Callable[[], object], on: torch.cuda.Stream) -> torch.cuda.CUDAGraph:
-    """The calls of `work` as a graph; nothing is computed yet.
+    """Return the kernel launches of `work` as a graph; nothing is computed yet.
 
     Args:
-        work: has been done on that stream before, so that all libraries it uses are loaded.
+        work: executed on that stream before, so that all libraries that it uses are loaded.
         on: the stream.
 
     Raises:
         torch.OutOfMemoryError: the GPU has no memory for its arrays.
-        Unrecorded: it has a call that waits for the GPU, or the GPU knows no graphs.
+        Unrecorded: it has a call that waits for the GPU, or the GPU does not support graphs.
     """
     graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream(on.device)
     try:
         with torch.cuda.graph(graph, stream=on, capture_error_mode="thread_local"):
             work()
     except RuntimeError as error:
-        torch.cuda.set_stream(before)  # torch leaves the other one in place where the end of a recording fails
+        torch.cuda.set_stream(before)  # torch does not restore the stream if the end of a capture fails
         first: BaseException = error
         while first.__context__ is not None:
             first = first.__context__
@@ -90,7 +90,7 @@ def record(work: Callable[[], object], on: torch.cuda.Stream) -> torch.cuda.CUDA
 
 @contextlib.contextmanager
 def beside(x_R: Tensor) -> Iterator[Callable[[int], AbstractContextManager[object]]]:
-    """For work on each run of x that does not wait for that on others: `with at(r):`; on a CPU in turn."""
+    """Yield a context for the work on each run of x, `with at(r):`, in parallel streams; on a CPU in sequence."""
     if not x_R.is_cuda or len(x_R) == 1:
         yield lambda _r: contextlib.nullcontext()
         return

@@ -1,8 +1,8 @@
-/* The loops of a training step that torch makes in many passes over memory, in one or two: see kernels.py.
+/* Loops of a training step that read memory once or twice, where torch's operations do so many times: see kernels.py.
 
    Each rounds as torch's sequence of operations does, so that its numbers are the same, bit for bit: no product is
    fused with a sum (-ffp-contract=off), and a column is summed in torch's order. All arrays are fp32 and contiguous.
-   G groups, each normalised by itself; M values of a channel; C channels; R runs. */
+   G groups with statistics of their own; M values per channel; C channels; R runs. */
 
 #include <math.h>
 #include <string.h>
@@ -44,7 +44,7 @@ typedef float one;
             EACH part[0][k] += TERM(type, i);                                                                        \
         EACH sum[k] = part[0][k] + part[1][k] + part[2][k] + part[3][k];                                             \
     }                                                                                                                \
-    /* of columns that fill no block of torch's: the four are of every fourth row; rows left over join the first */  \
+    /* of columns beyond torch's blocks: the four sums are of every fourth row; remaining rows go to the first */     \
     INLINE void rest_of_##type(long M, long stride, const float *a, const float *b, float *total)                    \
     {                                                                                                                \
         type sum[4];                                                                                                 \
@@ -79,7 +79,7 @@ void column_sums(long M, long C, const float *a, const float *b, float *total)
     sums(M, C, a, b, total);
 }
 
-/* The sum of a row of a * b, in torch's order: eight sums over its vectors, after what fills none. */
+/* The sum of a row of a * b, in torch's order: eight sums over its vectors, after the remainder. */
 float row_sum(long count, const float *a, const float *b)
 {
     float lanes[8], sum = 0;
@@ -91,7 +91,7 @@ float row_sum(long count, const float *a, const float *b)
     return sum;
 }
 
-/* The mean and the variance of each column of x_GMC; centred_MC is work. */
+/* The mean and the variance of each column of x_GMC; centred_MC is temporary. */
 void moments(long G, long M, long C, const float *restrict x, float *restrict mean,
              float *restrict variance, float *restrict centred)
 {
@@ -133,27 +133,27 @@ void normalised(long G, long M, long C, const float *restrict x, const float *re
                 y[c] = (x[c] - mean[c]) * scale[c] * gamma[c] + beta[c];
 }
 
-/* means_2C is work; total = sum dy, along = sum dy normal, dx = (dy - total / M - normal along / M) factor. */
+/* means_2C is temporary; total = sum dy, along = sum dy normal, dx = (dy - total / M - normal along / M) factor. */
 void normalise_back(long G, long M, long C, const float *restrict dy, const float *restrict normal,
                     const float *restrict factor, float *restrict total, float *restrict along, float *restrict dx,
                     float *restrict means)
 {
-    float share = 1.0 / M, *slopes = means + C;
+    float share = 1.0 / M, *products = means + C;
     for (long g = 0; g < G; g++, factor += C, total += C, along += C) {
         sums(M, C, dy, NULL, total);
         sums(M, C, dy, normal, along);
         for (long c = 0; c < C; c++) {
             means[c] = total[c] * share;
-            slopes[c] = along[c] * share;
+            products[c] = along[c] * share;
         }
         for (long i = 0; i < M; i++, dy += C, normal += C, dx += C)
             for (long c = 0; c < C; c++)
-                dx[c] = (dy[c] - means[c] - normal[c] * slopes[c]) * factor[c];
+                dx[c] = (dy[c] - means[c] - normal[c] * products[c]) * factor[c];
     }
 }
 
-/* Channels of one square of `size` rows, `row` floats apart, each of `size` places of C channels: the maximum and its
-   place, the first of equal ones; as in torch what is not a number wins. */
+/* Channels of one window of `size` rows, `row` floats apart, each of `size` pixels of C channels: the maximum and its
+   position, the first of equal ones; as in torch, NaN wins. */
 #define CHOSEN_whole(mask, a, b) (((a) & (mask)) | ((b) & ~(mask)))
 #define CHOSEN_eight(mask, a, b) ((eight)CHOSEN_whole(mask, (eight_whole)(a), (eight_whole)(b)))
 #define CHOSEN_one(mask, a, b) ((mask) ? (a) : (b))
@@ -183,7 +183,7 @@ void normalise_back(long G, long M, long C, const float *restrict dy, const floa
     }
 typedef int eight_whole __attribute__((vector_size(32), aligned(4)));
 typedef int one_whole;
-#define ALL(mask) (mask) /* of a vector: all bits of a number for which it holds */
+#define ALL(mask) (mask) /* of a vector: all bits of each number for which it is true */
 SQUARES(eight, eight_whole)
 #undef ALL
 #define ALL(mask) (-(mask))
@@ -219,13 +219,13 @@ INLINE void pool_back_by(long B, long H, long W, long C, long size, const float 
             }
 }
 
-/* Maxima over squares of x_BHWC, moved by their size; loops over squares of 2, the usual ones, are unrolled. */
+/* Maxima over windows of x_BHWC with stride `size`; loops over windows of 2, the usual ones, are unrolled. */
 void pool(long B, long H, long W, long C, long size, const float *x, float *y)
 {
     size == 2 ? pool_by(B, H, W, C, 2, x, y) : pool_by(B, H, W, C, size, x, y);
 }
 
-/* dx: each output's gradient at the place of its maximum. */
+/* dx: each output's gradient at the position of its maximum. */
 void pool_back(long B, long H, long W, long C, long size, const float *dy, const float *x, float *dx)
 {
     size == 2 ? pool_back_by(B, H, W, C, 2, dy, x, dx) : pool_back_by(B, H, W, C, size, dy, x, dx);
@@ -268,7 +268,7 @@ void sgd(long R, long row, const float *restrict rate, float momentum, float *re
 }
 
 /* Adam: mean = beta1 mean + (1 - beta1) g; square = beta2 square + (1 - beta2) g g; ratio = square / corrected, whose
-   root is torch's to take: its library's is not always the nearest number. torch fuses the last of the two sums. */
+   square root is taken by torch's function, which is not always correctly rounded. torch fuses the last of the two sums. */
 void adam_moments(long count, float keep1, float new1, float keep2, float new2, float corrected,
                   const float *restrict g, float *restrict mean, float *restrict square, float *restrict ratio)
 {

@@ -1,41 +1,71 @@
-"""What products are made of: fp32, or factors rounded to bf16 where a run asks for it and the processor has it.
+"""Matrix products: in fp32, or with factors rounded to bf16 where a run has `precision: fast` and the device has bf16.
 
-Weights, sums, norms, losses and updates are fp32 in either case; so are all products of a run that is `exact`.
+Weights, sums, norms, losses and updates are fp32 in either case; so are all products of a run with `precision: exact`.
 """
 
 import ctypes
+import os
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from bnbench.core.errors import UserError
 from bnbench.params.run_schema import Run
 
-# what a processor says of itself when it multiplies bf16; where it does not, torch was seen 44 to 500 times slower
+# in /proc/cpuinfo of a processor that multiplies bf16; without it torch was 44 to 500 times slower
 FLAGS = {"avx512_bf16", "amx_bf16"}
 # Multiplications of a run's product from which on bf16 is faster, rounding the factors included. One core with
 # AVX512-BF16, forward and backward of a dense layer, us a run: 0.3 M 26 against 25, 1.3 M 109 against 87, 4.7 M 300
 # against 150.
 WORTH = 500_000
-STRICT = 2**16  # mkl_types.h: MKL_CBWR_STRICT
+VARIABLE, MODE = "MKL_CBWR", "AUTO,STRICT"
+AUTO, STRICT, USED = 2, 2**16, -8  # mkl_types.h: MKL_CBWR_AUTO, _STRICT, _ERR_MODE_CHANGE_FAILURE
 ALIGNED = 8  # numbers, 16 bytes of bf16
 
 
-def library_mode() -> int | None:
-    """How MKL rounds, as it says itself; None where it is not used or does not say.
+def require_strict() -> None:
+    """Make MKL round a product alike wherever its arrays lie in memory, or refuse to train.
 
-    `STRICT` is a part of it where MKL_CBWR asked for that before the first product of this process.
+    Without that a product's last bits depend on the alignment of its result, and so on the runs that share a pack:
+    314 of 2,250 products of odd sizes differed. With it none did, at the same speed within 3 %. MKL reads `MKL_CBWR`
+    once, at its first call in a process. Another strict mode of the user, as `AVX2,STRICT`, is respected and recorded.
+
+    A processor for which MKL has no strict mode trains without; `library_mode` is part of the provenance.
+
+    Raises:
+        UserError: the user's mode is not strict, or MKL was used in this process before.
+    """
+    given = os.environ.setdefault(VARIABLE, MODE)
+    if not given.upper().endswith(",STRICT"):
+        raise UserError(
+            f"{VARIABLE}={given} is not strict: results would depend on which runs share a pack; "
+            f"unset it, or use {MODE}"
+        )
+    mode = library_mode()
+    if mode is not None and not mode & STRICT and _mkl().mkl_serv_cbwr_set(AUTO | STRICT) == USED:
+        raise UserError(f"this process used MKL before training set {VARIABLE}; set {VARIABLE}={MODE} before it starts")
+
+
+def library_mode() -> int | None:
+    """Return MKL's mode of conditional numerical reproducibility; None where torch is built without MKL.
+
+    It contains the bit `STRICT` if `MKL_CBWR` requested that before MKL's first call in this process.
     """
     try:
-        return int(ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so")).mkl_serv_cbwr_get(-1))
+        return int(_mkl().mkl_serv_cbwr_get(-1))
     except (AttributeError, OSError):
         return None
 
 
+def _mkl() -> ctypes.CDLL:
+    return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
+
+
 @cache
 def bf16(device: str) -> bool:
-    """Whether a kind of device, `cpu` or `cuda`, multiplies bf16 itself."""
+    """Return whether a kind of device, `cpu` or `cuda`, has bf16 products in hardware."""
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     info = Path("/proc/cpuinfo")
@@ -43,17 +73,21 @@ def bf16(device: str) -> bool:
 
 
 def products(run: Run, device: str) -> str:
-    """What a run's larger products are made of on a kind of device: `fp32` or `bf16`."""
-    return "bf16" if run.precision == "fast" and bf16(device) else "fp32"
+    """Return the type of the factors of a run's larger products on a kind of device: `fp32` or `bf16`."""
+    return _products(run.precision, device)
 
 
-def factor(run: Run, x: Tensor, multiplications: int) -> torch.dtype:
-    """The type of the factors of x's product with a run's weights, of so many multiplications a run."""
-    return torch.bfloat16 if multiplications >= WORTH and products(run, x.device.type) == "bf16" else x.dtype
+def _products(precision: str, device: str) -> str:
+    return "bf16" if precision == "fast" and bf16(device) else "fp32"
+
+
+def factor(precision: str, x: Tensor, multiplications: int) -> torch.dtype:
+    """Return the type of the factors of a product of x and a run's weights that takes this many multiplications."""
+    return torch.bfloat16 if multiplications >= WORTH and _products(precision, x.device.type) == "bf16" else x.dtype
 
 
 def product(a_RNI: Tensor, b_RIO: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A b + bias for each run; each run's begins at a multiple of 16 bytes: a product's last bits depend on it."""
+    """Return A B + bias for each run. Each run's result is aligned to 16 bytes, on which its last bits depend."""
     shape = a_RNI.shape[0], a_RNI.shape[1], b_RIO.shape[2]
     size = shape[1] * shape[2]
     rows = a_RNI.new_empty(shape[0], -(-size // ALIGNED) * ALIGNED)
@@ -63,9 +97,9 @@ def product(a_RNI: Tensor, b_RIO: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def multiply(a_RNI: Tensor, b_RIO: Tensor, out_RNO: Tensor, bias: Tensor | None = None) -> None:
-    """A b + bias for each run, into `out_RNO`; on a CPU one product after the other, each as if its run were alone.
+    """Compute A B + bias for each run into `out_RNO`; on a CPU as one product after the other.
 
-    PyTorch picks the routine for a batch of products by how many there are, and the routines sum in other orders.
+    PyTorch chooses the routine for a batch of products by their number, and the routines sum in different orders.
     """
     arrays = [a_RNI, b_RIO, out_RNO] if bias is None else [a_RNI, b_RIO, out_RNO, bias]
     each = [arrays] if a_RNI.is_cuda else [[array[r].unsqueeze(0) for array in arrays] for r in range(len(a_RNI))]

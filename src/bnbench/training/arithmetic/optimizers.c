@@ -1,31 +1,31 @@
-/* Updates of weights by their gradients, as torch's operations make them, bit for bit. */
+/* Updates of weights by their gradients, with the bits of torch's operations. */
 
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#include "tape.h"
+#include "program.h"
 
 #ifdef __AVX2__
 #include <immintrin.h>
 #endif
 
 #define SAMPLE (1 << 16)
-#define PART 2048 /* weights whose arrays stay in a core's first cache */
-#define LINE 16 /* floats of a line of it */
+#define CHUNK 2048 /* weights whose arrays fit a core's first cache */
+#define LINE 16 /* floats of a cache line */
 
 void sgd(long, long, const float *, float, float *, const float *, float *);
 void adam_moments(long, float, float, float, float, float, const float *, float *, float *, float *);
 void adam_step(long, float, float, const float *, const float *, float *);
 
-/* Ways to a root, each that of one of the library's kernels, of which it has one for each kind of processor: the nearest
-   number; from an estimate of 12 bits, twice Newton's step; from one of 14 bits, once. */
-enum { LIBRARY, NEAREST, TWICE, ONCE, WAYS };
-int root_way;
+/* Methods for a square root, each that of one of the library's kernels for a kind of processor: the nearest number; two
+   Newton steps from an estimate of 12 bits; one from an estimate of 14 bits. */
+enum { LIBRARY, NEAREST, TWICE, ONCE, METHODS };
+int root_method;
 static Many *roots_of;
 
-/* Roots by torch's library itself, which takes a 0 alone (4.5 ns seen, others 0.6). Many weights' squares are such: of a
-   pixel that is always black. */
+/* Square roots by torch's library, which treats each 0 separately (4.5 ns instead of 0.6). Second moments of many weights
+   are 0: those of pixels that are always black. */
 static void by_library(long count, const float *restrict x, float *restrict y)
 {
     for (long i = 0; i < count; i++)
@@ -41,7 +41,7 @@ static void by_library(long count, const float *restrict x, float *restrict y)
 INLINE __m256 root(int way, __m256 a)
 {
     const __m256 half = ALIKE(0.5f);
-    if (way == TWICE) { /* of those near the ends the nearest */
+    if (way == TWICE) { /* the nearest number near the ends of the range */
         const __m256 least = ALIKE(FLT_MIN), most = ALIKE(0x1.ffep127f);
         __m256 r = _mm256_rsqrt_ps(a), s = a * r, h = r * half, e = half - s * h;
         s = s * e + s;
@@ -51,7 +51,7 @@ INLINE __m256 root(int way, __m256 a)
         return _mm256_movemask_ps(normal) == 0xFF ? s : _mm256_blendv_ps(_mm256_sqrt_ps(a), s, normal);
     }
 #ifdef __AVX512VL__
-    if (way == ONCE) { /* small numbers by 2^64 times as large */
+    if (way == ONCE) { /* small numbers are scaled by 2^64 */
         __mmask8 small = _mm256_cmp_ps_mask(a, ALIKE(0x1p-60f), _CMP_LT_OQ);
         __mmask8 usual = _mm256_cmp_ps_mask(a, ALIKE(FLT_MAX), _CMP_LE_OQ) & _mm256_cmp_ps_mask(a, ALIKE(0), _CMP_GT_OQ);
         __m256 of = _mm256_mask_mul_ps(a, small, a, ALIKE(0x1p64f)), r = _mm256_rsqrt14_ps(of), s = of * r;
@@ -91,7 +91,7 @@ INLINE void adam_part(int way, long first, long count, const float *f, float **p
 #define BY(way)
 #endif
 
-/* n: count, way; x, its roots */
+/* n: count, method; arrays: x, its roots */
 void op_roots(ARGUMENTS)
 {
     long i = 0;
@@ -104,7 +104,7 @@ void op_roots(ARGUMENTS)
     by_library(n[0] - i, p[0] + i, p[1] + i);
 }
 
-/* Take up the library's roots, and find the way to them. */
+/* Store the library's function, and find the method that gives its bits. */
 void use_roots(Many *library)
 {
     static float x[SAMPLE], expected[SAMPLE], found[SAMPLE];
@@ -115,8 +115,8 @@ void use_roots(Many *library)
     x[0] = FLT_MAX, x[1] = INFINITY;
     roots_of = library;
     library(SAMPLE, x, expected, MODE);
-    for (root_way = WAYS - 1; root_way != LIBRARY; root_way--) {
-        op_roots((long[]){SAMPLE, root_way}, NULL, (float *[]){x, found});
+    for (root_method = METHODS - 1; root_method != LIBRARY; root_method--) {
+        op_roots((long[]){SAMPLE, root_method}, NULL, (float *[]){x, found});
         if (!memcmp(expected, found, sizeof found))
             break;
     }
@@ -134,16 +134,16 @@ void op_sgd(ARGUMENTS)
     sgd(1, n[0], p[0], f[0], p[1], p[2], n[1] ? p[3] : NULL);
 }
 
-/* rate of this step, correction of the square, w, g, mean, square; f: beta1, 1 - beta1, beta2, 1 - beta2, epsilon */
+/* rate of this step, bias correction of the square, w, g, mean, square; f: beta1, 1 - beta1, beta2, 1 - beta2, epsilon */
 void op_adam(ARGUMENTS)
 {
-    float ratio[PART], root[PART];
-    for (long first = 0; first < n[0]; first += PART) {
-        long count = n[0] - first < PART ? n[0] - first : PART;
+    float ratio[CHUNK], root[CHUNK];
+    for (long first = 0; first < n[0]; first += CHUNK) {
+        long count = n[0] - first < CHUNK ? n[0] - first : CHUNK;
         for (int k = 2; k < 6; k++)
-            for (long i = first + PART; i < n[0] && i < first + 2 * PART; i += LINE)
+            for (long i = first + CHUNK; i < n[0] && i < first + 2 * CHUNK; i += LINE)
                 __builtin_prefetch(p[k] + i, 1);
-        switch (root_way) {
+        switch (root_method) {
             BY(NEAREST) BY(TWICE) BY(ONCE)
         default:
             adam_moments(count, f[0], f[1], f[2], f[3], *p[1], p[3] + first, p[4] + first, p[5] + first, ratio);
@@ -153,7 +153,7 @@ void op_adam(ARGUMENTS)
     }
 }
 
-/* Rows of R runs, each with a rate of its own. */
+/* Update the rows of R runs, each with its own learning rate. */
 void adam(long R, long row, float *rate, float corrected, float keep1, float new1, float keep2, float new2, float epsilon,
           float *w, float *g, float *mean, float *square)
 {
@@ -163,7 +163,7 @@ void adam(long R, long row, float *rate, float corrected, float keep1, float new
     }
 }
 
-/* As op_adam, to some roundings of fp32. */
+/* As op_adam, accurate to a few units in the last place. */
 void op_quick_adam(ARGUMENTS)
 {
     float rate = *p[0], share = 1 / *p[1], *restrict w = p[2], *restrict mean = p[4], *restrict square = p[5];

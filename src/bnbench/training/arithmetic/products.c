@@ -1,9 +1,10 @@
-/* Matrix products of recorded calls: torch's library's, and our own with its sums in its order. All arrays are fp32. */
+/* Matrix products of compiled programs: by torch's BLAS, and by our own loop in the same order of sums. All arrays are
+   fp32. */
 
-#include "tape.h"
+#include "program.h"
 
 /* c_MN = op(a) op(b) + f0 c; n: a transposed, b transposed, M, N, inner size, and the length of a row of each array;
-   f1: whether it is so small that torch makes it by plain loops. */
+   f1: whether it is so small that torch uses plain loops. */
 void op_product(ARGUMENTS)
 {
     if (f[1]) {
@@ -27,7 +28,7 @@ void op_product(ARGUMENTS)
 
 #ifdef __AVX512F__
 #define LANES 16
-#define VECTORS 4 /* columns of a block, in vectors: 24 sums and what is added to them fit the registers */
+#define VECTORS 4 /* columns of a block, in vectors: 24 sums and their operands fit the registers */
 typedef __m512 Vector;
 typedef __mmask16 Some; /* the first few numbers of a vector */
 #define LOAD(some, from) _mm512_maskz_loadu_ps(some, from)
@@ -62,11 +63,12 @@ INLINE Some first_of(long count)
 #define ROWS 6
 #define UNROLLED _Pragma("GCC unroll 8")
 
-/* How a product is added to a sum: its rounding left out; rounded; of two neighbours of the inner axis, in bf16. */
-enum { FUSED, APART, PAIRS };
+/* How a product is added to a sum: by a fused multiply-add; rounded first; as a pair of bf16 products of neighbours on the
+   inner axis. */
+enum { FUSED, SEPARATE, PAIRS };
 
-/* Whether sums join what is there: not; when they are done; or begin with it. */
-enum { ANEW, AFTER, FROM };
+/* How sums are combined with the values of C: they overwrite them; are added to them at the end; or start with them. */
+enum { OVERWRITE, ADD_AFTER, ADD_FIRST };
 
 /* `rows` rows of c, `vectors` vectors of columns, the last with `some` of them. */
 INLINE void block(int kind, int rows, int vectors, int add, long inner, const float *a, long a_row, long a_inner,
@@ -76,7 +78,7 @@ INLINE void block(int kind, int rows, int vectors, int add, long inner, const fl
     const Some all = first_of(LANES);
     UNROLLED for (int r = 0; r < rows; r++)
         UNROLLED for (int v = 0; v < vectors; v++)
-            sum[r][v] = add == FROM ? LOAD(v + 1 < vectors ? all : some, c + r * c_row + LANES * v) : ALIKE(0);
+            sum[r][v] = add == ADD_FIRST ? LOAD(v + 1 < vectors ? all : some, c + r * c_row + LANES * v) : ALIKE(0);
     for (long k = 0; k < inner; k++, a += a_inner, b += b_inner) {
         UNROLLED for (int v = 0; v < vectors; v++)
             of_b[v] = LOAD(v + 1 < vectors ? all : some, b + LANES * v);
@@ -84,7 +86,7 @@ INLINE void block(int kind, int rows, int vectors, int add, long inner, const fl
             Vector of_a = ALIKE(a[r * a_row]);
             UNROLLED for (int v = 0; v < vectors; v++)
                 sum[r][v] = kind == FUSED   ? FUSED_SUM(of_a, of_b[v], sum[r][v])
-                            : kind == APART ? (Vector)(sum[r][v] + of_a * of_b[v])
+                            : kind == SEPARATE ? (Vector)(sum[r][v] + of_a * of_b[v])
                                             : PAIRS_SUM(of_a, of_b[v], sum[r][v]);
         }
     }
@@ -92,7 +94,7 @@ INLINE void block(int kind, int rows, int vectors, int add, long inner, const fl
         UNROLLED for (int v = 0; v < vectors; v++) {
             float *to = c + r * c_row + LANES * v;
             Some these = v + 1 < vectors ? all : some;
-            STORE(these, to, add == AFTER ? (Vector)(LOAD(these, to) + sum[r][v]) : sum[r][v]);
+            STORE(these, to, add == ADD_AFTER ? (Vector)(LOAD(these, to) + sum[r][v]) : sum[r][v]);
         }
 }
 
@@ -108,7 +110,7 @@ INLINE void block(int kind, int rows, int vectors, int add, long inner, const fl
 #endif
 #define BLOCKS(rows)                                                                                                 \
     switch (kind * VECTORS + vectors) {                                                                              \
-        WIDTHS(FUSED, rows) WIDTHS(APART, rows) WIDTHS(PAIRS, rows)                                                  \
+        WIDTHS(FUSED, rows) WIDTHS(SEPARATE, rows) WIDTHS(PAIRS, rows)                                                  \
     }
 
 /* c_MN = a_MK b_KN, or c + a b: each sum from the first to the last of the inner axis. */
@@ -126,13 +128,13 @@ static void multiply(int kind, int add, long M, long N, long K, const float *a, 
     }
 }
 
-/* As op_product, b not transposed; f0: ANEW, AFTER or FROM; f1: the kind, FUSED or APART; f2: of how many of the inner
-   axis each sum is, that then joins the sum so far. */
+/* As op_product, b not transposed; f0: OVERWRITE, ADD_AFTER or ADD_FIRST; f1: the kind, FUSED or SEPARATE; f2: length of the
+   chunks of the inner axis whose sums are added to the sum so far. */
 void op_ordered_product(ARGUMENTS)
 {
     long part = f[2], a_row = n[0] ? 1 : n[5], a_inner = n[0] ? n[5] : 1;
     for (long k = 0; k < n[4]; k += part)
-        multiply(f[1], k ? AFTER : f[0], n[2], n[3], n[4] - k < part ? n[4] - k : part, p[0] + k * a_inner, a_row, a_inner,
+        multiply(f[1], k ? ADD_AFTER : f[0], n[2], n[3], n[4] - k < part ? n[4] - k : part, p[0] + k * a_inner, a_row, a_inner,
                  p[1] + k * n[6], n[6], p[2], n[7]);
 }
 #endif
@@ -163,8 +165,8 @@ static void pair_columns(long R, long K, const float *x, long row, float *to)
         }
 }
 
-/* Pairs of columns, turned: to_K/2,R; by way of `flat`, of R (K + 1) / 2. */
-static void pair_columns_turned(long R, long K, const float *x, long row, float *flat, float *to, long to_row)
+/* Pairs of columns, transposed: to_K/2,R; through `flat`, of R (K + 1) / 2. */
+static void pair_columns_transposed(long R, long K, const float *x, long row, float *flat, float *to, long to_row)
 {
     long pairs = (K + 1) / 2;
     pair_columns(R, K, x, row, flat);
@@ -173,8 +175,8 @@ static void pair_columns_turned(long R, long K, const float *x, long row, float 
             to[k * to_row + r] = flat[r * pairs + k];
 }
 
-/* As op_product with f0 0 or 1, of factors rounded to bf16, by sums in fp32; arrays for work: a's and b's pairs, the latter's
-   rows of whole vectors, and b's before they are turned. */
+/* As op_product with f0 0 or 1, of factors rounded to bf16, by sums in fp32; temporary arrays: pairs of A and of B, the
+   latter's rows of full vectors, and those of B before they are transposed. */
 void op_rounded_product(ARGUMENTS)
 {
     long M = n[2], N = n[3], K = n[4], pairs = (K + 1) / 2, wide = (N + 15) / 16 * 16;
@@ -183,9 +185,9 @@ void op_rounded_product(ARGUMENTS)
     else
         pair_columns(M, K, p[0], n[5], p[3]);
     if (n[1])
-        pair_columns_turned(N, K, p[1], n[6], p[5], p[4], wide);
+        pair_columns_transposed(N, K, p[1], n[6], p[5], p[4], wide);
     else
         pair_rows(K, N, p[1], n[6], p[4], wide);
-    multiply(PAIRS, f[0] ? AFTER : ANEW, M, N, pairs, p[3], n[0] ? 1 : pairs, n[0] ? M : 1, p[4], wide, p[2], n[7]);
+    multiply(PAIRS, f[0] ? ADD_AFTER : OVERWRITE, M, N, pairs, p[3], n[0] ? 1 : pairs, n[0] ? M : 1, p[4], wide, p[2], n[7]);
 }
 #endif

@@ -1,8 +1,8 @@
-"""Matrix products of recorded calls: torch's library's, or our own loop where it gives the same bits in less time.
+"""Matrix products in compiled programs: by torch's BLAS, or by our own loop where that gives the same bits faster.
 
-In which order the library sums is not documented, and differs between processors and shapes. The loop knows some orders
-(seen with AVX-512: multiplications fused with additions, in parts of 192 of the inner axis; for narrow products
-multiplications and additions apart), and is used for a shape only if one of them gives the library's bits there.
+The order in which BLAS sums is not documented, and differs between processors and shapes. The loop has several orders
+(observed with AVX-512: fused multiply-add over chunks of 192 of the inner axis; for narrow products separate
+multiplications and additions). It is used for a shape only if one of them gives the bits of BLAS there.
 """
 
 import time
@@ -14,50 +14,50 @@ from torch import Tensor
 from bnbench.training.arithmetic import calls
 from bnbench.training.arithmetic.calls import Array, Call, EachStep
 
-LOOPED = 400  # multiplications below which torch makes a product by loops of its own
-FUSED, APART = range(2)  # of products.c: multiplications with additions
-ANEW, AFTER, FROM = range(3)  # when sums join what is there
-WHOLE = 2**24
-# (kind, numbers of the inner axis that are summed before they join the sum so far)
-KINDS = [*((FUSED, part) for part in (WHOLE, 192, 256, 320, 336, 384, 448, 512)), (APART, WHOLE)]
+LOOPED = 400  # multiplications below which torch computes a product by a plain loop
+FUSED, SEPARATE = range(2)  # of products.c: multiplication and addition
+OVERWRITE, ADD_AFTER, ADD_FIRST = range(3)  # of products.c: how sums are combined with the values of C
+ALL = 2**24
+# (kind, length of the chunks of the inner axis whose sums are added to the sum so far)
+KINDS = [*((FUSED, chunk) for chunk in (ALL, 192, 256, 320, 336, 384, 448, 512)), (SEPARATE, ALL)]
 TRIALS = 7
 
 
-def product(a: Array, b: Tensor, c: Tensor, turned: tuple[bool, bool], add: bool) -> Call:
-    """C = a b, or c + a b, with a or b transposed where it is `turned`, with torch's bits."""
-    n = sizes(a, b, c, turned)
+def product(a: Array, b: Tensor, c: Tensor, transposed: tuple[bool, bool], add: bool) -> Call:
+    """Return the call for C = A B, or C += A B, with torch's bits; A and B are transposed as `transposed` says."""
+    n = sizes(a, b, c, transposed)
     looped = n[2] * n[3] * n[4] < LOOPED
-    order = None if looped or turned[1] else _order(n[2], n[3], n[4], turned[0], add)
+    order = None if looped or transposed[1] else _order(n[2], n[3], n[4], transposed[0], add)
     if order is None:
         return calls.call("product", n, [a, b, c], [add, looped])
     return calls.call("ordered_product", n, [a, b, c], order)
 
 
-def sizes(a: Array, b: Tensor, c: Tensor, turned: tuple[bool, bool]) -> list[int]:
-    """What products.c asks for."""
+def sizes(a: Array, b: Tensor, c: Tensor, transposed: tuple[bool, bool]) -> list[int]:
+    """Return the sizes that the functions of products.c take."""
     rows = a.array if isinstance(a, EachStep) else a
-    inner = rows.shape[-2] if turned[0] else rows.shape[-1]
-    return [*turned, *c.shape, inner, rows.stride(-2), b.stride(0), c.stride(0)]
+    inner = rows.shape[-2] if transposed[0] else rows.shape[-1]
+    return [*transposed, *c.shape, inner, rows.stride(-2), b.stride(0), c.stride(0)]
 
 
 @cache
-def _order(rows: int, columns: int, inner: int, turned: bool, add: bool) -> tuple[int, ...] | None:
-    """The order of sums by which the loop gives the library's bits, and is faster; None if there is none."""
+def _order(rows: int, columns: int, inner: int, transposed: bool, add: bool) -> tuple[int, ...] | None:
+    """Return the order of sums with which our loop gives the bits of BLAS and is faster; None if there is none."""
     if not calls.has("ordered_product"):
         return None
     dice = torch.Generator().manual_seed(0)
-    shapes = (inner, rows) if turned else (rows, inner), (inner, columns), (rows, columns)
+    shapes = (inner, rows) if transposed else (rows, inner), (inner, columns), (rows, columns)
     a, b, start = (torch.randn(*shape, generator=dice) for shape in shapes)
-    n = sizes(a, b, start, (turned, False))
+    n = sizes(a, b, start, (transposed, False))
 
     def multiplied(op: str, *constants: float) -> tuple[Tensor, float]:
         c = start.clone()
-        begun = time.perf_counter()
+        started = time.perf_counter()
         calls.replay([calls.call(op, n, [a, b, c], constants)])
-        return c, time.perf_counter() - begun
+        return c, time.perf_counter() - started
 
     expected, _ = multiplied("product", add)
-    for order in ((join, *kind) for join in ((AFTER, FROM) if add else (ANEW,)) for kind in KINDS):
+    for order in ((join, *kind) for join in ((ADD_AFTER, ADD_FIRST) if add else (OVERWRITE,)) for kind in KINDS):
         if torch.equal(multiplied("ordered_product", *order)[0], expected):
             pairs = [(multiplied("ordered_product", *order)[1], multiplied("product", add)[1]) for _ in range(TRIALS)]
             own, torchs = map(min, zip(*pairs, strict=True))

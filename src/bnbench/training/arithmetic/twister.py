@@ -1,4 +1,4 @@
-"""Many of PyTorch's generators for the CPU at once, on any device: the numbers of `streams.uniform`, bit for bit.
+"""Many of PyTorch's CPU generators at once, on any device: the numbers of `random_streams.uniform`, bit for bit.
 
 The Mersenne twister MT19937 (Matsumoto and Nishimura 1998, doi 10.1145/272991.272995). Arrays are named for their
 axes: 624 words of a state or fewer, L generators.
@@ -9,31 +9,31 @@ from torch import Tensor
 
 WORDS, AHEAD = 624, 397
 ALL, TOP, REST = 0xFFFFFFFF, 0x80000000, 0x7FFFFFFF
-BITS = 24  # of a float's 32
+BITS = 24  # of 32 that a float uses
 
 
 def uniform(seeds: list[int], count: int, device: str | torch.device) -> Tensor:
-    """What `torch.empty(count).uniform_(generator=torch.Generator().manual_seed(seed))` gives: (seeds, count) fp32."""
+    """Return `torch.empty(count).uniform_(generator=...)` for a generator of each seed: (seeds, count) fp32."""
     state = _first(torch.tensor([seed & ALL for seed in seeds], dtype=torch.int64, device=device))
     out = torch.empty(len(seeds), count, device=device)
     for start in range(0, count, WORDS):
-        _turn(state)
+        _update(state)
         words = _tempered(state[: count - start]) & (2**BITS - 1)
         out[:, start : start + WORDS] = words.T.float() * 2.0**-BITS
     return out
 
 
 def _first(seeds_L: Tensor) -> Tensor:
-    """The state from each seed, before its first turn."""
+    """Return the state from each seed, before its first update."""
     state = [seeds_L]
-    for place in range(1, WORDS):
+    for index in range(1, WORDS):
         last = state[-1]
-        state.append((1812433253 * (last ^ (last >> 30)) + place) & ALL)
+        state.append((1812433253 * (last ^ (last >> 30)) + index) & ALL)
     return torch.stack(state)
 
 
-def _turn(state: Tensor) -> None:
-    """The next 624 words, in parts whose sources are all known: word k is made of k, k + 1 and k + 397."""
+def _update(state: Tensor) -> None:
+    """Compute the next 624 words, in ranges whose sources are known: word k depends on words k, k + 1 and k + 397."""
     for start, end in ((0, 227), (227, 454), (454, 623), (623, 624)):
         following = state[start + 1 : end + 1] if end < WORDS else state[:1]
         both = (state[start:end] & TOP) | (following & REST)

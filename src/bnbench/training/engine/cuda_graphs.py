@@ -1,80 +1,86 @@
-"""A pack's training step on a GPU, recorded once as a graph of calls and replayed for each step.
+"""Training steps on a GPU as a CUDA graph: recorded once, replayed for each step.
 
-At small batches a GPU waits for the calls, not for the arithmetic; a replay is one call. What differs between two
-steps lies in arrays that stay where they are and are filled before: which images, dropout's numbers, Adam's count,
-the column of the history. A pack that lost runs has other arrays, and is recorded anew.
+With small mini-batches a GPU waits for the kernel launches, not for the arithmetic; a replay is one launch. Whatever
+differs between two steps lies in arrays at fixed addresses, filled before each replay: indices of the images, dropout's
+random numbers, Adam's step count, the column of the history. A pack that lost runs has other arrays, and another graph.
 """
-
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from bnbench.data import random_streams
-from bnbench.params.run_schema import Run
 from bnbench.training import probes
 from bnbench.training.arithmetic import gpu, kernels, twister
+from bnbench.training.engine.step import torch_step, train_step
 from bnbench.training.nets.layers import Dropout, Moment
 from bnbench.training.pack.pack import Pack
 
-WARM = 2  # steps on the stream of the recording, before it
-AHEAD = 2**26  # of dropout's numbers drawn at once: 256 MiB
-
-# images, target and count of steps -> logits_RNK and loss_R
-Work = Callable[[Pack, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+WARM = 2  # steps on the recording's stream before it
+AHEAD = 2**26  # dropout's numbers drawn at once: 256 MiB
 GRAPHS = "graphs of steps on this GPU"
 
 
-def advance(pack: Pack, work: Work) -> bool:
-    """Train a pack by one step as a graph, if it is on a GPU and the step can be one; whether it was.
+class GraphSteps:
+    """Execution of training steps as a CUDA graph; step by step where the GPU or the step does not permit one."""
 
-    Raises:
-        torch.OutOfMemoryError: the GPU has no memory for it.
-    """
-    if pack.arrays["values"].device.type != "cuda" or GRAPHS in kernels.lacking:
-        return False
-    recorded = prepared(pack, work)
-    if recorded is None:
-        return False
-    try:
-        recorded.advance(pack)
-    except gpu.Unrecorded as error:
-        kernels.lacking[GRAPHS], pack.recorded = str(error), None
-        return False
-    return True
+    name = "CUDA graphs"
 
+    def __init__(self) -> None:
+        self.recorded: StepGraph | None = None
 
-def prepared(pack: Pack, work: Work) -> "Recorded | None":
-    """The pack's next step, in arrays that stay; None where it cannot be, or is the first of a net with dropout."""
-    if not capturable(pack) or not all(layer.shape for layer in _dropouts(pack)):
-        return None
-    if not (isinstance(pack.recorded, Recorded) and pack.recorded.of(pack)):
-        pack.recorded = None  # its memory first
-        pack.recorded = Recorded(pack, work)
-    return pack.recorded
+    @property
+    def replays(self) -> bool:
+        """Return whether a graph is recorded by now."""
+        return self.recorded is not None and self.recorded.graph is not None
+
+    def step(self, pack: Pack) -> None:
+        """Train every run by one step.
+
+        Raises:
+            torch.OutOfMemoryError: the GPU has no memory for it.
+        """
+        graph = None if GRAPHS in kernels.lacking else self.prepared(pack)
+        if graph is None:
+            train_step(pack)
+            return
+        try:
+            graph.advance(pack)
+        except gpu.Unrecorded as error:
+            kernels.lacking[GRAPHS], self.recorded = str(error), None
+            train_step(pack)
+
+    def prepared(self, pack: Pack) -> "StepGraph | None":
+        """Return the graph of the pack's next step; None if it is not capturable, or the first of a net with dropout.
+
+        The first step shows the shapes of the dropout layers' inputs.
+        """
+        if not capturable(pack) or not all(layer.shape for layer in _dropouts(pack)):
+            return None
+        if self.recorded is None or not self.recorded.fits(pack):
+            self.recorded = None  # free its memory first
+            self.recorded = StepGraph(pack)
+        return self.recorded
 
 
 def capturable(pack: Pack) -> bool:
-    """Whether the pack's next step is made of the same calls, with the same numbers in them, as all that follow.
+    """Return whether the pack's next step makes the same calls, with the same constants, as all that follow.
 
-    Not where a probe looks at it, while a bound of batch renormalisation rises, with `population: last_epoch`, whose
-    weights differ from step to step, and in NumPy. Such a step goes call by call, to the same numbers.
+    It does not while a probe looks into it, while a bound of batch renormalisation rises, with `population:
+    last_epoch`, whose weights differ from step to step, and in NumPy.
     """
     run = pack.run
     look = any(
         probe.moment == "step" and probe.due(pack) for name, probe in probes.PROBES.items() if name in run.probes
     )
-    return run.backend == "torch" and run.population != "last_epoch" and not look and _risen(pack)
+    return run.backend == "torch" and run.population != "last_epoch" and not look and _ramps_finished(pack)
 
 
-def _risen(pack: Pack) -> bool:
-    run: Run = pack.run
-    ramps = (run.renorm_rmax_ramp, run.renorm_dmax_ramp) if run.norm == "renorm" else ()
-    return all(pack.step / pack.epoch_steps >= max(ramp) for ramp in ramps)
+def _ramps_finished(pack: Pack) -> bool:
+    return all(pack.step / pack.epoch_steps >= layer.settled for layer in pack.network.layers)
 
 
 def _forget(pack: Pack) -> None:
-    """Let go what the layers keep of the last step: a graph has memory of its own."""
+    """Delete the arrays that the layers hold of the last step: a graph has memory of its own."""
     for layer in pack.network.layers:
         for name in [name for name, value in vars(layer).items() if isinstance(value, Tensor)]:
             delattr(layer, name)
@@ -84,19 +90,18 @@ def _dropouts(pack: Pack) -> list[Dropout]:
     return [layer for layer in pack.network.layers if isinstance(layer, Dropout)]
 
 
-class Recorded:
-    """The step of a pack as it is now. Without `advance` it works on a CPU too, call by call.
+class StepGraph:
+    """The training step of a pack on its present arrays. All but `advance` works on a CPU too, call by call.
 
     Args:
-        pack: whose network has seen a training step.
-        work: what a step is.
+        pack: the runs; the network has executed a training step before.
     """
 
-    def __init__(self, pack: Pack, work: Work) -> None:
-        self.values, self.work = pack.arrays["values"], work
+    def __init__(self, pack: Pack) -> None:
+        self.values = pack.arrays["values"]
         device = self.values.device
         index = pack.drawn(pack.step)
-        moves = pack.moved(index)
+        moves = pack.transforms_of(index)
         self.index, self.moves = index.clone(), None if moves is None else moves.clone()
         self.count = torch.zeros((), dtype=torch.float64, device=device)
         self.column = torch.zeros(1, dtype=torch.long, device=device)
@@ -104,14 +109,14 @@ class Recorded:
         self.warm = 0
         self.graph: torch.cuda.CUDAGraph | None = None
 
-    def of(self, pack: Pack) -> bool:
-        """Whether the pack still has the arrays that are recorded."""
+    def fits(self, pack: Pack) -> bool:
+        """Return whether the pack still has the arrays that are recorded."""
         return pack.arrays["values"] is self.values
 
     def feed(self, pack: Pack) -> None:
-        """Fill the arrays for the pack's next step."""
+        """Fill the input arrays for the pack's next step."""
         index = pack.drawn(pack.step)
-        moves = pack.moved(index)
+        moves = pack.transforms_of(index)
         self.index.copy_(index)
         if self.moves is not None and moves is not None:
             self.moves.copy_(moves)
@@ -120,18 +125,18 @@ class Recorded:
         self.draws.feed(pack)
 
     def step(self, pack: Pack) -> None:
-        """`steps.train_step`, of the arrays as they are filled."""
+        """Execute `train_step` on the input arrays as they are filled."""
         arrays = pack.arrays
         x, target = pack.images(self.index, self.moves)
         pack.network.at(Moment(pack.seeds, pack.step, pack.epoch_steps, self.draws.now))
-        logits, loss = self.work(pack, x, target, self.count)
+        logits, loss = torch_step(pack, x, target, self.count)
         correct = (logits.argmax(-1) == target.argmax(-1)).sum(1).float()
         arrays["losses"].index_copy_(1, self.column, loss[:, None])
         arrays["correct"].index_copy_(1, self.column, correct[:, None])
         arrays["epoch_loss"].add_(loss)
 
     def advance(self, pack: Pack) -> None:
-        """One step on the GPU: the first ones call by call, which makes the libraries ready; then as a graph.
+        """Train by one step: the first ones call by call, which initialises the libraries; then as a graph.
 
         Raises:
             gpu.Unrecorded: it cannot be recorded; nothing is changed.
@@ -152,7 +157,7 @@ class Recorded:
 
 
 class Draws:
-    """Dropout's numbers of a step, `now`, by the layer's place; drawn on the pack's device for many steps at once."""
+    """Dropout's random numbers of a step, `now`, by the layer's position; drawn on the GPU for many steps at once."""
 
     def __init__(self, pack: Pack) -> None:
         self.device = pack.arrays["values"].device

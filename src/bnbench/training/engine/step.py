@@ -1,4 +1,7 @@
-"""The training steps of a pack."""
+"""Training steps and predictions executed operation by operation: by torch, or by the NumPy reference.
+
+They execute every pack on every device; the faster ways of this folder must give the same numbers.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,8 +9,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from bnbench.training import probes
-from bnbench.training.arithmetic import kernels
-from bnbench.training.engine import cuda_graphs, layer_programs, numpy_reference, step_program
+from bnbench.training.engine import numpy_reference
 from bnbench.training.nets.layers import Moment
 from bnbench.training.nets.network import Network
 from bnbench.training.pack import optimizers
@@ -15,34 +17,22 @@ from bnbench.training.pack.loss import cross_entropy
 from bnbench.training.pack.pack import Pack
 
 
-def advance(pack: Pack) -> None:
-    """Train every run by one step or more, to the end of an interval or epoch at most."""
-    if cuda_graphs.advance(pack, _torch_step):
-        return
-    if pack.stepper is None:
-        pack.stepper = step_program.Tape(pack).advance if step_program.recordable(pack) and _agree(pack) else train_step
-    pack.stepper(pack)
+class Operations:
+    """Execution of a pack operation by operation, with nothing recorded."""
 
+    name = "single operations"
 
-def _agree(pack: Pack) -> bool:
-    """Whether a recorded step gives the same numbers as torch's operations.
+    def step(self, pack: Pack) -> None:
+        """Train every run by one step."""
+        train_step(pack)
 
-    Tried on a run that is made up: the answer is that of the shape, whoever else is in the pack and at which step.
-    """
-    made, expected = pack.example(), pack.example()
-    step_program.Tape(made).advance(made, 1)
-    expected.bind()
-    train_step(expected)
-    pack.bind()
-    pairs = [(array, expected.arrays[name]) for name, array in made.arrays.items() if name != "grads"]
-    same = all(layer_programs.agree(pack.run, *pair) for pair in pairs)
-    if not same:
-        kernels.lacking[f"recorded steps of {pack.run.model}"] = "their numbers are not torch's"
-    return same
+    def predict(self, pack: Pack, x_NHWC: Tensor) -> Tensor:
+        """Return logits_RNK of images, with the weights that the network is bound to."""
+        return predict(pack, x_NHWC)
 
 
 def train_step(pack: Pack) -> None:
-    """One step of every run: gather the images, train on them, note loss and right answers."""
+    """Train every run by one step on its mini-batch, and note loss and number of correct predictions."""
     arrays = pack.arrays
     x, target = pack.batch(pack.step)
     pack.network.at(Moment(pack.seeds, pack.step, pack.epoch_steps))
@@ -54,15 +44,27 @@ def train_step(pack: Pack) -> None:
     pack.step += 1
 
 
-def _torch_step(pack: Pack, x: Tensor, target: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Forward, backward and update of every run: logits_RNK and loss_R of before the update.
+def predict(pack: Pack, x_NHWC: Tensor) -> Tensor:
+    """Return logits_RNK of images by the network's own forward pass, outside training."""
+    return pack.network.forward(x_NHWC.expand(len(pack.names), *x_NHWC.shape))
 
-    `count` is the number of steps with this one, where the pack's own number does not say.
+
+def torch_step(pack: Pack, x: Tensor, target: Tensor, count: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Run forward pass, backward pass and weight update of every run.
+
+    Args:
+        pack: the runs.
+        x: images of each run, (R, N, ...).
+        target: one-hot labels, (R, N, classes).
+        count: number of this step, from 1, as an array, where `pack.step` cannot be used: in a CUDA graph.
+
+    Returns:
+        logits_RNK and loss_R, both of before the update.
     """
     run, arrays = pack.run, pack.arrays
     logits = pack.network.forward(x, training=True)
-    loss, slope = cross_entropy(logits, target, run.loss == "mean")
-    pack.network.backward(slope)
+    loss, gradient = cross_entropy(logits, target, run.loss == "mean")
+    pack.network.backward(gradient)
     probes.look(pack, "step")
     if run.weight_decay:
         arrays["grads"].add_(arrays["values"] * (pack.network.decayed(logits.device) * run.weight_decay))
@@ -73,10 +75,10 @@ def _torch_step(pack: Pack, x: Tensor, target: Tensor, count: Tensor | None = No
 
 @dataclass(frozen=True)
 class Backend:
-    """What trains: the networks of a pack, and a step on images x_RN... with their one-hot labels."""
+    """Networks of a pack, and a training step of them on images x_RN... with one-hot labels."""
 
     network: type[Network]
     step: Callable[[Pack, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
-BACKENDS = {"torch": Backend(Network, _torch_step), "numpy": Backend(numpy_reference.HandNetwork, numpy_reference.step)}
+BACKENDS = {"torch": Backend(Network, torch_step), "numpy": Backend(numpy_reference.HandNetwork, numpy_reference.step)}

@@ -1,8 +1,8 @@
-"""The training step of dense nets as a list of compiled calls, replayed step after step without Python.
+"""The training step of a dense net as a list of compiled calls, replayed step after step without Python.
 
 A run trains through a block of steps alone, so that its weights and gradients stay in the core's cache; the runs of
-a pack follow each other. Every call gives the numbers of torch's operations, bit for bit; the first step of each
-recording is held against theirs. What cannot be recorded (`recordable`) trains by those operations.
+a pack follow each other. Every call gives the numbers of torch's operations, bit for bit, which is checked on the
+first step of an example.
 """
 
 import ctypes
@@ -11,24 +11,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bnbench.training.arithmetic import calls
+from bnbench.training.arithmetic import calls, kernels
 from bnbench.training.arithmetic.calls import Call, EachStep
 from bnbench.training.engine import layer_programs
-from bnbench.training.engine.layer_programs import RECORDED
-from bnbench.training.engine.program import Recorder
+from bnbench.training.engine.layer_programs import LAYERS
+from bnbench.training.engine.program import Program
+from bnbench.training.engine.step import train_step
 from bnbench.training.pack.optimizers import OPTIMIZERS
 from bnbench.training.pack.pack import Pack
 from bnbench.training.probes import PROBES
 
-LANES = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8  # numbers in a vector of torch's
-# what a block of steps may take: batches that stay in a shared cache, and seconds until a signal is heard
+LANES = 16 if torch.backends.cpu.get_cpu_capability() == "AVX512" else 8  # floats in one of torch's vectors
+# limits of a block of steps: mini-batches that stay in a shared cache, and seconds until a signal is noticed
 BATCHES_BYTES, BLOCK_SECONDS, OPERATIONS = 2**23, 0.25, 5e10
 
 
 def recordable(pack: Pack) -> bool:
-    """Whether a pack's step is one that can be recorded: its layers', and its batches are images as they are.
+    """Return whether compiled calls exist for a pack's step: for its layers, without augmentation in each epoch.
 
-    No probe may look into a step.
+    A population of the last epoch's statistics, and probes that look into a step, are not compiled.
     """
     return (
         layer_programs.recordable(pack)
@@ -38,11 +39,41 @@ def recordable(pack: Pack) -> bool:
     )
 
 
-class Tape:
-    """A pack's step, recorded for each run.
+class CompiledSteps:
+    """Execution of training steps by a compiled program, recorded anew where the pack's arrays were replaced."""
+
+    name = "compiled programs"
+
+    def __init__(self) -> None:
+        self.program: StepProgram | None = None
+
+    @staticmethod
+    def fits(example: Pack) -> bool:
+        """Return whether a compiled step gives the bits of torch's operations, tried on an example's first step."""
+        if not recordable(example):
+            return False
+        compiled, plain = example.example(), example.example()
+        StepProgram(compiled).advance(compiled, 1)
+        plain.bind()
+        train_step(plain)
+        pairs = [(array, plain.arrays[name]) for name, array in compiled.arrays.items() if name != "grads"]
+        same = all(layer_programs.agree(example.run, *pair) for pair in pairs)
+        if not same:
+            kernels.lacking[f"compiled steps of {example.run.model}"] = "their numbers are not torch's"
+        return same
+
+    def step(self, pack: Pack) -> None:
+        """Train every run by a block of steps, to the end of an interval or epoch at most."""
+        if self.program is None or not self.program.fits(pack):
+            self.program = StepProgram(pack)
+        self.program.advance(pack)
+
+
+class StepProgram:
+    """The compiled training step of each run of a pack, on its present arrays.
 
     Args:
-        pack: as it is; where its arrays are replaced, it needs another tape.
+        pack: the runs.
     """
 
     def __init__(self, pack: Pack) -> None:
@@ -60,38 +91,44 @@ class Tape:
         self.losses, self.correct, self.rates = torch.empty(3, len(pack.names), self.block)
         self.corrections = torch.empty(self.block)
         self.pool = dict[int, list[Tensor]]()
-        self.held: list[Recorder] = []
+        names = ("values", "moving", "epoch_loss", *OPTIMIZERS[run.optimizer][1])
+        self.arrays = {name: pack.arrays[name] for name in names}
+        self.programs: list[Program] = []  # they hold the arrays that their calls point to
         self.recordings = [self._record(pack, i) for i in range(len(pack.names))]
 
+    def fits(self, pack: Pack) -> bool:
+        """Return whether the pack still has the arrays that the calls point to."""
+        return all(pack.arrays[name] is array for name, array in self.arrays.items())
+
     def _record(self, pack: Pack, i: int) -> ctypes.Array[Call]:
-        names = ("values", "moving", *OPTIMIZERS[pack.run.optimizer][1])
-        rows = {name: pack.arrays[name][i] for name in names}
+        """Record the calls of one run's step: forward pass, loss, backward pass and update."""
+        rows = {name: array[i] for name, array in self.arrays.items()}
         rows |= {"rates": self.rates[i], "corrections": self.corrections}
-        tape = Recorder(pack.network, pack.run, pack.run.batch_size, rows, self.pool)
+        program = Program(pack.network, pack.run, pack.run.batch_size, rows, self.pool)
         seed, layers = self.seeds.index(pack.seeds[i]), pack.network.layers
         x: Any = EachStep(self.x[seed].view(self.block, pack.run.batch_size, -1))
         backs = []
         for index, layer in enumerate(layers):
-            x, back = RECORDED[type(layer)](tape, index, layer, x)
+            x, back = LAYERS[type(layer)](program, index, layer, x)
             backs.append(back)
         target = EachStep(self.target[seed].view(self.block, pack.run.batch_size, -1))
-        dy, noted = tape.empty(*x.shape), [EachStep(self.losses[i]), EachStep(self.correct[i])]
-        work = tape.empty(2 * x.shape[1] + 1, -(-len(x) // 8) * 8)
+        dy, noted = program.empty(*x.shape), [EachStep(self.losses[i]), EachStep(self.correct[i])]
+        work = program.empty(2 * x.shape[1] + 1, -(-len(x) // 8) * 8)
         constants = [len(x) if pack.run.loss == "mean" else 1]
-        tape.call(
+        program.call(
             "cross_entropy",
             [*x.shape, LANES],
-            [x, target, dy, *noted, pack.arrays["epoch_loss"][i], work],
+            [x, target, dy, *noted, rows["epoch_loss"], work],
             constants,
         )
         first = next(i for i, layer in enumerate(layers) if layer.weights)
         for index in range(len(layers) - 1, first - 1, -1):
             dy = backs[index](dy, index > first)
-        self.held.append(tape)
-        return (Call * len(tape.calls))(*tape.calls)
+        self.programs.append(program)
+        return (Call * len(program.calls))(*program.calls)
 
     def advance(self, pack: Pack, most: int | None = None) -> None:
-        """Train every run to the end of a block, an interval or an epoch, or by `most` steps."""
+        """Train every run by a block of steps, of `most` steps if given, to the end of an interval or epoch at most."""
         column = pack.step % pack.interval
         left = pack.interval - column, pack.epoch_steps - pack.step % pack.epoch_steps, pack.steps - pack.step
         steps = min(most or self.block, self.block, *left)
@@ -107,11 +144,11 @@ class Tape:
         pack.step += steps
 
     def _set_rates(self, pack: Pack, steps: int) -> None:
-        """The learning rate of each run and step; Adam's with its first correction, and the other."""
+        """Set the learning rate of each run and step; for Adam, over the first bias correction, and the second one."""
         run, rates = pack.run, self.rates[:, :steps]
         rates.copy_(pack.rate.expand(-1, steps))
         if run.optimizer == "adam":
-            # by Python: torch's powers may differ between a vector's numbers and the rest of a block
+            # powers by Python: torch's may differ between elements in a full vector and the rest of a block
             taken = range(pack.step + 1, pack.step + steps + 1)
             rates.div_(torch.tensor([1 - run.beta1**step for step in taken]))
             self.corrections[:steps] = torch.tensor([1 - run.beta2**step for step in taken])

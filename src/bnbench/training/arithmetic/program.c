@@ -1,12 +1,13 @@
-/* A training step of one dense net as a list of calls, replayed: see tape.py.
+/* Functions of a compiled program: a training step or a forward pass of one dense net, as a list of calls; see
+   engine/program.py.
 
-   Each call gives the numbers of the torch operations that it stands for, bit for bit. N images, C channels,
+   Each call gives the numbers of the torch operations that it replaces, bit for bit. N images, C channels,
    K classes. Matrix products and functions of many numbers at once are those of torch's own library. */
 
 #include <math.h>
 #include <string.h>
 
-#include "tape.h"
+#include "program.h"
 
 void moments(long, long, long, const float *, float *, float *, float *);
 void normalise(long, long, long, const float *, const float *, const float *, const float *, const float *, float *,
@@ -69,14 +70,14 @@ static void scale_of(long C, float epsilon, const float *variance, float *scale)
         scale[c] = 1 / scale[c];
 }
 
-/* x, gamma, beta, mean, variance, normal, y, work: scale_C */
+/* x, gamma, beta, mean, variance, normal, y, temporary: scale_C */
 void op_batch_norm_known(ARGUMENTS)
 {
     scale_of(n[1], f[0], p[4], p[7]);
     normalise(1, n[0], n[1], p[0], p[3], p[7], p[1], p[2], p[5], p[6]);
 }
 
-/* x, gamma, beta, moving mean, moving variance, normal, y, work: scale_C, mean_C, variance_C, centred_NC */
+/* x, gamma, beta, running mean, running variance, normal, y, temporary: scale_C, mean_C, variance_C, centred_NC */
 void op_batch_norm(ARGUMENTS)
 {
     long N = n[0], C = n[1];
@@ -91,7 +92,7 @@ void op_batch_norm(ARGUMENTS)
     normalise(1, N, C, p[0], mean, scale, p[1], p[2], p[5], p[6]);
 }
 
-/* dy, normal, the work of op_batch_norm, gamma, d beta, d gamma, dx, work: factor_C, means_2C */
+/* dy, normal, the temporary array of op_batch_norm, gamma, d beta, d gamma, dx, temporary: factor_C, means_2C */
 void op_batch_norm_back(ARGUMENTS)
 {
     long C = n[1];
@@ -133,7 +134,7 @@ void op_sigmoid(ARGUMENTS)
         y[i] = y[i] * 0.5f + 0.5f;
 }
 
-/* To some roundings of fp32, in one pass: 1 / (1 + exp(-x)), exp(x) = 2^k exp(r), |r| <= ln(2) / 2, by the first terms
+/* Accurate to a few units in the last place, in one pass: 1 / (1 + exp(-x)), exp(x) = 2^k exp(r), |r| <= ln(2) / 2, by the first terms
    of its series. */
 void op_quick_sigmoid(ARGUMENTS)
 {
@@ -197,32 +198,32 @@ static float row_of_vectors(long K, long width, const float *x)
     return lanes[0];
 }
 
-/* Softmax cross-entropy: logits_NK, one-hot target_NK, its gradient, loss, right answers, an epoch's loss (a double),
-   work: (N + 8)(2 K + 1). n: N, K, lanes of torch's vectors; f0: what loss and gradient are divided by. */
+/* Softmax cross-entropy: logits_NK, one-hot target_NK, its gradient, loss, number of correct predictions, an
+   epoch's loss (a double), temporary: (N + 8)(2 K + 1). n: N, K, lanes of torch's vectors; f0: divisor of loss and gradient. */
 void op_cross_entropy(ARGUMENTS)
 {
     long N = n[0], K = n[1], padded = (N + 7) / 8 * 8;
-    float *chances = p[6], *work = chances + padded * K, *sum = work + padded * K, right = 0;
+    float *log_softmax = p[6], *work = log_softmax + padded * K, *sum = work + padded * K, correct = 0;
     for (long i = 0; i < N; i++) {
         const float *x = p[0] + i * K;
         long best = largest(K, x);
-        right += best == largest(K, p[1] + i * K);
+        correct += best == largest(K, p[1] + i * K);
         for (long k = 0; k < K; k++)
-            chances[i * K + k] = x[k] - x[best];
+            log_softmax[i * K + k] = x[k] - x[best];
     }
-    memcpy(work, chances, N * K * sizeof(float));
+    memcpy(work, log_softmax, N * K * sizeof(float));
     by_eights(exp_of_eight, N * K, work);
     for (long i = 0; i < N; i++)
         sum[i] = row_of_vectors(K, n[2], work + i * K);
     by_eights(log_of_eight, N, sum);
     for (long i = 0; i < N; i++)
         for (long k = 0; k < K; k++)
-            chances[i * K + k] -= sum[i];
-    exp_of(N * K, chances, p[2], MODE);
+            log_softmax[i * K + k] -= sum[i];
+    exp_of(N * K, log_softmax, p[2], MODE);
     for (long i = 0; i < N * K; i++)
         p[2][i] = (p[2][i] - p[1][i]) / f[0];
-    float loss = -row_sum(N * K, chances, p[1]) / f[0];
+    float loss = -row_sum(N * K, log_softmax, p[1]) / f[0];
     *p[3] = loss;
-    *p[4] = right;
+    *p[4] = correct;
     *(double *)p[5] += loss;
 }

@@ -1,8 +1,8 @@
-/* A call of a recorded step or pass, and what replays it: see tape.py. */
+/* A call of a compiled program, as calls.py records it. */
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* n: sizes; f: constants; p: arrays, each moved on by so many floats with each step. */
+/* n: sizes; f: constants; p: arrays, each advanced by `by` floats with each step. */
 #define WIDTH 8
 #define ARGUMENTS const long *n, const float *f, float **p
 typedef struct {
