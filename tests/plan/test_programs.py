@@ -10,7 +10,7 @@ from bnbench.params.resolve import resolve
 from bnbench.params.run_schema import Run
 from bnbench.plan.programs import has_program
 from bnbench.training.engine.layer_programs import RECORDED
-from bnbench.training.nets.network import build
+from bnbench.training.nets.build import build
 from tests.support.little import run
 from tests.support.parameters import PARAMS
 

@@ -181,10 +181,10 @@ def locked(project: Project) -> None:
     assert "up to date" in project.run("dvc status")
 
 
-def finished(folder: Path) -> Path:
-    """The miniature's results in `folder`, made stage by stage, without git, DVC and Snakemake."""
+def finished(folder: Path, *edits: tuple[str, str]) -> Path:
+    """The miniature's results in `folder`, after these edits, made stage by stage, without git, DVC and Snakemake."""
     folder.mkdir(parents=True)
-    toy(folder, *EDITS)
+    toy(folder, *EDITS, *edits)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     with contextlib.chdir(folder):
         plan = Plan(Path("params.yaml"))

@@ -24,7 +24,8 @@ def revision(folder: Path) -> dict[str, Any] | None:
         if not _ask(folder, "ls-files", "--", *DECIDE):
             return None
         head = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD").strip()
-        changes = _ask(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--", *DECIDE)
+        decide = [*DECIDE, *_program(folder)]
+        changes = _ask(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--", *decide)
     except _Refused as error:
         above = any((place / ".git").exists() for place in (folder.absolute(), *folder.absolute().parents))
         reason = str(error).removeprefix("fatal: ").partition("\n")[0].partition(" at '")[0]
@@ -32,6 +33,13 @@ def revision(folder: Path) -> dict[str, Any] | None:
         return None if known or not above else {"refused": reason}
     changed = sorted(line[3:] for line in changes.split("\0") if line)
     return {"commit": head, "clean": not changed, "changed": changed}
+
+
+def _program(folder: Path) -> list[str]:
+    """Return the path of this package if the same repository tracks it: that of an example lies above its folder."""
+    package = Path(__file__).resolve().parents[1]
+    top = Path(_ask(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+    return [str(package)] if package.is_relative_to(top) else []
 
 
 class _Refused(Exception):

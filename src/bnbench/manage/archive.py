@@ -1,5 +1,6 @@
 """Archive: one tier's results with all that made them, as an RO-Crate (https://w3id.org/ro/crate/1.1)."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -102,7 +103,7 @@ def describe(crate: "ROCrate", plan: Plan) -> None:
 
 def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
     """Add files and folders, each described."""
-    _add(crate, plan.params, "params.yaml", "Every scientific choice")  # of these results, whatever its name here
+    _add(crate, _parameters(plan, working), "params.yaml", "Every scientific choice")  # whatever its name here
     for place, about in (RESULTS | SOURCES).items():
         if (plan.root / place).is_file():
             _add(crate, plan.root / place, str(place), about)
@@ -129,6 +130,16 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if path.is_file() and not any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts):
             yield path
+
+
+def _parameters(plan: Plan, folder: Path) -> Path:
+    """Return the parameter file, or one complete file of the same values if it extends another (JSON is YAML too)."""
+    if "extends" not in plan.resolved.values:
+        return plan.params
+    path = folder / "params.yaml"
+    values = {key: value for key, value in plan.resolved.values.items() if key != "extends"}
+    path.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return path
 
 
 def _environment(folder: Path) -> Path:

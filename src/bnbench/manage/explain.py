@@ -9,7 +9,6 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from bnbench.core import yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.core.files import canonical
 from bnbench.core.paths import Project
@@ -77,7 +76,7 @@ def valid_tiers(params: Path, root: Path = Path()) -> tuple[list[Plan], dict[str
     Raises:
         UserError: the file cannot be read, or no tier of it is valid.
     """
-    known = check_params(yaml_reader.read(params))
+    known = check_params(params)
     plans: list[Plan] = []
     refused: dict[str, str] = {}
     for tier in dict.fromkeys([known.tier, *known.tiers]):
