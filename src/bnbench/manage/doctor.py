@@ -137,7 +137,7 @@ def run_store(root: Path) -> Iterator[Finding]:
 def provenance_sources(root: Path) -> dict[str, set[str]]:
     """For each run the source that trained it, as far as it is known."""
     found: dict[str, set[str]] = {}
-    for _, record in records.whole(Project(root).provenance):
+    for _, record in records.readable(Project(root).provenance):
         for name in record["runs"]:
             found.setdefault(name, set()).add(record["source"])
     return found
