@@ -120,7 +120,7 @@ def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
         if path.name != "Snakefile":
             crate.add_file(path, str(path.relative_to(plan.root)))
     crate.add_workflow(plan.root / "workflow" / "Snakefile", "workflow/Snakefile", main=True, lang="snakemake")
-    for path, record in records.whole(plan.project.provenance):
+    for path, record in records.readable(plan.project.provenance):
         if not plan.runs.keys().isdisjoint(record["runs"]):
             _add(crate, path, f"provenance/{path.name}", "Commit, data, libraries and processor of runs")
 

@@ -1,7 +1,7 @@
 """Networks that train and predict by compiled programs: known from a run's settings, before torch is loaded.
 
 The estimate of a pack's memory depends on it, and so does training: `training.engine.layer_programs` has a program for
-each layer of the networks named here. Whether this machine has the compiled code is asked there, not here.
+each layer whose entry in `params.layers` is `compiled`. Whether this machine has the compiled code is decided there.
 """
 
 from bnbench.params.architecture import Dense, parse

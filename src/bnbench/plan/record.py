@@ -19,7 +19,7 @@ REMEDY = "name a plan's file under .bnbench/plans, which snakemake rewrites when
 
 
 class DatasetRecord(Strict):
-    """What the report states about a data set; `shape` is channels, height and width of an image."""
+    """A data set's title and licence; `shape` is channels, height and width of an image."""
 
     title: str
     licence: str
