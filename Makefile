@@ -59,4 +59,4 @@ lint: $(BIN)/.ready-dev
 	snakemake --lint
 
 clean:
-	rm -rf .snakemake $$($(PYTHON) -P src/bnbench/core/places.py)
+	rm -rf .snakemake $$($(PYTHON) -P src/bnbench/core/paths.py)

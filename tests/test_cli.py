@@ -70,7 +70,7 @@ def test_the_commands_and_their_flags() -> None:
 
 
 @pytest.mark.parametrize("name", list(COMMANDS))
-def test_each_command_and_each_argument_says_what_it_is_for(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_command_and_each_argument_has_a_help_text(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     command = commands()[name]
     assert command.description
     assert command.description[-1] == "."
@@ -78,9 +78,9 @@ def test_each_command_and_each_argument_says_what_it_is_for(name: str, capsys: p
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     assert ended.value.code == 0
-    told = capsys.readouterr().out
-    assert command.description in " ".join(told.split())
-    assert "%(default)s" not in told
+    text = capsys.readouterr().out
+    assert command.description in " ".join(text.split())
+    assert "%(default)s" not in text
 
 
 def test_the_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -104,7 +104,7 @@ def test_the_rules_of_the_workflow_call_these_commands_with_these_flags() -> Non
 
 
 @pytest.mark.parametrize(("error", "code"), CODES.items(), ids=lambda value: getattr(value, "__name__", str(value)))
-def test_the_exit_code_says_which_kind_of_error_it_was(
+def test_the_exit_code_identifies_the_kind_of_error(
     error: type[errors.UserError], code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: object) -> None:
@@ -130,7 +130,7 @@ def test_every_kind_of_error_has_a_code_of_its_own() -> None:
         ["schema"], ["download", "digits"], ["train", "job.json", "--out", "a"], ["plan", "more"],
     ],
 )  # fmt: skip
-def test_a_command_line_that_cannot_be_ends_with_2_and_the_usage(
+def test_an_invalid_command_line_exits_with_2_and_the_usage(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -141,7 +141,7 @@ def test_a_command_line_that_cannot_be_ends_with_2_and_the_usage(
 
 @pytest.mark.parametrize("command", ["train", "collect", "figures", "report"])
 @pytest.mark.parametrize("content", [None, b"", b"tier: quick"])
-def test_a_record_that_cannot_be_read_is_named(
+def test_an_unreadable_record_is_named(
     command: str, content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if content is not None:
@@ -149,13 +149,15 @@ def test_a_record_that_cannot_be_read_is_named(
     needed = [flag for flag in COMMANDS[command][0].split() if flag.startswith("--")]
     paths = [word for flag in needed for word in (flag, str(tmp_path / "out"))]
     assert main([command, str(tmp_path / "record"), *paths]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"bnbench {command}: {tmp_path}/record: {'no such file' if content is None else 'no JSON'}")
-    assert "which each start of snakemake writes anew" in told
+    message = capsys.readouterr().err
+    assert message.startswith(
+        f"bnbench {command}: {tmp_path}/record: {'no such file' if content is None else 'no JSON'}"
+    )
+    assert "which snakemake rewrites whenever it starts" in message
     assert not (tmp_path / "out").exists()
 
 
-def test_the_plan_is_told_before_anything_starts(tmp_path: Path) -> None:
+def test_the_plan_is_printed_before_anything_starts(tmp_path: Path) -> None:
     toy(tmp_path)
     done = run("plan", "--workers", "2", folder=tmp_path)
     assert done.returncode == 0
@@ -166,11 +168,11 @@ def test_the_plan_is_told_before_anything_starts(tmp_path: Path) -> None:
     assert "Tier small: larger" in run("plan", "--tier", "small", folder=tmp_path).stdout
 
 
-def test_a_plan_longer_than_a_day_says_the_hours_on_a_gpu(tmp_path: Path) -> None:
+def test_a_plan_longer_than_a_day_has_the_hours_on_a_gpu(tmp_path: Path) -> None:
     toy(tmp_path, ("base: {epochs: 4}", "base: {epochs: 400000, model: 64-2000-2000-10}"))
-    told = run("plan", "--workers", "1", folder=tmp_path).stdout
-    assert "GPU-hours: on one GPU of 20 TFLOP/s" in told
-    row = next(line for line in told.splitlines() if "A study" in line)
+    text = run("plan", "--workers", "1", folder=tmp_path).stdout
+    assert "GPU-hours: on one GPU of 20 TFLOP/s" in text
+    row = next(line for line in text.splitlines() if "A study" in line)
     steps = 1197 // 64 * 400_000
     arithmetic = 8 * 3 * 2 * (64 * 2000 + 2000 * 2000 + 2000 * 10) * 64 * steps / 2e13
     calls = len(Plan(tmp_path / "params.yaml", root=tmp_path).packs) * steps * 3 * cost.LAYER_SECONDS  # three layers
@@ -194,7 +196,7 @@ def test_the_package_loads_neither_snakemake_nor_dvc() -> None:
     assert not {"snakemake", "dvc"} & set(done.stdout.split())
 
 
-def test_planning_loads_neither_torch_nor_what_draws() -> None:
+def test_planning_loads_neither_torch_nor_plotting_libraries() -> None:
     code = "import sys, bnbench.cli, bnbench.plan.overview; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert not {"torch", "pandas", "matplotlib", "sklearn"} & set(done.stdout.split())

@@ -1,4 +1,4 @@
-"""Packs as jobs: how many, how long, how large; and Slurm's answers as Snakemake's plugin should hear them."""
+"""Packs as Slurm jobs: their number, time and memory; and the job states that Snakemake's plugin gets."""
 
 import math
 from pathlib import Path
@@ -56,12 +56,12 @@ def test_every_pack_is_in_one_job_and_jobs_are_about_as_long_as_the_target(site:
     assert all(abs(length - sum(lengths) / len(jobs)) <= 104 / 4 for length in lengths)
 
 
-def test_no_more_jobs_than_the_site_allows_they_get_longer(site: Path) -> None:
+def test_beyond_the_largest_number_of_jobs_they_get_longer(site: Path) -> None:
     assert len(_cluster(site).jobs(_packs([3000.0] * 400))) == 40
     assert len(_cluster(site, target_minutes=1).jobs(_packs([30.0] * 40))) == 5
 
 
-def test_packs_of_like_memory_share_a_job(site: Path) -> None:
+def test_packs_of_similar_memory_share_a_job(site: Path) -> None:
     packs = _packs([600.0] * 8, 400) + [
         PackRecord.of({f"{i:x}": run(seed=i)}, "data", 600, memory=1500) for i in range(90, 98)
     ]
@@ -84,12 +84,12 @@ def test_time_and_memory_grow_by_attempt_up_to_the_limit(site: Path) -> None:
     assert memory[2] == 8000
 
 
-def test_a_gpu_takes_packs_one_after_the_other_as_fast_as_the_site_says(site: Path) -> None:
+def test_a_gpu_takes_packs_one_after_the_other_at_the_speed_of_the_site_file(site: Path) -> None:
     packs = _packs([6000.0] * 4, 500)
     assert _cluster(site, "cuda").minutes(packs) == math.ceil(2 + 1.5 * (4 * 6000 / 20 + cost.START_SECONDS) / 60 + 3)
 
 
-def test_what_packs_took_there_counts_more_than_the_sites_guess(site: Path) -> None:
+def test_measured_times_take_precedence_over_the_speed_in_the_site_file(site: Path) -> None:
     for name, ratio in (("a", 0.5), ("b", 0.25), ("c", 0.3)):
         record = {"runs": [], "seconds": ratio * 10, "estimated": 10, "cpu": "another", "device": "cuda"}
         files.write_json(site.parent / "timings" / f"{name}.json", record)
@@ -104,7 +104,7 @@ def test_what_packs_took_there_counts_more_than_the_sites_guess(site: Path) -> N
         (60, 9000, "gives a job 8000 MB of memory, a pack needs"),
     ],
 )
-def test_a_pack_that_fits_no_job_is_named_with_the_remedy(
+def test_a_pack_too_large_for_a_job_is_named_with_the_remedy(
     site: Path, seconds: float, memory: float, words: str
 ) -> None:
     with pytest.raises(UserError, match=words) as caught:
@@ -121,26 +121,26 @@ def test_a_pack_that_fits_no_job_is_named_with_the_remedy(
         ("cpu: {", "cpus: {", r"site.yaml:6: cpus: .*did you mean 'cpu'"),
     ],
 )
-def test_a_slip_in_the_site_file_is_told_with_its_line(site: Path, old: str, new: str, words: str) -> None:
+def test_an_error_in_the_site_file_is_reported_with_its_line(site: Path, old: str, new: str, words: str) -> None:
     site.write_text(SITE.replace(old, new, 1))
     with pytest.raises(UserError, match=words):
         _cluster(site)
 
 
-def test_a_device_without_a_partition_and_a_target_that_is_no_time_are_refused(site: Path) -> None:
+def test_a_device_without_a_partition_is_refused(site: Path) -> None:
     site.write_text(SITE[: SITE.index("cuda:")])
     with pytest.raises(UserError, match="no partition for device 'cuda'; add `cuda:`"):
         _cluster(site, "cuda")
 
 
-def test_the_sites_of_the_profiles_are_as_they_must_be() -> None:
+def test_the_site_file_of_the_profiles_is_valid() -> None:
     for device in ("cpu", "cuda"):
         assert _cluster(ROOT / "workflow" / "profiles" / "site.yaml", device).site == Site.model_validate(
             _cluster(ROOT / "workflow" / "profiles" / "site.yaml").site.model_dump()
         )
 
 
-def test_a_job_of_the_workflow_asks_for_what_its_packs_need(
+def test_a_job_of_the_workflow_requests_what_its_packs_need(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
@@ -163,30 +163,30 @@ def test_a_job_of_the_workflow_asks_for_what_its_packs_need(
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "reported"),
     [
         ("7|RUNNING|None", ("RUNNING", "None")),
         ("7|COMPLETED|None", ("COMPLETED", "None")),
         ("7|CANCELLED|None", ("CANCELLED", "None")),
-        ("7|PREEMPTED|None", ("FAILED", "it had to make way for another job")),
+        ("7|PREEMPTED|None", ("FAILED", "it was preempted by another job")),
         ("7|NODE_FAIL|NodeDown", ("FAILED", "its node was lost")),
         ("7|PENDING|Priority", ("PENDING", "Priority")),
         ("7|PENDING|PartitionTimeLimit", ("FAILED", "it could never start: PartitionTimeLimit")),
     ],
 )
-def test_each_state_is_told_so_that_nobody_waits_for_ever(line: str, told: tuple[str, str]) -> None:
-    assert sacct.judge(sacct.parse(line), {}) == {"7": told}
+def test_no_state_makes_the_plugin_wait_for_ever(line: str, reported: tuple[str, str]) -> None:
+    assert sacct.judge(sacct.parse(line), {}) == {"7": reported}
 
 
-def test_a_job_that_slurm_forgot_failed_unless_its_end_was_seen() -> None:
+def test_a_job_unknown_to_slurm_failed_unless_it_was_seen_to_finish() -> None:
     known = {"1": ("RUNNING", "None"), "2": ("COMPLETED", "None"), "3": ("PENDING", "Priority")}
-    told = sacct.judge(sacct.parse("3|RUNNING|None\n"), known)
-    assert told["1"] == ("FAILED", "Slurm knows it no longer")
-    assert told["2"] == ("COMPLETED", "None")
-    assert told["3"] == ("RUNNING", "None")
+    reported = sacct.judge(sacct.parse("3|RUNNING|None\n"), known)
+    assert reported["1"] == ("FAILED", "Slurm no longer knows it")
+    assert reported["2"] == ("COMPLETED", "None")
+    assert reported["3"] == ("RUNNING", "None")
 
 
-def test_without_an_answer_from_slurm_the_plugin_has_to_ask_again(
+def test_without_an_answer_from_slurm_the_plugin_repeats_the_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     squeue = tmp_path / "squeue"
@@ -204,4 +204,4 @@ def test_without_an_answer_from_slurm_the_plugin_has_to_ask_again(
     assert answer("true") == 0
     assert capsys.readouterr().out == "7|FAILED\n"
     assert sacct.main([str(tmp_path), "-j", "7.0", "--format=Reason"]) == 0
-    assert capsys.readouterr().out == "Slurm knows it no longer\n"
+    assert capsys.readouterr().out == "Slurm no longer knows it\n"

@@ -39,7 +39,7 @@ def _end(*workers: "subprocess.Popen[str]") -> None:
         worker.communicate(timeout=30)
 
 
-def test_each_worker_has_a_gpu_of_its_own_and_a_further_one_waits_for_the_first_that_is_free(tmp_path: Path) -> None:
+def test_each_worker_leases_a_gpu_of_its_own_and_another_one_waits_for_a_free_one(tmp_path: Path) -> None:
     first, second = _worker(tmp_path, "cuda:0,cuda:1"), _worker(tmp_path, "cuda:0,cuda:1")
     got = {_device(first), _device(second)}
     assert got == {"cuda:0", "cuda:1"}
@@ -50,7 +50,7 @@ def test_each_worker_has_a_gpu_of_its_own_and_a_further_one_waits_for_the_first_
     _end(first, second, third)
 
 
-def test_the_cpu_is_one_more_worker_of_each_job(tmp_path: Path) -> None:
+def test_each_job_has_the_cpu_as_one_more_worker(tmp_path: Path) -> None:
     workers = [_worker(tmp_path, "cuda:0,cpu") for _ in range(2)]
     assert {_device(worker) for worker in workers} == {"cuda:0", "cpu"}
     _end(*workers)
@@ -75,13 +75,13 @@ def test_devices_by_name() -> None:
 
 
 @pytest.mark.parametrize(("device", "count"), [("cuda", 0), ("cuda:2", 2), ("cuda+cpu", 0)])
-def test_a_gpu_that_is_not_there_is_said_with_the_remedy(device: str, count: int) -> None:
-    with pytest.raises(UserError, match=rf"asked for, but torch 2 sees {count} GPUs \(CUDA_VISIBLE_DEVICES is '5'\)"):
+def test_a_missing_gpu_is_reported_with_the_remedy(device: str, count: int) -> None:
+    with pytest.raises(UserError, match=rf"requested, but torch 2 sees {count} GPUs \(CUDA_VISIBLE_DEVICES is '5'\)"):
         devices.choose(device, count, "torch 2", {"CUDA_VISIBLE_DEVICES": "5"})
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:x", "cuda:", "cpu+cuda", "cuda+tpu", ""])
-def test_a_word_that_is_no_device_is_refused(device: str) -> None:
+def test_an_invalid_device_name_is_refused(device: str) -> None:
     with pytest.raises(UserError, match="use cpu, cuda"):
         devices.choose(device, 2, "torch", {})
 
@@ -93,7 +93,7 @@ def test_without_a_gpu_training_does_not_start(tmp_path: Path) -> None:
         [*command, "--device", "cuda"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 2
-    assert "cuda is asked for, but torch" in done.stderr
+    assert "cuda is requested, but torch" in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 

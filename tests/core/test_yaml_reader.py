@@ -61,21 +61,21 @@ def test_nan_is_not_a_number(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", [*WORDS, *DATES])
-def test_what_only_yaml_1_1_reads_as_something_else_stays_text(tmp_path: Path, text: str) -> None:
+def test_scalars_that_only_yaml_1_1_converts_stay_text(tmp_path: Path, text: str) -> None:
     assert document(tmp_path, f"a: {text}\n").values == {"a": text}
 
 
 @pytest.mark.parametrize("text", [*NUMBERS, *WORDS, *DATES, *OTHERS])
-def test_what_stands_in_quotes_is_text(tmp_path: Path, text: str) -> None:
+def test_a_quoted_scalar_is_text(tmp_path: Path, text: str) -> None:
     assert document(tmp_path, f"a: \"{text}\"\nb: '{text}'\n").values == {"a": text, "b": text}
 
 
 @pytest.mark.parametrize(("text", "value"), OTHERS.items())
-def test_truth_and_nothing(tmp_path: Path, text: str, value: object) -> None:
+def test_booleans_and_null(tmp_path: Path, text: str, value: object) -> None:
     assert document(tmp_path, f"a: {text}\n").values["a"] is value
 
 
-def test_each_value_knows_its_line(tmp_path: Path) -> None:
+def test_each_value_has_its_line(tmp_path: Path) -> None:
     seen = document(tmp_path, "a:\n  b: 1\n  c: [1,\n      2]\n\nd:\n  - x\n  - e: y\n")
     expected = {"a": 1, "a.b": 2, "a.c": 3, "a.c[0]": 3, "a.c[1]": 4, "d": 6, "d[0]": 7, "d[1]": 8, "d[1].e": 8}
     assert {dotted(key): line for key, line in seen.lines.items()} == expected
@@ -129,7 +129,7 @@ REFUSED: dict[str, tuple[str | bytes, str]] = {
 
 
 @pytest.mark.parametrize(("content", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_bad_file_gives_one_line_with_its_place(tmp_path: Path, content: str | bytes, message: str) -> None:
+def test_an_invalid_file_gives_one_line_with_file_and_line(tmp_path: Path, content: str | bytes, message: str) -> None:
     seen = refusal(tmp_path, content)
     assert message in seen
     assert "\n" not in seen
@@ -152,13 +152,13 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
-def test_a_file_that_unfolds_without_bound_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_file_that_expands_without_bound_is_refused(tmp_path: Path, content: str) -> None:
     assert refusal(tmp_path, content).startswith("p.yaml:")
 
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("alphabet", ["".join(map(chr, range(32, 127))), "a:-[]{}, \n#&*!|>'\"%@`?", "ab: \n-"])
-def test_garbage_is_refused_not_obeyed(tmp_path: Path, alphabet: str, seed: int) -> None:
+def test_garbage_is_refused(tmp_path: Path, alphabet: str, seed: int) -> None:
     draw = random.Random(seed)
     assert refusal(tmp_path, "".join(draw.choices(alphabet, k=100_000))).startswith("p.yaml:")
 
@@ -167,7 +167,7 @@ def test_garbage_bytes_are_refused(tmp_path: Path) -> None:
     assert refusal(tmp_path, random.Random(0).randbytes(100_000)).startswith("p.yaml:1: byte 0 is not UTF-8")
 
 
-def test_a_missing_file_or_a_folder_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_or_a_folder_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.yaml: no such file; run from the project's folder"):
         read(tmp_path / "none.yaml")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):

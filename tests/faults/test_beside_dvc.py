@@ -25,7 +25,7 @@ def test_runs_that_came_out_the_same_ask_for_no_new_tables(project: Path) -> Non
     flow = start()
     assert flow.trained(None) == []
     assert flow.pending == []
-    assert flow.remade(None) == []
+    assert flow.rebuilt(None) == []
     assert mark.exists()  # another start may be about to collect by it
 
 
@@ -35,7 +35,7 @@ def test_runs_that_came_out_otherwise_ask_for_new_tables(project: Path) -> None:
     flow = start()
     assert flow.trained(None) == [str(mark)]
     assert len(flow.pending) == 1
-    assert flow.remade(None) == flow.tables[-1:]
+    assert flow.rebuilt(None) == flow.tables[-1:]
 
 
 def test_runs_that_were_never_collected_ask_for_tables(project: Path) -> None:

@@ -81,7 +81,7 @@ def test_a_stage_refuses_a_plan_that_is_not_as_it_was_written(name: str, command
     code, said = stage(command, path)
     assert code == 2, said
     assert str(path) in said
-    assert "start of snakemake writes anew" in said
+    assert "snakemake rewrites whenever it starts" in said
     assert "elete" not in said
     assert before == {file: file.read_bytes() for file in before}
 
@@ -135,7 +135,7 @@ def test_nothing_is_trained_by_a_job_that_is_not_as_it_was_written(job: Path, na
         job.write_text("[1, 2]")
     code, said = told("train", job, "--out", "results/runs", "--timings", "results/timings", "--workers", "1")
     assert code == 2, said
-    assert "start of snakemake writes anew" in said
+    assert "snakemake rewrites whenever it starts" in said
     asked = {name: config for pack in content for name, config in pack["runs"].items()} if name in JOBS else {}
     for path in Path("results/runs").glob("*/run.json"):
         stored = json.loads(path.read_text())

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bnbench.cli import main
-from bnbench.core import locks, places
+from bnbench.core import locks, paths
 from bnbench.core.files import write_json
 from tests.support.little import ROOT
 from tests.support.miniature import EDITS
@@ -99,7 +99,7 @@ WRITTEN = {
     ".bnbench/stages/1.jsonl": "",
     f"logs/train/{GONE}.log": "",
     f"logs/prepare/other-{GONE}.log": "",
-    f"logs/augment/digits-moved-{GONE}.log": "",
+    f"logs/augment/digits/moved-{GONE}.log": "",
     f"logs/download/other-{GONE}.log": "",
 }
 
@@ -157,7 +157,7 @@ def test_what_a_killed_process_left_half_written_is_listed(place: str, capsys: p
     assert not folder.exists()
 
 
-def test_make_clean_removes_every_place_and_no_other(tmp_path: Path) -> None:
+def test_make_clean_removes_every_output_and_nothing_else(tmp_path: Path) -> None:
     toy(tmp_path, *EDITS)
     (tmp_path / "Makefile").write_bytes((ROOT / "Makefile").read_bytes())
     (tmp_path / "src").symlink_to(ROOT / "src")
@@ -165,8 +165,8 @@ def test_make_clean_removes_every_place_and_no_other(tmp_path: Path) -> None:
     for path in dear:
         path.parent.mkdir(exist_ok=True)
         path.touch()
-    for place in places.PLACES:
-        path = tmp_path / place.pattern.replace("*", "x")
+    for output in paths.OUTPUTS:
+        path = tmp_path / str(output.pattern).replace("*", "x")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     subprocess.run(["make", "clean", f"PYTHON={sys.executable}"], cwd=tmp_path, check=True, capture_output=True)

@@ -41,7 +41,7 @@ def test_a_run_of_a_shared_store_is_waited_for_and_its_holder_is_named(tmp_path:
             assert holder, second.told
             assert os.getpgid(int(holder[1])) == first.process.pid
             first.signal(signal.SIGCONT)
-            assert "going on with run " in second.ended()
+            assert "continuing with run " in second.ended()
         first.ended()
     assert not begun(other)
     assert len(list((one / "results" / "runs").glob("*/run.json"))) == 1

@@ -47,7 +47,7 @@ def test_a_training_that_gets_a_signal_saves_and_ends(
         before = {path: path.stat().st_mtime_ns for path in saved(tmp_path)}
         send(process.pid, number)
         assert ended(process) == 75
-    assert f"bnbench train: stopped by {number.name}; what is finished is kept" in told(tmp_path)
+    assert f"bnbench train: stopped by {number.name}; finished work is saved" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)
     assert all(path.stat().st_mtime_ns >= stamp for path, stamp in before.items())
     states = [run_writer.load(path.parent, path.stem) for path in before]  # None where one is not whole

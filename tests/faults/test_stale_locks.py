@@ -17,7 +17,7 @@ from tests.support.miniature import Project, miniature
 pytestmark = pytest.mark.slow
 
 START = ("snakemake", "--cores", "1", "data")
-UNKNOWN = "is of a Snakemake that is not known; if none runs here any more: snakemake --unlock"
+UNKNOWN = "belongs to an unknown Snakemake; if none runs here any more: snakemake --unlock"
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_the_lock_of_another_machine_stays_and_is_told(project: Project) -> None
     files = killed(project)
     notes(project, boot="another", host="elsewhere", process=12)
     told = again(project, code=1)
-    assert "is of process 12 on elsewhere, another machine than this; if none runs here" in told
+    assert "belongs to process 12 on elsewhere, another machine; if none runs here" in told
     assert left(project) == files
     assert "snakemake --unlock" in project.run("bnbench doctor", code=1)
     project.run("snakemake --unlock")

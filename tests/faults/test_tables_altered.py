@@ -108,7 +108,7 @@ def test_tables_that_another_start_is_just_making_anew_are_told_of(name: str) ->
     code, said = stage(name, plan)
     assert code == 2, said
     assert "results/tables must hold one identity-" in said
-    assert "wait for the end of other starts, then start snakemake" in said
+    assert "wait until other starts have finished, then start snakemake" in said
 
 
 @pytest.mark.usefixtures("project")

@@ -7,6 +7,7 @@ import pytest
 from rocrate.rocrate import ROCrate
 
 from bnbench.cli import main
+from bnbench.plan.plan import Plan
 from tests.support.shell import contents
 
 
@@ -32,6 +33,19 @@ def test_a_zip_holds_the_same(tmp_path: Path) -> None:
     folder = {str(path.relative_to(tmp_path / "crate")) for path in (tmp_path / "crate").rglob("*") if path.is_file()}
     with zipfile.ZipFile(tmp_path / "crate.zip") as packed:
         assert {name for name in packed.namelist() if not name.endswith("/")} == folder
+
+
+def test_parameters_that_extend_a_file_are_archived_as_one_file(project: Path, tmp_path: Path) -> None:
+    here, out = project / "params.yaml", tmp_path / "crate"
+    before = Plan(here)
+    shared, _, studies = here.read_text().partition("\nstudies:\n")
+    (tmp_path / "base.yaml").write_text(f"{shared}\nstudies: {{}}\n")
+    here.write_text(f"extends: {tmp_path}/base.yaml\ntier: quick\nstudies:\n{studies}")
+    assert main(["archive", "--out", str(out)]) == 0
+    (tmp_path / "base.yaml").unlink()
+    assert "extends" not in (out / "params.yaml").read_text()
+    after = Plan(out / "params.yaml")
+    assert (list(after.runs), after.ids.report) == (list(before.runs), before.ids.report)
 
 
 def test_results_of_other_parameters_are_not_archived(

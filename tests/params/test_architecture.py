@@ -1,4 +1,4 @@
-"""Models in shorthand: what they mean, and errors whose mark stands under the character at fault."""
+"""Model notation: its layers, and errors with a mark below the character at fault."""
 
 import re
 
@@ -121,10 +121,10 @@ def test_a_model_that_cannot_be_read_is_marked_where_it_is_wrong(marked: str, pr
     ("marked", "shape", "problem"),
     [
         ("^784-100-10", (1, 8, 8), "images of 1x8x8 have 64 inputs, not 784"),
-        ("64-100-^7", (1, 8, 8), "the data set has 10 classes, the model tells 7 apart"),
-        ("8C3-^100D", (3, 32, 32), "10 classes, the model tells 100 apart"),
-        ("8C3-P2-8C3-P2-^P3-10D", (1, 8, 8), "its pools leave nothing of an image of 8x8"),
-        ("8K-^1C4B-10D", (1, 8, 8), "its pools leave nothing"),
+        ("64-100-^7", (1, 8, 8), "the data set has 10 classes, the model 7 outputs"),
+        ("8C3-^100D", (3, 32, 32), "10 classes, the model 100 outputs"),
+        ("8C3-P2-8C3-P2-^P3-10D", (1, 8, 8), "its pools reduce an image of 8x8 to nothing"),
+        ("8K-^1C4B-10D", (1, 8, 8), "its pools reduce an image of"),
     ],
 )
 def test_a_model_that_does_not_fit_its_data_is_marked(marked: str, shape: tuple[int, int, int], problem: str) -> None:

@@ -13,7 +13,7 @@ from bnbench.cli import main, parser
 from bnbench.core import yaml_reader
 from bnbench.data.formats.table import FORMATS
 from bnbench.data.preprocess import PREPROCESSING
-from bnbench.figures import kinds, style
+from bnbench.figures import kinds
 from bnbench.params.dataset_schema import Dataset
 from bnbench.params.fields import Tier
 from bnbench.params.messages import EXPECTED
@@ -21,8 +21,6 @@ from bnbench.params.run_schema import Run, Schedule
 from bnbench.params.study_schema import Figure
 from bnbench.store import run_record
 from bnbench.tables.column_names import COLUMNS
-from bnbench.training.nets.activations import ACTIVATIONS
-from bnbench.training.nets.batch_norms import NORMS
 from bnbench.training.nets.layers import INITS
 from bnbench.training.pack import schedules
 from bnbench.training.pack.optimizers import OPTIMIZERS
@@ -49,8 +47,6 @@ def named(model: type[BaseModel], field: str) -> set[str]:
 
 
 TABLES: dict[str, tuple[type[BaseModel], str, Iterable[str]]] = {
-    "norms": (Run, "norm", NORMS),
-    "activations": (Run, "activation", ACTIVATIONS),
     "initial weights": (Run, "init", INITS),
     "optimisers": (Run, "optimizer", OPTIMIZERS),
     "preprocessing": (Run, "preprocessing", PREPROCESSING),
@@ -105,9 +101,8 @@ def test_the_file_of_the_project_has_every_tier_and_every_setting_once() -> None
     assert list(values["training"]) == list(Run.model_fields)
 
 
-def test_each_setting_has_a_name_for_readers_and_each_norm_a_look() -> None:
+def test_each_setting_has_a_name_for_readers() -> None:
     assert set(Run.model_fields) <= set(COLUMNS)
-    assert set(NORMS) <= set(style.NORMS)
 
 
 def test_each_message_of_the_schema_can_be_filled_in() -> None:

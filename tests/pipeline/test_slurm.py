@@ -267,7 +267,7 @@ def test_a_gpu_pack_asks_for_a_gpu_gets_it_and_refuses_to_train_without(cluster:
     assert cluster.jobs()[job]["partition"] == "gpu"
     assert "gpu:1" in cluster.ask("scontrol", "show", "job", job)
     (log, *_) = (project / ".bnbench" / "slurm" / "logs").rglob("*.log")
-    assert "cuda is asked for, but torch" in log.read_text(), told
+    assert "cuda is requested, but torch" in log.read_text(), told
     assert "CUDA_VISIBLE_DEVICES is '0'" in log.read_text()
     assert not (project / "results" / "runs").exists()
 

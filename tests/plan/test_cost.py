@@ -1,4 +1,4 @@
-"""Cost: arithmetic against counts by hand; estimates that grow with the work."""
+"""Tests of cost estimates: arithmetic against counts by hand, memory against measured peaks."""
 
 import json
 import os

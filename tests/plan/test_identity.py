@@ -1,4 +1,4 @@
-"""Identities: what decides the id of a run, and of tables, figures and report."""
+"""Tests of identities: the inputs that change the id of a run, and of tables, figures and report."""
 
 import hashlib
 import json
@@ -53,9 +53,9 @@ def test_each_setting_is_part_of_the_run_id() -> None:
 
 
 def test_the_data_and_the_trainers_version_are_part_of_the_run_id(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = {run_id(run(), "data"), run_id(run(), "other")}
+    ids = {run_id(run(), "data"), run_id(run(), "other")}
     monkeypatch.setattr(identity, "TRAINER_VERSION", identity.TRAINER_VERSION + 1)
-    assert len(seen | {run_id(run(), "data")}) == 3
+    assert len(ids | {run_id(run(), "data")}) == 3
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Packs: each missing run once, of one shape, as wide as pays and as fits the memory."""
+"""Tests of packs: each missing run once, one shape per pack, bounded by width and memory."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""The plan: which runs are stored, missing or orphaned, and what Snakemake is asked to do."""
+"""Tests of the plan: stored, missing and orphaned runs, and what the workflow requests from Snakemake."""
 
 import json
 import time
@@ -100,10 +100,10 @@ def test_ten_thousand_runs_are_planned_in_seconds(tmp_path: Path, shapes: int) -
         axes += "        slope: [0.1, 0.2]\n"
     rates = ("learning_rate: [0.1, 1]", "learning_rate: [0.1, 1]" if shapes == 25 else "learning_rate: [0.1]")
     path = toy(tmp_path, (AXES, axes), rates)
-    begun = time.process_time()  # of this process: others do not count
+    start = time.process_time()  # of this process: others do not count
     plan = Plan(path, root=tmp_path)
     packs, record = plan.packs, plan.record()
-    seconds = time.process_time() - begun
+    seconds = time.process_time() - start
     assert len(record.runs) == sum(len(pack.runs) for pack in packs) == 10_000
     assert len(packs) >= shapes
     assert seconds < 3

@@ -6,11 +6,13 @@ import pytest
 
 from bnbench.params.architecture import Shape
 from bnbench.params.fields import Tier
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
 from bnbench.params.resolve import resolve
 from bnbench.params.run_schema import Run
 from bnbench.plan.programs import has_program
 from bnbench.training.engine.layer_programs import RECORDED
-from bnbench.training.nets.network import build
+from bnbench.training.nets.build import build
 from tests.support.little import run
 from tests.support.parameters import PARAMS
 
@@ -41,8 +43,6 @@ NETS = (
     *("64-10", "64-2-10", "64-1-10", "64-5-1", "64-8-8-10", "64-8-Dropout0.5-10", "Dropout0.5-10D"),
     *("LRN-10D", "P2-8D-10D", "4C3-10D", "4C3-P2-8D-10D", "LRN-8-10"),
 )
-NORMS = ("none", "batch", "center", "renorm", "ghost", "group", "layer")
-ACTIVATIONS = ("relu", "leaky_relu", "prelu", "sigmoid", "tanh")
 
 
 @pytest.mark.parametrize("model", NETS)

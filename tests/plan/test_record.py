@@ -1,4 +1,4 @@
-"""The plan's file: read as it was written, refused with the place of what is wrong in it."""
+"""Tests of the plan's file: it is read as it was written, and an invalid one is refused with the key at fault."""
 
 import json
 from collections.abc import Callable
@@ -44,13 +44,13 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_a_record_of_another_form_is_refused_with_its_place(tmp_path: Path, name: str) -> None:
+def test_a_record_of_another_form_is_refused_with_the_key_at_fault(tmp_path: Path, name: str) -> None:
     edit, message = WRONG[name]
     path = tmp_path / "plan.json"
     values = json.loads(json.dumps(Plan(toy(tmp_path), root=tmp_path).record().as_dict()))
     edit(values)
     write_sealed(path, values)
-    with pytest.raises(UserError, match=rf"plan\.json: .*{message}.*start of snakemake writes anew"):
+    with pytest.raises(UserError, match=rf"plan\.json: .*{message}.*snakemake rewrites whenever it starts"):
         PlanRecord.read(path)
 
 

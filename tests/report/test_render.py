@@ -111,7 +111,7 @@ def test_hostile_titles_do_no_harm(folder: Path, tmp_path: Path) -> None:
     text = " ".join(HOSTILE)
     for study in plan["studies"].values():
         study |= {"title": text, "question": text}
-    plan["datasets"]["digits"] = {"title": text, "licence": text}
+    plan["datasets"]["digits"] |= {"title": text, "licence": text}
     out = again(folder, plan, tmp_path)
     page = seen((out / "report.html").read_text())
     assert not page.tags & FOREIGN

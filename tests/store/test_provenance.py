@@ -1,4 +1,4 @@
-"""Where runs come from: recorded beside them, the same for the same, and listed whole in dvc.yaml."""
+"""Tests of provenance: records of packs, and the source folders of each stage in dvc.yaml and in its identity."""
 
 import subprocess
 import sys
@@ -27,8 +27,8 @@ NO_RESULT = {"core"}  # decides none
 @pytest.mark.parametrize("stage", ENTRIES)
 def test_the_identity_of_a_stage_covers_each_folder_whose_code_it_loads(stage: str) -> None:
     code = f"import sys, bnbench.{ENTRIES[stage]}; print(*(m for m in sys.modules if m.startswith('bnbench.')))"
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    loaded = {name.split(".")[1] for name in told.split()}
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    loaded = {name.split(".")[1] for name in printed.split()}
     assert loaded - NO_RESULT <= set(SOURCES[stage])
 
 
@@ -60,19 +60,19 @@ def test_a_repository_is_clean_until_what_decides_is_changed(tmp_path: Path) -> 
             ["git", *name, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True
         ).stdout
 
-    def asked() -> object:
+    def recorded() -> object:
         revision.cache_clear()
         return revision(tmp_path)
 
-    assert asked() is None
+    assert recorded() is None
     git("init")
     (tmp_path / "params.yaml").write_text("a: 1\n")
     git("add", "-A")
     git("commit", "-m", "one")
     commit = git("rev-parse", "HEAD").strip()
     (tmp_path / "dvc.lock").write_text("changes while it works\n")
-    assert asked() == {"commit": commit, "clean": True, "changed": []}
+    assert recorded() == {"commit": commit, "clean": True, "changed": []}
     (tmp_path / "params.yaml").write_text("a: 2\n")
     (tmp_path / "src").mkdir()
     (tmp_path / "src" / "new.py").touch()
-    assert asked() == {"commit": commit, "clean": False, "changed": ["params.yaml", "src/"]}
+    assert recorded() == {"commit": commit, "clean": False, "changed": ["params.yaml", "src/"]}

@@ -1,3 +1,5 @@
+"""Tests of the collection: tables compared with SciPy and pandas, and refusals of runs that differ from the plan."""
+
 import json
 import shutil
 import subprocess
@@ -110,15 +112,15 @@ def test_an_ok_run_with_an_infinite_loss_makes_no_mean(plan: dict[str, Any], tmp
 
 def test_the_same_bytes_twice_and_from_a_shuffled_plan(plan: dict[str, Any], tmp_path: Path) -> None:
     first = collected(plan, tmp_path)
-    kept = {path.name: path.read_bytes() for path in first.iterdir()}
-    kept["metrics"] = (tmp_path / "metrics.json").read_bytes()
+    first_bytes = {path.name: path.read_bytes() for path in first.iterdir()}
+    first_bytes["metrics"] = (tmp_path / "metrics.json").read_bytes()
     plan["runs"] = dict(reversed(plan["runs"].items()))
     plan["studies"] = dict(reversed(plan["studies"].items()))
     for study in plan["studies"].values():
         study["runs"].reverse()
     second = collected(plan, tmp_path)
     again = {path.name: path.read_bytes() for path in second.iterdir()}
-    assert again | {"metrics": (tmp_path / "metrics.json").read_bytes()} == kept
+    assert again | {"metrics": (tmp_path / "metrics.json").read_bytes()} == first_bytes
     tables = ("runs", "history", "summary", "confusion", "probes")
     names = {f"{table}.{kind}" for table in tables for kind in ("csv", "parquet")}
     assert set(again) == names | {"curves.csv", "identity-aa11.json"}

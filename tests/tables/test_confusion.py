@@ -1,4 +1,4 @@
-"""The confusion matrix of every run: counted in the last evaluation, a table of the store, rows for figures."""
+"""Tests of confusion matrices: counted in the last evaluation, collected as a table, read as rows for figures."""
 
 from typing import Any
 

@@ -1,5 +1,5 @@
 rule download:
-    # a mark, not the folder: what was fetched of a file stays when a job fails, and the next one goes on from there
+    # a mark, not the folder: a partial download stays when a job fails, and the next job resumes it
     output:
         update(touch("data/raw/{dataset}-{key}.done")),
     log:

@@ -1,9 +1,9 @@
 rule figures:
     input:
         plan=ancient(flow.record),
-        # not their identity: a file that is ancient once is ancient in `remade` too
+        # not their identity: a file that is ancient once is ancient in `rebuilt` too
         tables=ancient(flow.tables[:-1]),
-        remade=flow.remade,
+        rebuilt=flow.rebuilt,
         augmented=ancient(flow.augmented),
     output:
         report(

@@ -2,7 +2,7 @@ rule prepare:
     input:
         ancient(flow.downloaded),
     output:
-        # update: who shares the folder may have filled it since, and read it now; what is there is checked
+        # update: another user of a shared folder may have filled it, and read it now; existing files are checked
         update(directory("data/prepared/{dataset}-{key}")),
     log:
         "logs/prepare/{dataset}-{key}.log",
@@ -13,7 +13,7 @@ rule prepare:
         definitions=flow.definitions,
         raw=flow.raw_flag,
     shell:
-        # DVC keeps both folders, also where nothing is augmented
+        # DVC expects both folders, even if nothing is augmented
         "mkdir -p data/augmented && bnbench prepare {wildcards.dataset:q} --params={params.definitions:q}"
         " {params.raw} --out {output:q} --workers {threads} 2>&1 | tee {log:q}"
 

@@ -2,13 +2,13 @@ rule report:
     input:
         plan=ancient(flow.record),
         tables=ancient(flow.tables[:-1]),
-        remade=flow.remade,
+        rebuilt=flow.rebuilt,
         # by name: ancient(rules.figures.output) would mark that rule's own output, and `all` would not ask for it
         figures=ancient(flow.figures),
     output:
         report("reports/report.html", caption="../report/report.rst", category="Report"),
         report("reports/report.pdf", caption="../report/report.rst", category="Report"),
-        f"reports/identity/report-{flow.plan.report_id}.json",
+        flow.report,
     log:
         "logs/report.log",
     conda:

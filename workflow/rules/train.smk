@@ -13,10 +13,10 @@ rule train:
         **flow.resources,
     params:
         device=flow.device,
-        # threads are cut to the cores of the machine that submits
+        # `threads` is limited to the cores of the machine that submits
         workers=flow.workers,
     shell:
-        # exec: a warning before the time limit must find the training, not a shell that ends by it
+        # exec: the warning before the time limit must reach the training, not a shell, which would exit
         "exec bnbench train {input.job:q} --out results/runs --timings results/timings --provenance results/provenance"
         " --workers {params.workers} --device {params.device:q} --log {log:q}"
 

@@ -1,4 +1,4 @@
-"""Packs as jobs: how many a job has, and what it asks for. Arithmetic alone; Slurm itself is asked in `slurm`."""
+"""Packs grouped into Slurm jobs, with the time and memory that each job requests. `slurm` talks to Slurm itself."""
 
 import math
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ from bnbench.plan import cost
 if TYPE_CHECKING:
     from bnbench.plan.packs import PackRecord
 
-# What a job asks for above its estimate. An attempt more asks for as much again.
+# Factors by which a job requests more than its estimate. Attempt n requests n times as much.
 TIME_MARGIN = 1.5
 MEMORY_MARGIN = 1.25
 START_MINUTES = 2.0  # two starts of Snakemake on a node, and reading data over the network
-SNAKEMAKE_MIB = 350  # two of them, beside the training itself: seen 165 to 175 MiB each
+SNAKEMAKE_MIB = 350  # of two Snakemake processes beside the training: measured 165 to 175 MiB each
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A site as one start uses it: which device, how long a job, how fast packs are trained there.
+    """A cluster as one start of Snakemake uses it.
 
     Args:
-        site: the site file's content.
+        site: the content of the site file, with `target_minutes` of the command line if given.
         path: the site file.
-        device: `cpu` or `cuda`.
-        factor: seconds there over seconds estimated.
+        device: the kind of device to train on, `cpu` or `cuda`.
+        factor: a pack's seconds there over its estimate for this machine.
     """
 
     site: Site
@@ -41,14 +41,18 @@ class Cluster:
 
     @classmethod
     def read(cls, config: Config, timings: Path) -> "Cluster | None":
-        """The cluster that Snakemake's configuration names under `site`, or None.
+        """Read the site file that Snakemake's configuration names under `site`; return None if it names none.
+
+        Args:
+            config: Snakemake's configuration.
+            timings: the folder of wall times, for the speed of packs trained there before.
 
         Raises:
-            UserError: the site file is not as it must be, or has no partition for the device.
+            UserError: the site file is invalid, or has no partition for the device.
         """
         if config.site is None and config.target_minutes is not None:
             raise UserError(
-                "target_minutes is for a cluster's jobs, and no site file is named; use a profile that does"
+                "target_minutes is for a cluster's jobs, but no site file is named; use a profile that names one"
             )
         if config.site is None:
             return None
@@ -63,50 +67,50 @@ class Cluster:
 
     @property
     def partition(self) -> Partition:
-        """Where the jobs run."""
+        """The partition where the jobs run."""
         found: Partition = getattr(self.site, self.device)
         return found
 
     @property
     def workers(self) -> int:
-        """Packs that a job trains at once: a core each, or one on its GPU."""
+        """Number of packs that a job trains at the same time: one per core, or one on its GPU."""
         return self.partition.cpus if self.device == "cpu" else 1
 
     @property
     def memory(self) -> float:
-        """MiB of a pack, so that a job may train as many at once as it has workers for."""
-        whole = (self.partition.mem_mb - SNAKEMAKE_MIB) / MEMORY_MARGIN - cost.PROCESS_MIB
-        return whole / self.workers - self.partition.process_mb
+        """Largest memory of a pack in MiB, so that all workers of a job can train one at the same time."""
+        shared = (self.partition.mem_mb - SNAKEMAKE_MIB) / MEMORY_MARGIN - cost.PROCESS_MIB
+        return shared / self.workers - self.partition.process_mb
 
     def jobs(self, packs: "Sequence[PackRecord]") -> "list[list[PackRecord]]":
-        """Packs in jobs of about the target's length, those of like memory together."""
+        """Group packs into jobs of about the target duration, those of similar memory together."""
         total = sum(pack.seconds for pack in packs) * self.factor / self.workers
         count = min(self.site.max_jobs, math.ceil(total / (60 * self.site.target_minutes)))
         ordered = sorted(packs, key=lambda pack: (-pack.memory, -pack.seconds, pack.id))
-        places, done = {}, 0.0
+        numbers, done = {}, 0.0
         for pack in ordered:
             done += pack.seconds * self.factor / self.workers
-            places[pack.id] = math.ceil(done / total * count - 1e-9)
-        return [list(group) for _, group in groupby(ordered, key=lambda pack: places[pack.id])]
+            numbers[pack.id] = math.ceil(done / total * count - 1e-9)
+        return [list(group) for _, group in groupby(ordered, key=lambda pack: numbers[pack.id])]
 
     def minutes(self, packs: "Sequence[PackRecord]", attempt: int = 1) -> int:
-        """Time to ask for, for a job's packs as its file has them."""
+        """Return the minutes that a job requests for its packs, up to the partition's limit."""
         seconds = cost.makespan([pack.seconds * self.factor for pack in packs], self.workers) + cost.START_SECONDS
-        asked = attempt * (START_MINUTES + TIME_MARGIN * seconds / 60)
-        # the warning may come a minute early, says Slurm
-        return min(self.partition.minutes, math.ceil(asked + 1 + self.site.warning_seconds / 60))
+        training = attempt * (START_MINUTES + TIME_MARGIN * seconds / 60)
+        # one minute more, as Slurm documents that the warning may come a minute early
+        return min(self.partition.minutes, math.ceil(training + 1 + self.site.warning_seconds / 60))
 
     def mem_mb(self, packs: "Sequence[PackRecord]", attempt: int = 1) -> int:
-        """Memory to ask for: as if the largest packs were trained at the same time, a process each."""
+        """Return the MB that a job requests: those of its largest packs, trained at the same time in a process each."""
         largest = sorted((pack.memory for pack in packs), reverse=True)[: self.workers]
         processes = sum(largest) + cost.PROCESS_MIB + self.partition.process_mb * len(largest)
         return min(self.partition.mem_mb, math.ceil(attempt * (SNAKEMAKE_MIB + MEMORY_MARGIN * processes)))
 
     def check(self, packs: "Sequence[PackRecord]") -> None:
-        """Check that each pack fits a job.
+        """Check that each pack fits into a job.
 
         Raises:
-            UserError: one is too long or too large for the partition.
+            UserError: a pack needs more time or memory than the partition allows.
         """
         free = Cluster(_unlimited(self.site, self.device), self.path, self.device, self.factor)
         for pack in packs:
@@ -118,10 +122,10 @@ class Cluster:
         if need <= limit:
             return
         run = next(iter(pack.runs.values()))
-        place = f"{self.path}: {self.device}: partition {self.partition.partition}"
+        where = f"{self.path}: {self.device}: partition {self.partition.partition}"
         what = f"{len(pack.runs)} runs of {run.model}, batch {run.batch_size}, {run.epochs} epochs"
         remedy = f"raise {names[0]} there if the partition allows it, name another partition, or shrink the study"
-        raise UserError(f"{place} gives a job {limit} {names[1]}, a pack needs {need} ({what}); {remedy}")
+        raise UserError(f"{where} gives a job {limit} {names[1]}, a pack needs {need} ({what}); {remedy}")
 
 
 def _unlimited(given: Site, device: str) -> Site:

@@ -1,4 +1,4 @@
-"""Slurm itself, asked before anything is submitted: whether it takes such jobs, and what an earlier start left."""
+"""Checks with Slurm before anything is submitted: that it accepts the jobs, and that no earlier start left any."""
 
 import os
 import shlex
@@ -14,12 +14,13 @@ from bnbench.cluster.jobs import Cluster
 from bnbench.core import locks
 from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
+from bnbench.core.paths import Project
 
-PREFIX = "bnbench_"  # of all jobs' names: slurm-jobname-prefix in the profiles
-IN_MEMORY = ("tmpfs", "ramfs")  # file systems that no other machine sees
-SECONDS = 30  # for an answer
+PREFIX = "bnbench_"  # of the names of all jobs: slurm-jobname-prefix in the profiles
+IN_MEMORY = ("tmpfs", "ramfs")  # file systems of one machine
+SECONDS = 30  # time limit of a query
 
-# a word of Slurm's refusal -> the key of the site file that it is about, and what to do
+# a word in Slurm's refusal -> the key of the site file to change, and the remedy
 REMEDIES = {
     "partition name": ("{device}: partition", "`sinfo -s` lists the partitions there are"),
     "account": ("account", "`sacctmgr show assoc user=$USER format=account` lists yours; null asks for none"),
@@ -35,32 +36,32 @@ REMEDIES = {
 OTHERWISE = ("", "ask those who run the cluster")
 
 
-def begin(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
-    """Make sure that jobs can be submitted, alone in this folder, and end those that a killed start left behind.
+def begin(cluster: Cluster, project: Project, jobs: list[tuple[int, int]]) -> None:
+    """Check that jobs can be submitted, lock the folder against other starts, and cancel jobs of a killed start.
 
     Args:
-        cluster: where the jobs go.
-        work: the folder of working files; a lock there is held as long as this process lives.
-        jobs: minutes and MB that each job asks for.
+        cluster: the cluster that gets the jobs.
+        project: the project's folder; a lock in it is held as long as this process lives.
+        jobs: minutes and MB that each job requests.
 
     Raises:
-        UserError: the folder is not shared, Slurm does not answer or would refuse the jobs,
-            another start is at work in this folder.
+        UserError: the folder is not shared, Slurm does not answer or would refuse the jobs, or another start submits
+            jobs from this folder.
     """
-    check(cluster, work, jobs)
-    _alone(work)
-    if left := orphans(work):
-        print(f"cancelling jobs of an earlier start, which save and end: {' '.join(left)}", file=sys.stderr)
+    check(cluster, project, jobs)
+    _alone(project)
+    if left := orphans(project):
+        print(f"cancelling jobs of an earlier start, which save and stop: {' '.join(left)}", file=sys.stderr)
         _ask("scancel", *left)
 
 
-def check(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
-    """Check the folder, and that Slurm takes the longest and the largest job.
+def check(cluster: Cluster, project: Project, jobs: list[tuple[int, int]]) -> None:
+    """Check that nodes see the folder, and that Slurm accepts the longest and the largest job.
 
     Raises:
         UserError: as for `begin`.
     """
-    here, shared = work.resolve(), [Path(folder) for folder in cluster.site.shared]
+    here, shared = project.work.resolve(), [Path(folder) for folder in cluster.site.shared]
     if shared and not any(here.is_relative_to(folder.resolve()) for folder in shared):
         folders = ", ".join(map(str, shared))
         raise UserError(
@@ -77,24 +78,28 @@ def check(cluster: Cluster, work: Path, jobs: list[tuple[int, int]]) -> None:
 
 
 def _try(cluster: Cluster, minutes: int, mem_mb: int) -> None:
-    """Let Slurm judge a job like ours without queueing it."""
+    """Check by `sbatch --test-only` that Slurm accepts a job of this size.
+
+    Raises:
+        UserError: Slurm would refuse it; with the key of the site file to change.
+    """
     at = cluster.partition
     options = [f"--partition={at.partition}", f"--time={minutes}", f"--mem={mem_mb}", f"--cpus-per-task={at.cpus}"]
     options += [f"--account={cluster.site.account}"] if cluster.site.account else []
     options += [f"--gpus={at.gpu + ':' if at.gpu else ''}1"] if cluster.device == "cuda" else []
     options += shlex.split(cluster.site.options)
-    if (told := _refusal(options)) is None:
+    if (reason := _refusal(options)) is None:
         return
-    key, remedy = next((r for word, r in REMEDIES.items() if word in told.lower()), OTHERWISE)
+    key, remedy = next((r for word, r in REMEDIES.items() if word in reason.lower()), OTHERWISE)
     if cluster.device == "cuda" and _refusal([word for word in options if not word.startswith("--gpus")]) is None:
         key, remedy = REMEDIES["gres"]
-        told = f"a node of partition {at.partition} has no GPU{f' {at.gpu!r}' if at.gpu else ''} ({told})"
+        reason = f"a node of partition {at.partition} has no GPU{f' {at.gpu!r}' if at.gpu else ''} ({reason})"
     where = f"{cluster.path}: {key.format(device=cluster.device)}: " if key else ""
-    raise UserError(f"{where}Slurm would refuse the jobs: {told} (asked: {' '.join(options)}); {remedy}")
+    raise UserError(f"{where}Slurm would refuse the jobs: {reason} (requested: {' '.join(options)}); {remedy}")
 
 
 def _refusal(options: list[str]) -> str | None:
-    """Why Slurm would not take a job with these options; None if it would."""
+    """Return the reason why Slurm would refuse a job with these options; None if it would accept it."""
     done = _run("sbatch", "--test-only", *options, "--wrap=true")
     if done.returncode == 0:
         return None
@@ -102,26 +107,26 @@ def _refusal(options: list[str]) -> str | None:
 
 
 def _file_system(path: Path) -> str:
-    """The type of the file system that a path lies in."""
+    """Return the type of the file system that contains a path."""
     mounts = [mount for mount in psutil.disk_partitions(all=True) if path.is_relative_to(mount.mountpoint)]
     return str(max(mounts, key=lambda mount: len(mount.mountpoint)).fstype) if mounts else ""
 
 
-def _alone(work: Path) -> None:
-    """Be the one Snakemake that submits jobs from this folder, to the end of this process."""
-    path = work / "slurm" / "owner"
-    if locks.keep(locks.of(path)) is None:
-        owner = path.read_text().strip() if path.is_file() else "which says no more of itself"
+def _alone(project: Project) -> None:
+    """Lock the folder, until the end of this process, so that no other Snakemake submits jobs from it."""
+    path = project.slurm / "owner"
+    if locks.acquire(locks.of(path)) is None:
+        owner = path.read_text().strip() if path.is_file() else "unknown"
         raise UserError(f"another snakemake submits jobs from this folder ({owner}); wait for it, or end it")
     with explained(path):
         path.write_text(f"process {os.getpid()} on {socket.gethostname()}\n")
 
 
-def orphans(work: Path) -> list[str]:
-    """Jobs in the queue that a start in this folder submitted."""
-    told = _ask("squeue", "--noheader", "--user", str(os.getuid()), "--Format=JobID:20,Name:80,WorkDir:1000")
-    rows = [line.split(maxsplit=2) for line in told.splitlines()]
-    here = str(work.resolve().parent)
+def orphans(project: Project) -> list[str]:
+    """Return the ids of queued jobs that were submitted from this folder."""
+    queue = _ask("squeue", "--noheader", "--user", str(os.getuid()), "--Format=JobID:20,Name:80,WorkDir:1000")
+    rows = [line.split(maxsplit=2) for line in queue.splitlines()]
+    here = str(project.work.resolve().parent)
     return [row[0] for row in rows if len(row) == 3 and row[1].startswith(PREFIX) and row[2].strip() == here]
 
 
@@ -141,9 +146,9 @@ def _run(*command: str) -> "subprocess.CompletedProcess[str]":
         raise UserError(f"`{command[0]}` does not answer within {SECONDS} s; is Slurm's controller up?") from None
 
 
-def put_status_first(work: Path) -> None:
-    """Put a `sacct` first on this process's path that answers Snakemake's plugin by `slurm_status`."""
-    path = (work / "slurm" / "bin" / "sacct").absolute()
+def put_status_first(project: Project) -> None:
+    """Put a script `sacct` first on this process's PATH, which runs `bnbench.cluster.sacct`."""
+    path = (project.slurm / "bin" / "sacct").absolute()
     command = shlex.join([sys.executable, "-m", "bnbench.cluster.sacct", str(path.parents[1])])
     script = f'#!/bin/sh\nexec {command} "$@"\n'
     if not path.exists() or path.read_text() != script:

@@ -1,4 +1,4 @@
-"""Write files and folders whole or not at all: temporary name, flush, rename; refusals come with a remedy."""
+"""Atomic writes of files and folders (temporary name, flush, rename), and system errors explained with a remedy."""
 
 import contextlib
 import errno
@@ -35,7 +35,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 @contextlib.contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusals at `path` into a message with a remedy.
+    """Turn an `OSError` about `path` into a message with a remedy.
 
     Raises:
         SystemFault: no space, no permission, a read-only file system.
@@ -45,23 +45,23 @@ def explained(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in REMEDY:
             raise
-        place = error.filename2 or error.filename or path  # of a copy or a renaming the second is written
-        raise SystemFault(f"cannot write {place}: {REMEDY[error.errno]}") from error
+        target = error.filename2 or error.filename or path  # the second file of a copy or a rename is the one written
+        raise SystemFault(f"cannot write {target}: {REMEDY[error.errno]}") from error
 
 
 def check_file(path: Path) -> None:
-    """Check that no folder is at `path`.
+    """Check that `path` is no folder.
 
     Raises:
-        SystemFault: one is.
+        SystemFault: it is one.
     """
     if path.is_dir():
         raise SystemFault(f"cannot write {path}: {REMEDY[errno.EISDIR]}")
 
 
 @contextlib.contextmanager
-def full_told() -> Iterator[None]:
-    """Turn a full disk or a limit of files' size, wherever it is met, into a message with a remedy.
+def full_disk_explained() -> Iterator[None]:
+    """Turn an `OSError` about a full disk or a limit on file sizes, wherever raised, into a message with a remedy.
 
     Raises:
         SystemFault: no space, no larger files, a read-only file system.
@@ -71,15 +71,15 @@ def full_told() -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        place = error.filename or f"a file (here in {Path.cwd()}, or for a moment in {tempfile.gettempdir()})"
-        raise SystemFault(f"cannot write {place}: {REMEDY[error.errno]}") from error
+        target = error.filename or f"a file (here in {Path.cwd()}, or a temporary one in {tempfile.gettempdir()})"
+        raise SystemFault(f"cannot write {target}: {REMEDY[error.errno]}") from error
 
 
 def check_temporary() -> None:
-    """Check that temporary files can be written: Snakemake needs them, and its own error has no remedy.
+    """Check that temporary files can be written. Snakemake needs them, and its own error has no remedy.
 
     Raises:
-        SystemFault: they cannot.
+        SystemFault: they cannot be written.
     """
     with explained(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
         file.write(bytes(TEMPORARY_BYTES))
@@ -87,10 +87,10 @@ def check_temporary() -> None:
 
 
 def check_folder(path: Path) -> None:
-    """Check that what is at `path`, if anything, is a folder that may be written.
+    """Check that `path` is missing or a writable folder.
 
     Raises:
-        SystemFault: it is not.
+        SystemFault: it is neither.
     """
     if path.exists() and not (path.is_dir() and os.access(path, os.W_OK)):
         raise SystemFault(f"cannot write {path}: {REMEDY[errno.EACCES if path.is_dir() else errno.ENOTDIR]}")
@@ -98,7 +98,7 @@ def check_folder(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is flushed and renamed to `path`, on failure removed."""
+    """Yield a temporary file beside `path`; flush and rename it to `path` on success, remove it on failure."""
     with explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -116,9 +116,10 @@ def atomic(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it becomes `path`, unless another process was first.
+    """Yield a temporary folder beside `path`; rename it to `path` on success, unless another process was faster.
 
-    The lock of `path` is held meanwhile, so that what is found of earlier tries was left by a process that was killed.
+    The lock of `path` is held meanwhile. So temporary folders of earlier attempts belong to processes that were killed,
+    and are removed.
     """
     with explained(path), locks.all_of([locks.of(path)]):
         for left in path.parent.iterdir():
@@ -141,20 +142,20 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def made_for(path: Path) -> str | None:
-    """The name that a temporary file or folder was to get; None if `path` is none."""
+    """Return the final name of a temporary file or folder; None if `path` is not temporary."""
     found = TEMPORARY.fullmatch(path.name)
     return found[1] if found else None
 
 
 def filled(path: Path) -> bool:
-    """Whether there is anything at `path` but an empty folder."""
+    """Return whether `path` exists and is no empty folder."""
     return path.exists() and (not path.is_dir() or any(path.iterdir()))
 
 
 def cache_folder() -> Path:
-    """Where a user's programs keep what can be made again: below the home folder, if there is one to write to.
+    """Return the folder for files that can be rebuilt: in XDG_CACHE_HOME or `~/.cache`, if that can be written.
 
-    Else a folder of the user's own among the temporary ones, as for a user without a name in a container.
+    Otherwise `private_folder`, as for a user without a home folder in a container.
     """
     given = Path(os.environ.get("XDG_CACHE_HOME", ""))
     with contextlib.suppress(RuntimeError):  # no home folder is known
@@ -166,10 +167,10 @@ def cache_folder() -> Path:
 
 
 def private_folder() -> Path:
-    """A folder among the temporary ones that this user alone can write to, the same in each process.
+    """Return a temporary folder that only this user can write to, the same one in each process.
 
     Raises:
-        SystemFault: it cannot be made, or belongs to somebody else.
+        SystemFault: it cannot be created, or belongs to somebody else.
     """
     folder = Path(tempfile.gettempdir()) / f"bnbench-{os.getuid()}"
     with explained(folder):
@@ -181,6 +182,6 @@ def private_folder() -> Path:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` atomically."""
+    """Write a file atomically."""
     with atomic(path) as temporary:
         temporary.write_bytes(content)

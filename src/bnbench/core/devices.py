@@ -1,4 +1,4 @@
-"""Which devices a job may use, and who has which: a GPU is leased by a file lock, for one pack at a time."""
+"""Devices that a job may use. A GPU is leased by a file lock, to one pack at a time."""
 
 import contextlib
 import os
@@ -13,17 +13,16 @@ from bnbench.core.atomic import private_folder
 from bnbench.core.errors import UserError
 
 MEMORY = ("nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits")
-SMALL_GPU, GPU_SHARE = 16_000.0, 0.9  # MiB; what is left to the driver, libraries and gaps
-
+SMALL_GPU, GPU_SHARE = 16_000.0, 0.9  # MiB; the rest is for driver, libraries and fragmentation
 
 FORM = re.compile(r"cpu|cuda(:\d+)?(\+cpu)?", re.ASCII)
 
 
 def named(device: str) -> str:
-    """Return the name of devices if it is one, whatever this machine has.
+    """Return `device` if it is a valid name of devices, whether or not this machine has them.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not.
     """
     if not FORM.fullmatch(device):
         raise ValueError(f"no device {device!r}; use cpu, cuda (all GPUs), cuda:N (one) or cuda+cpu (GPUs and CPU)")
@@ -31,13 +30,13 @@ def named(device: str) -> str:
 
 
 def check(device: str) -> list[str]:
-    """The devices, as torch names them, that `device` stands for.
+    """Return the devices, by torch's names, that `device` stands for.
 
     Args:
-        device: `cpu`; `cuda`, all GPUs that are visible; `cuda:1`, that one; `cuda+cpu`, the GPUs and the CPU.
+        device: `cpu`; `cuda`, all visible GPUs; `cuda:1`, that one; `cuda+cpu`, the GPUs and the CPU.
 
     Raises:
-        UserError: another word, or torch sees no such GPU.
+        UserError: it is no name of devices, or torch sees no such GPU.
     """
     if device == "cpu":
         return ["cpu"]
@@ -48,7 +47,7 @@ def check(device: str) -> list[str]:
 
 
 def choose(device: str, count: int, seen_by: str, environment: Mapping[str, str]) -> list[str]:
-    """`check` on a machine where `count` GPUs are visible to `seen_by`."""
+    """Return the devices as `check` does, given that `seen_by` (torch and its version) sees `count` GPUs."""
     try:
         kind, _, cpu = named(device).partition("+")
     except ValueError as error:
@@ -57,9 +56,9 @@ def choose(device: str, count: int, seen_by: str, environment: Mapping[str, str]
     gpus = [f"cuda:{i}" for i in range(count)]
     if not gpus or (number and kind not in gpus):
         visible = environment.get("CUDA_VISIBLE_DEVICES")
-        told = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
+        reason = "" if visible is None else f" (CUDA_VISIBLE_DEVICES is {visible!r})"
         raise UserError(
-            f"{kind} is asked for, but {seen_by} sees {count} GPUs{told}; ask for one with the job or the session, "
+            f"{kind} is requested, but {seen_by} sees {count} GPUs{reason}; request one for the job or the session, "
             f"install a torch built for CUDA, or use --device cpu"
         )
     return ([kind] if number else gpus) + (["cpu"] if cpu else [])
@@ -67,7 +66,7 @@ def choose(device: str, count: int, seen_by: str, environment: Mapping[str, str]
 
 @cache
 def gpu_memory() -> float:
-    """MiB of this machine's smallest GPU that training may use, as its driver tells; else of a small one."""
+    """Return the MiB that training may use on this machine's smallest GPU, or on a small one if there is no driver."""
     with contextlib.suppress(OSError, subprocess.SubprocessError, ValueError):
         done = subprocess.run(MEMORY, capture_output=True, text=True, check=True, timeout=30)
         return GPU_SHARE * min(float(line) for line in done.stdout.split())
@@ -75,7 +74,7 @@ def gpu_memory() -> float:
 
 
 def lock_name(device: str, environment: Mapping[str, str]) -> str:
-    """What a device is called in a lock's name: the GPU itself, whatever number this process has for it."""
+    """Return the name of a device's lock file: that of the physical GPU, however this process numbers it."""
     kind, _, number = device.partition(":")
     if kind == "cpu":
         return f"cpu-{os.getppid()}"  # each job has its own
@@ -87,12 +86,15 @@ def lock_name(device: str, environment: Mapping[str, str]) -> str:
 def leased(
     devices: Sequence[str], pause: Callable[[], object] = lambda: None, folder: Path | None = None
 ) -> Iterator[str]:
-    """Hold one of the devices, the first that is free; wait while none is. The system drops it with the process.
+    """Acquire an exclusive lease on the first free device; block until one is free. It ends with the process at last.
 
     Args:
-        devices: as torch names them; of a single CPU there is no lease.
-        pause: called between two tries; what it raises ends the waiting.
-        folder: the folder of locks; by default one for all of this user's jobs on this machine.
+        devices: torch's names; a single CPU needs no lease.
+        pause: called between two attempts; an exception from it ends the waiting.
+        folder: the folder of lock files; by default one for all of this user's jobs on this machine.
+
+    Yields:
+        The leased device.
     """
     if list(devices) == ["cpu"]:
         yield "cpu"

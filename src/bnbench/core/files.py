@@ -1,4 +1,4 @@
-"""Read and write the program's own files: JSON, digests, records sealed by a digest of their own."""
+"""The program's own files: JSON, digests, and records that contain the digest of their own file."""
 
 import hashlib
 import json
@@ -12,18 +12,18 @@ import orjson
 from bnbench.core.atomic import write_bytes
 from bnbench.core.errors import UserError
 
-RESTORE = "bnbench writes this file: restore it, or start snakemake, which makes anew what it can"
+RESTORE = "bnbench writes this file: restore it, or start snakemake, which rebuilds what it can"
 LARGEST = 2**30  # bytes of a file that is read at once; a plan of 10,000 runs has 2**24
 INDENTED = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
-SEAL = re.compile(rb'^  "digest": "([0-9a-f]{64})"', re.MULTILINE)  # of the outermost object: no text has a line's end
+SEAL = re.compile(rb'^  "digest": "([0-9a-f]{64})"', re.MULTILINE)  # of the outermost object: no text has a line break
 
 
 class Missing(UserError, FileNotFoundError):
-    """There is no such file."""
+    """A file of the program is missing."""
 
 
 class Unreadable(UserError, ValueError):
-    """A file that the program itself wrote is not what it wrote: which, why, and what to do."""
+    """A file of the program is not as the program wrote it; the message gives the reason and the remedy."""
 
     def __init__(self, path: Path, reason: str, remedy: str) -> None:
         super().__init__(path, reason, remedy)
@@ -34,27 +34,32 @@ class Unreadable(UserError, ValueError):
 
 
 def canonical(value: object) -> bytes:
-    """`value` as JSON with sorted keys: equal values give equal bytes.
+    """Serialise a JSON value with sorted keys: equal values give equal bytes.
 
-    By the standard library: orjson's versions differ in how they write numbers from 1e16 on.
+    This uses the standard library, as orjson's versions write numbers from 1e16 on differently.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` atomically as indented JSON with sorted keys; NaN and infinity become null."""
+    """Write a value atomically as indented JSON with sorted keys; NaN and infinity become null."""
     write_bytes(path, orjson.dumps(value, option=INDENTED))
 
 
-def read_whole(path: Path, remedy: str = RESTORE, largest: int = LARGEST) -> bytes:
-    """All of a file that the program itself wrote.
+def read_bytes(path: Path, remedy: str = RESTORE, largest: int = LARGEST) -> bytes:
+    """Read a file that the program wrote.
+
+    Args:
+        path: the file.
+        remedy: what the user can do if it cannot be read; it ends the message.
+        largest: the size in bytes above which it is refused.
 
     Raises:
         Missing: there is no such file.
-        Unreadable: it is a folder, a pipe or a device, of a size that no such file has, or the system refuses it.
+        Unreadable: it is a folder, a pipe or a device, it is too large, or the operating system refuses access.
     """
     try:
-        about = path.stat()  # before it is opened: to open a pipe would wait for its writer
+        about = path.stat()  # before it is opened: opening a pipe would block until something writes to it
         if not stat.S_ISREG(about.st_mode):
             kind = "a folder" if stat.S_ISDIR(about.st_mode) else "no regular file"
             raise Unreadable(path, f"{kind} lies where a file is needed", "move it away, and start again")
@@ -68,55 +73,55 @@ def read_whole(path: Path, remedy: str = RESTORE, largest: int = LARGEST) -> byt
 
 
 def read_json(path: Path, remedy: str = RESTORE) -> Any:
-    """The value of a JSON file that the program itself wrote.
+    """Read a JSON file that the program wrote.
 
     Raises:
         Missing: there is no such file.
-        Unreadable: it cannot be read, or is no JSON.
+        Unreadable: it cannot be read, or is not JSON.
     """
-    return parse_json(path, read_whole(path, remedy), remedy)
+    return parse_json(path, read_bytes(path, remedy), remedy)
 
 
 def parse_json(path: Path, content: bytes, remedy: str = RESTORE) -> Any:
-    """The value of a JSON file whose content was read already.
+    """Parse the content of a JSON file that the program wrote.
 
     Raises:
         Unreadable: it is no JSON.
     """
     try:
         value = orjson.loads(content)
-        orjson.dumps(value)  # refuses what nests so deep that other code would fail at it
+        orjson.dumps(value)  # refuses nesting so deep that other code would fail at it
     except (ValueError, TypeError) as error:
         raise Unreadable(path, f"no JSON: {error}", remedy) from None
     return value
 
 
 def write_sealed(path: Path, record: dict[str, Any]) -> None:
-    """Write `record` as JSON with the SHA-256 of the file itself, its 64 digits taken as zeros."""
+    """Write a record as JSON with a key `digest`: the SHA-256 of the file in which these 64 digits are zeros."""
     content = orjson.dumps({**record, "digest": "0" * 64}, option=INDENTED)
     write_bytes(path, _with_digest(content, hashlib.sha256(content).hexdigest().encode()))
 
 
 def is_sealed(content: bytes) -> bool:
-    """Whether a file's content is as `write_sealed` wrote it, to the last byte."""
+    """Return whether a file's content is as `write_sealed` wrote it, to the last byte."""
     found = SEAL.search(content)
     zeros = _with_digest(content, b"0" * 64)
     return found is not None and found[1].decode() == hashlib.sha256(zeros).hexdigest()
 
 
 def read_sealed(path: Path, remedy: str = RESTORE, must: bool = True) -> dict[str, Any]:
-    """A record that `write_sealed` wrote.
+    """Read a record that `write_sealed` wrote.
 
     Args:
         path: its file.
-        remedy: what to do if it cannot be used.
-        must: refuse a record without a digest too, as earlier versions of the program wrote them.
+        remedy: what the user can do if it cannot be read.
+        must: whether a record without a digest, as earlier versions of the program wrote it, is refused too.
 
     Raises:
         Missing: there is no such file.
-        Unreadable: it cannot be read, is no JSON, or was altered.
+        Unreadable: it cannot be read, is not JSON, or was altered.
     """
-    content = read_whole(path, remedy)
+    content = read_bytes(path, remedy)
     record = parse_json(path, content, remedy)
     if not isinstance(record, dict):
         raise Unreadable(path, "no JSON object", remedy)
@@ -130,14 +135,14 @@ def _with_digest(content: bytes, value: bytes) -> bytes:
 
 
 def digest(*parts: object, length: int = 16) -> str:
-    """Hash of any JSON values: `length` hex digits of the SHA-256 of their canonical form."""
+    """Return the first `length` hex digits of the SHA-256 of JSON values in canonical form."""
     return hashlib.sha256(canonical(parts)).hexdigest()[:length]
 
 
 def source_digest(*folders: str) -> str:
-    """Hash all source files in these folders of the package, as `"tables"`.
+    """Return the digest of all source files in these folders of the package, as `"tables"`.
 
-    What a stage makes carries the hash of the folders that its code lies in, so an edited stage is run again.
+    The outputs of a stage carry the digest of the folders with its code, so an edited stage is run again.
     """
     package = Path(__file__).parents[1]
     found = (path for folder in folders for path in (package / folder).rglob("*") if path.is_file())
@@ -146,7 +151,7 @@ def source_digest(*folders: str) -> str:
 
 
 def checksum(path: Path, algorithm: str) -> str:
-    """Hex digest of a file's content, read in blocks of 1 MiB."""
+    """Return the hex digest of a file, read in blocks of 1 MiB."""
     state = hashlib.new(algorithm)
     with path.open("rb") as file:
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""Ask git which commit a project's folder is at, and what was changed since."""
+"""The git commit of a project's folder, and the files changed since."""
 
 import os
 import subprocess
@@ -6,24 +6,26 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-DECIDE = ("params.yaml", "src", "workflow")  # what of a clone decides a result
-# variables of git's that say how it works, not on which repository
+DECIDE = ("params.yaml", "src", "workflow")  # the parts of a clone that decide a result
+# prefixes of git's variables that configure it; all others may name another repository
 PASSED_ON = ("GIT_CONFIG_", "GIT_CEILING_", "GIT_DISCOVERY_", "GIT_EXEC_PATH")
 
 
 @cache
 def revision(folder: Path) -> dict[str, Any] | None:
-    """The commit of the repository that tracks a folder's project, and what was changed since.
+    """Return the commit of the repository that tracks a project's folder, and the files changed since.
 
-    None where there is no such repository; one that merely lies above (of a home folder's settings, say) is none.
-    Where git itself refuses to say, `refused` has its reason in place of a commit.
+    Returns:
+        `commit`, `clean` and `changed`; or `refused`, git's reason for not answering. None if no repository tracks the
+        project, as one of a folder above it (say, of a home folder's settings) may not.
     """
     try:
         _ask(folder, "rev-parse", "--git-dir")
         if not _ask(folder, "ls-files", "--", *DECIDE):
             return None
         head = _ask(folder, "rev-parse", "--verify", "--quiet", "HEAD").strip()
-        changes = _ask(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--", *DECIDE)
+        decide = [*DECIDE, *_program(folder)]
+        changes = _ask(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=normal", "--", *decide)
     except _Refused as error:
         above = any((place / ".git").exists() for place in (folder.absolute(), *folder.absolute().parents))
         reason = str(error).removeprefix("fatal: ").partition("\n")[0].partition(" at '")[0]
@@ -33,14 +35,21 @@ def revision(folder: Path) -> dict[str, Any] | None:
     return {"commit": head, "clean": not changed, "changed": changed}
 
 
+def _program(folder: Path) -> list[str]:
+    """Return the path of this package if the same repository tracks it: that of an example lies above its folder."""
+    package = Path(__file__).resolve().parents[1]
+    top = Path(_ask(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+    return [str(package)] if package.is_relative_to(top) else []
+
+
 class _Refused(Exception):
-    """What git said."""
+    """A refusal by git, with its message."""
 
 
 def _ask(folder: Path, *arguments: str) -> str:
-    """Git's answer about the folder itself: variables that name another repository are not passed on."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key.startswith(PASSED_ON)}
-    environment = kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
+    """Run git on the folder, without variables that name another repository, and return its output."""
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("GIT_") or key.startswith(PASSED_ON)}
+    environment = clean | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"}
     try:
         done = subprocess.run(
             ["git", *arguments], cwd=folder, env=environment, capture_output=True, timeout=60, check=False

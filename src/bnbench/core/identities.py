@@ -1,8 +1,8 @@
-"""Identities: beside what a stage wrote lies a file that names each of its files, and its digest.
+"""Identities: a file beside the outputs of a stage, with the size and digest of each of them.
 
-The identity's name says what the files were made from (see `plan`), its content what they were when they were written.
-It is written last and removed first. Whoever reads one of the files takes it from here, and so never takes an altered
-one; a start removes an identity whose files are not as it names them, and so asks for the stage.
+Its name is the digest of what the outputs were made from (see `plan`). It is written last and removed first, so it
+exists only beside complete outputs. Stages read each other's outputs through it, and so never an altered one; a start
+of Snakemake removes an identity whose files do not match it, so that the stage is run again.
 """
 
 import hashlib
@@ -14,42 +14,53 @@ from typing import Any
 
 from bnbench.core.atomic import check_file, explained
 from bnbench.core.errors import UserError
-from bnbench.core.files import checksum, read_sealed, read_whole, write_sealed
+from bnbench.core.files import checksum, read_bytes, read_sealed, write_sealed
+from bnbench.core.paths import RELATIVE
 
-REMEDY = "wait for the end of other starts, then start snakemake, which makes anew what is not as it was written"
-ALTERED = "it was altered or is just being made anew"
+REMEDY = "wait until other starts have finished, then start snakemake, which rebuilds what is not as it was written"
+ALTERED = "it was altered or is being rebuilt"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Where a stage's identity lies, and what there is of its results where it has none."""
+    """Folder and pattern of a stage's identity, and a pattern of its outputs, to notice a missing identity."""
 
-    folder: str
+    folder: Path
     pattern: str
     results: str
 
+    def path(self, identity: str) -> Path:
+        """Return the path of an identity, relative to the project's folder."""
+        return self.folder / self.pattern.replace("*", identity)
 
-# all that `collect` writes into the folder of tables
+
+# the files that `collect` writes into the folder of tables
 BOTH = ("runs", "history", "summary", "confusion", "probes")
 TABLES = (*(f"{name}.{kind}" for name in BOTH for kind in ("parquet", "csv")), "curves.csv")
 STAGES = {
-    "tables": Stage("results/tables", "identity-*.json", "results/tables/*.parquet"),
-    "figures": Stage("reports/identity", "figures-*.json", "reports/figures/*/*.svg"),
-    "report": Stage("reports/identity", "report-*.json", "reports/report.html"),
+    "tables": Stage(RELATIVE.tables, "identity-*.json", str(RELATIVE.tables / "*.parquet")),
+    "figures": Stage(RELATIVE.identities, "figures-*.json", str(RELATIVE.figures / "*" / "*.svg")),
+    "report": Stage(RELATIVE.identities, "report-*.json", str(RELATIVE.reports / "report.html")),
 }
 
-
-Seen = dict[str, Any]  # a file's `bytes`, how many, and `sha256`
+Seen = dict[str, Any]  # size and digest of a file: `bytes`, `sha256`
 
 
 def seen(path: Path) -> Seen:
-    """What an identity says of a file."""
+    """Return size and digest of a file."""
     return {"bytes": path.stat().st_size, "sha256": checksum(path, "sha256")}
 
 
 @dataclass(frozen=True)
 class Identity:
-    """What a stage wrote: each file's size and digest by its path from the identity; of what it made that: likewise."""
+    """The outputs of a stage when it finished.
+
+    Args:
+        path: the file of the identity.
+        files: size and digest of each output, by its path relative to the identity's folder.
+        made_from: likewise of the identities of the stages that it read.
+        about: the complete record.
+    """
 
     path: Path
     files: dict[str, Seen]
@@ -58,45 +69,45 @@ class Identity:
 
     @classmethod
     def read(cls, path: Path) -> "Identity":
-        """The identity at `path`.
+        """Read an identity.
 
         Raises:
-            UserError: there is none, it was altered, or it is that of something else.
+            UserError: it is missing, it was altered, or its content does not match its name.
         """
         record = read_sealed(path, REMEDY)
         files, made_from = record.get("files"), record.get("made_from")
         own = path.stem.partition("-")[2] in record.values()
         if not own or not isinstance(files, dict) or not isinstance(made_from, dict):
-            raise UserError(f"{path}: it is not the identity that its name says; {REMEDY}")
+            raise UserError(f"{path}: its content does not match its name; {REMEDY}")
         return cls(path, files, made_from, record)
 
     @property
     def here(self) -> dict[str, Seen]:
-        """Itself, as what something else is made from."""
+        """Its own size and digest by its path, as `made_from` of a later stage."""
         return {str(self.path): seen(self.path)}
 
     def content(self, path: Path) -> bytes:
-        """What the stage wrote to the file at `path`.
+        """Read an output of the stage, and check it.
 
         Raises:
-            UserError: that is not what is there.
+            UserError: it is not as the stage wrote it.
         """
         expected = self.files.get(_from(self.path, path), {"bytes": 0})
-        content = read_whole(path, f"{ALTERED}; {REMEDY}", expected["bytes"])
+        content = read_bytes(path, f"{ALTERED}; {REMEDY}", expected["bytes"])
         if hashlib.sha256(content).hexdigest() != expected.get("sha256"):
             raise UserError(f"{path}: {ALTERED}; {REMEDY}")
         return content
 
     def altered(self) -> Iterator[str]:
-        """What is not as the stage wrote it, or was made from something else than is there now; a line each."""
+        """Yield a line for each output that is not as written, and each input identity that has changed since."""
         for name, expected in (self.files | self.made_from).items():
             path = Path(os.path.normpath(self.path.parent / name))
             if not path.exists():
                 if name in self.files:
-                    yield f"{path} is missing, which {self.path} names"
+                    yield f"{path} is missing, but {self.path} names it"
             elif not path.is_file() or path.stat().st_size != expected["bytes"] or seen(path) != expected:
-                what = "was altered" if name in self.files else "is another"
-                yield f"{path} {what}: it does not have the digest that {self.path} names"
+                what = "was altered" if name in self.files else "was replaced"
+                yield f"{path} {what}: it does not have the digest in {self.path}"
 
 
 def _from(identity: Path, path: Path | str) -> str:
@@ -106,13 +117,13 @@ def _from(identity: Path, path: Path | str) -> str:
 def conclude(
     path: Path, about: dict[str, Any], files: Iterable[Path], made_from: dict[str, Seen] | None = None
 ) -> None:
-    """Write a stage's identity to `path`: `about`, and sizes and digests of the `files` that it wrote.
+    """Write a stage's identity, when all of its outputs are written.
 
     Args:
-        path: its name says what the files were made from.
-        about: what else it says.
-        files: all that the stage wrote.
-        made_from: those of other stages' identities, as `Identity.here` gives them.
+        path: the identity's file; its name contains the digest of what the outputs were made from.
+        about: further keys of the record.
+        files: the outputs.
+        made_from: the identities of the stages that were read, as `Identity.here` gives them.
     """
     named = {_from(path, file): seen(file) for file in files}
     others = {_from(path, other): what for other, what in (made_from or {}).items()}
@@ -120,42 +131,45 @@ def conclude(
 
 
 def forget(folder: Path, pattern: str) -> None:
-    """Remove a stage's identities: from now on its files are not whole."""
+    """Remove a stage's identities, before its outputs are written again."""
     with explained(folder):
         for old in folder.glob(pattern):
             old.unlink()
 
 
 def only(folder: Path, pattern: str) -> Identity:
-    """The one identity that a folder has.
+    """Read the only identity in a folder.
 
     Raises:
-        UserError: it has none, several, or an altered one.
+        UserError: there is none, there are several, or it was altered.
     """
     found = sorted(folder.glob(pattern))
     if len(found) != 1:
-        raise UserError(f"{folder} must hold one {pattern}, whose stage has ended, but it holds {len(found)}; {REMEDY}")
+        raise UserError(f"{folder} must hold one {pattern}, of a finished stage, but it holds {len(found)}; {REMEDY}")
     return Identity.read(found[0])
 
 
 def altered(path: Path) -> list[str]:
-    """What is not as it was when the identity at `path` was written, it itself among it; a line each."""
+    """Return a line for each file that is not as it was when the identity was written, the identity included."""
     try:
         return list(Identity.read(path).altered())
     except UserError as error:
         return [str(error).removesuffix(f"; {REMEDY}")]
-    except OSError as error:  # another start is just removing one
-        return [f"{error.filename}: {error.strerror}, which {path} names"]
+    except OSError as error:  # another start is removing one
+        return [f"{error.filename}: {error.strerror}, but {path} names it"]
 
 
 def forget_altered(paths: dict[str, Path]) -> Iterator[str]:
-    """Remove the identities whose files are not as they were written, so that their stages are asked for; says so.
+    """Remove the identities whose files are not as they were written, so that their stages run again.
 
     Args:
-        paths: where the identities lie, by the names of their stages.
+        paths: the identities' files by stage.
+
+    Yields:
+        A line for each identity that was removed.
 
     Raises:
-        SystemFault: a folder lies in an identity's place.
+        SystemFault: an identity's path is a folder.
     """
     for stage, path in paths.items():
         check_file(path)
@@ -163,11 +177,11 @@ def forget_altered(paths: dict[str, Path]) -> Iterator[str]:
             more = f", and {len(found) - 1} more" if len(found) > 1 else ""
             with explained(path):
                 path.unlink(missing_ok=True)
-            yield f"{found[0]}{more}: stage {stage} is done anew"
+            yield f"{found[0]}{more}: stage {stage} runs again"
 
 
 def trained(store: Path, run_ids: Iterable[str]) -> str:
-    """Digest of the runs that tables are made of, as they are in the store now; a run that is not there counts too."""
+    """Return the digest of these runs as they are in the store now; a missing run is part of it."""
     state = hashlib.sha256()
     for run_id in sorted(run_ids):
         path = store / run_id / "run.json"

@@ -1,7 +1,8 @@
-"""What a start of Snakemake and the commands that it starts have in common: they end with it, however it ends.
+"""A lifeline between Snakemake and the commands that it starts: they stop when it ends, however it ends.
 
-The start holds a lock as long as it wants them to work. Each waits for that lock, and stops as by SIGTERM once it has
-it. The system drops the lock with the process, also one that was killed; no number of a process is taken for another.
+Snakemake's process holds a lock while its commands shall work. Each of them waits for that lock in a thread, and sends
+itself SIGTERM once it gets it. The operating system releases the lock with the process, even one that was killed; no
+process id is needed, which could be that of another process by then.
 """
 
 import contextlib
@@ -14,14 +15,14 @@ from pathlib import Path
 from bnbench.core import signals
 
 VARIABLE = "BNBENCH_LIFELINE"
-# of Snakemake's own it heeds SIGINT at once, on SIGTERM it lets its jobs go on to their end, by SIGHUP it leaves a lock
+# by itself Snakemake stops at once on SIGINT only: on SIGTERM it waits for its jobs, on SIGHUP it leaves its lock
 HEEDED = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 def lead(path: Path) -> None:
-    """Hold the lock `path` until this process ends, or is asked to: then it is let go, and Ctrl-C's exception raised.
+    """Hold the lock `path` until this process ends or gets a signal: then release it and raise `KeyboardInterrupt`.
 
-    Without a lock, where the file system has none, commands end by the signals that reach them alone.
+    On a file system without locks, commands stop only by the signals that they get themselves.
     """
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,24 +30,24 @@ def lead(path: Path) -> None:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         os.environ[VARIABLE] = str(path.absolute())
 
-        def let_go(_number: int, _frame: object) -> None:
-            if not file.closed:  # once: Snakemake then waits for its jobs, and unlocks
+        def release(_number: int, _frame: object) -> None:
+            if not file.closed:  # only once: Snakemake then waits for its jobs, and removes its lock
                 file.close()
                 raise KeyboardInterrupt
 
         for number in HEEDED:
             if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, let_go)
+                signal.signal(number, release)
 
 
 def follow() -> None:
-    """Let this process end when the start that it belongs to has ended, if it belongs to one."""
+    """Stop this process when the Snakemake that started it has ended, if one did."""
     if path := os.environ.get(VARIABLE):
         threading.Thread(target=_wait, args=(Path(path),), daemon=True).start()
 
 
 def _wait(path: Path) -> None:
-    with contextlib.suppress(OSError), path.open("rb") as file:  # on another machine it need not be there
+    with contextlib.suppress(OSError), path.open("rb") as file:  # which may not exist on another machine
         fcntl.lockf(file, fcntl.LOCK_SH)
         if not signals.asked():
             os.kill(os.getpid(), signal.SIGTERM)

@@ -1,8 +1,11 @@
-"""Locks between processes, clones and machines: bytes of hidden files, beside what they protect.
+"""Locks between processes, clones and machines: bytes of a hidden file beside what they protect.
 
-The system drops a lock when its process ends, however it ends. They are `fcntl`'s record locks: the kind that network
-file systems have too, and of which the system knows the holder. A process loses all its locks of a file when it closes
-any of its descriptors of that file; so only this module opens such files, each once, and never closes one.
+They are `fcntl`'s record locks: the operating system releases them when the process ends, however it ends, knows their
+holder, and supports them on network file systems. A process loses all its locks of a file when it closes any of its
+descriptors of that file; so only this module opens such files, each once, and never closes one.
+
+The package filelock is no substitute: it locks whole files by `flock`, so it can neither name the holder that a message
+or `bnbench doctor` reports, nor ask for a range of locks at once, as `core.starts` does.
 """
 
 import contextlib
@@ -23,7 +26,7 @@ import psutil
 from bnbench.core.errors import SystemFault
 
 NAME = ".locks"
-TRY_SECONDS, TELL_SECONDS = 0.1, 1.0  # between two tries; before it is said what is waited for
+TRY_SECONDS, REPORT_SECONDS = 0.1, 1.0  # between two attempts; before the wait is reported
 FLOCK = "hhqqi4x"  # `struct flock` of 64-bit Linux: type, whence, start, length, process
 BUSY = (errno.EAGAIN, errno.EACCES)
 REMEDY = {
@@ -42,13 +45,13 @@ NO_LOCKS = (
 )
 REMEDY |= dict.fromkeys((errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL), NO_LOCKS)
 
-_files: dict[tuple[int, int, int], int] = {}  # device, inode and mode of a lock file -> its one descriptor here
-_held: dict[tuple[int, int], list[int]] = {}  # descriptor and place -> the thread that has it, once for each hold
-_one = threading.RLock()  # to the system a process's threads are one
+_files: dict[tuple[int, int, int], int] = {}  # device, inode and mode of a lock file -> its only descriptor
+_held: dict[tuple[int, int], list[int]] = {}  # descriptor and offset -> the holding thread, once per hold
+_one = threading.RLock()  # to the operating system all threads of a process are one holder
 
 
 def _forked() -> None:
-    """A child has none of its parent's locks."""
+    """Forget the parent's locks in a forked child, which does not inherit them."""
     _held.clear()
     _one.release()
 
@@ -58,31 +61,41 @@ os.register_at_fork(before=_one.acquire, after_in_parent=_one.release, after_in_
 
 @dataclass(frozen=True, order=True)
 class Lock:
-    """Bytes of a lock file from `place` on, and what they protect, as a message names it."""
+    """Bytes of a lock file.
+
+    Args:
+        file: the lock file.
+        offset: the first byte.
+        what: what they protect, for messages.
+        length: their number; more than one only to ask for a holder.
+    """
 
     file: Path
-    place: int
+    offset: int
     what: str
     length: int = 1
 
 
 def of(path: Path, what: str = "") -> Lock:
-    """The lock of what is made at `path`: beside it, so that all who reach it, through whatever link, ask for one."""
+    """Return the lock that protects `path`. It lies beside it, so every link to its folder leads to the same lock."""
     return Lock(path.parent / NAME, int(hashlib.sha256(os.fsencode(path.name)).hexdigest()[:15], 16), what or str(path))
 
 
 @contextlib.contextmanager
 def first_of(locks: Sequence[Lock], pause: Callable[[], object] = lambda: None) -> Iterator[Lock]:
-    """Hold the first of these locks that is free; wait while none is, and say so. This thread's own are free.
+    """Hold the first free one of these locks; wait while none is free, and report that. A thread's own locks are free.
 
     Args:
         locks: at least one.
-        pause: called between two tries; what it raises ends the waiting.
+        pause: called between two attempts; an exception from it ends the waiting.
+
+    Yields:
+        The lock that is held.
 
     Raises:
         SystemFault: a lock file cannot be opened or locked.
     """
-    lock, handle = _taken(locks, pause)
+    lock, handle = _wait_for(locks, pause)
     try:
         yield lock
     finally:
@@ -91,7 +104,7 @@ def first_of(locks: Sequence[Lock], pause: Callable[[], object] = lambda: None) 
 
 @contextlib.contextmanager
 def all_of(locks: Sequence[Lock], pause: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Hold these locks, as `first_of`; they are taken in one order, so that two processes never wait for each other."""
+    """Hold all of these locks. They are acquired in sorted order, so that two processes never wait for each other."""
     with contextlib.ExitStack() as held:
         for lock in sorted(locks):
             held.enter_context(first_of([lock], pause))
@@ -100,8 +113,8 @@ def all_of(locks: Sequence[Lock], pause: Callable[[], object] = lambda: None) ->
 
 @contextlib.contextmanager
 def if_free(lock: Lock) -> Iterator[bool]:
-    """Hold a lock if it is free, without waiting; tells whether it is held."""
-    handle = keep(lock)
+    """Hold a lock if it is free, without waiting; yield whether it is held."""
+    handle = acquire(lock)
     try:
         yield handle is not None
     finally:
@@ -109,8 +122,11 @@ def if_free(lock: Lock) -> Iterator[bool]:
             _release(lock, handle)
 
 
-def keep(lock: Lock) -> int | None:
-    """Take a lock if it is free, to the end of this process; None if another process has it.
+def acquire(lock: Lock) -> int | None:
+    """Acquire a lock if it is free, until the end of this process.
+
+    Returns:
+        The descriptor of its file; None if another process or thread holds the lock.
 
     Raises:
         SystemFault: the lock file cannot be opened or locked.
@@ -118,24 +134,27 @@ def keep(lock: Lock) -> int | None:
     with _explained(lock), _one:
         while True:
             handle = _opened(lock.file, os.O_RDWR | os.O_CREAT)
-            holds = _held.get((handle, lock.place), [])
+            holds = _held.get((handle, lock.offset), [])
             if holds and threading.get_ident() not in holds:
                 return None
             try:
                 if not holds:
-                    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, lock.length, lock.place)
+                    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB, lock.length, lock.offset)
             except OSError as error:
                 if error.errno in BUSY:
                     return None
                 raise
-            _held[handle, lock.place] = [*holds, threading.get_ident()]
+            _held[handle, lock.offset] = [*holds, threading.get_ident()]
             if _key(lock.file, os.O_RDWR) == _key(handle, os.O_RDWR):
                 return handle
-            _release(lock, handle)  # of a file that was deleted meanwhile
+            _release(lock, handle)  # the file was deleted meanwhile
 
 
 def holder(lock: Lock) -> int | None:
-    """The process that holds the lock, or some of it: its number, 0 if it cannot be seen from here; None if it is free.
+    """Return the id of the process that holds the lock or a part of it.
+
+    Returns:
+        The process id; 0 if the process is not visible from this machine or container; None if the lock is free.
 
     Raises:
         SystemFault: the lock file cannot be read.
@@ -146,16 +165,16 @@ def holder(lock: Lock) -> int | None:
             handle = _opened(lock.file, os.O_RDWR if known else os.O_RDONLY)
         except FileNotFoundError:
             return None
-        places = range(lock.place, lock.place + lock.length)
-        if any(at == handle and place in places for at, place in _held):
+        offsets = range(lock.offset, lock.offset + lock.length)
+        if any(file == handle and offset in offsets for file, offset in _held):
             return os.getpid()
-        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, lock.place, lock.length, 0)
+        asked = struct.pack(FLOCK, fcntl.F_WRLCK, os.SEEK_SET, lock.offset, lock.length, 0)
         kind, _, _, _, process = struct.unpack(FLOCK, fcntl.fcntl(handle, fcntl.F_GETLK, asked))
         return None if kind == fcntl.F_UNLCK else max(0, process)
 
 
-def named(process: int) -> str:
-    """A lock's holder, for a message: `process 12 (python bnbench train job.json)`."""
+def describe(process: int) -> str:
+    """Describe a lock's holder for a message: `process 12 (python bnbench train job.json)`."""
     try:
         words = psutil.Process(process).cmdline() if process else []
     except psutil.Error:
@@ -166,33 +185,33 @@ def named(process: int) -> str:
     return f"process {process} ({command[:80]}{'...' if len(command) > 80 else ''})"
 
 
-def _taken(locks: Sequence[Lock], pause: Callable[[], object]) -> tuple[Lock, int]:
-    begun, told = time.monotonic(), False
+def _wait_for(locks: Sequence[Lock], pause: Callable[[], object]) -> tuple[Lock, int]:
+    started, reported = time.monotonic(), False
     while True:
         for lock in locks:
-            if (handle := keep(lock)) is not None:
-                if told:
-                    _tell(f"going on with {lock.what}, after {time.monotonic() - begun:.0f} s")
+            if (handle := acquire(lock)) is not None:
+                if reported:
+                    _report(f"continuing with {lock.what}, after {time.monotonic() - started:.0f} s")
                 return lock, handle
-        if not told and time.monotonic() - begun > TELL_SECONDS:
-            told = True
+        if not reported and time.monotonic() - started > REPORT_SECONDS:
+            reported = True
             for lock in locks:
                 if (process := holder(lock)) is not None:
-                    _tell(f"waiting for {lock.what}: {named(process)} works on it")
+                    _report(f"waiting for {lock.what}: {describe(process)} works on it")
         pause()
         time.sleep(TRY_SECONDS)
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(f"bnbench: {line}", file=sys.stderr, flush=True)
 
 
 def _release(lock: Lock, handle: int) -> None:
     with _one:
-        _held[handle, lock.place].pop()
-        if not _held[handle, lock.place]:
-            del _held[handle, lock.place]
-            fcntl.lockf(handle, fcntl.LOCK_UN, lock.length, lock.place)
+        _held[handle, lock.offset].pop()
+        if not _held[handle, lock.offset]:
+            del _held[handle, lock.offset]
+            fcntl.lockf(handle, fcntl.LOCK_UN, lock.length, lock.offset)
 
 
 def _key(file: Path | int, mode: int) -> tuple[int, int, int] | None:
@@ -204,7 +223,7 @@ def _key(file: Path | int, mode: int) -> tuple[int, int, int] | None:
 
 
 def _opened(file: Path, flags: int) -> int:
-    """The descriptor of a lock file in this process. Who may write its folder may lock."""
+    """Return this process's descriptor of a lock file. Everybody who may write its folder may lock."""
     mode = flags & os.O_ACCMODE
     known = _key(file, mode)
     if known in _files:
@@ -213,7 +232,7 @@ def _opened(file: Path, flags: int) -> int:
         file.parent.mkdir(parents=True, exist_ok=True)
     handle = os.open(file, flags | os.O_CLOEXEC, 0o600)
     if flags & os.O_CREAT:
-        with contextlib.suppress(PermissionError):  # another user's, who has done so
+        with contextlib.suppress(PermissionError):  # it is another user's, who has set it already
             os.fchmod(handle, file.parent.stat().st_mode & 0o666)
     key = _key(handle, mode)
     assert key

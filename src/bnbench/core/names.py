@@ -1,13 +1,13 @@
-"""Names of files from outside: which stay within their folder, which an operating system made, which fit."""
+"""Checks of file names in downloads and archives: safe paths, files of operating systems, lengths."""
 
 import unicodedata
 from pathlib import PureWindowsPath
 
-LISTING = "SHA256SUMS"  # as `sha256sum` writes it: a digest and a path a line
+LISTING = "SHA256SUMS"  # as `sha256sum` writes it: a digest and a path on each line
 MAX_NAME = 200  # bytes of a file's or folder's name: file systems hold 255, and a temporary name adds some
-MAX_PATH = 1000  # bytes of all of them
+MAX_PATH = 1000  # bytes of a path
 
-# what operating systems and programs put beside a user's files, in lower case; the names of none are a user's choice
+# names, in lower case, that operating systems and programs give to files of their own beside a user's files
 LITTER = {
     *("__macosx", ".ds_store", ".localized", ".spotlight-v100", ".trashes", ".fseventsd", "icon\r"),  # macOS
     *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information"),  # Windows
@@ -16,7 +16,7 @@ LITTER = {
 
 
 def escape(name: str) -> str:
-    """Return why a path cannot be one below its folder, or nothing if it can."""
+    """Return the reason why a path may leave its folder, or an empty text if it cannot."""
     if "\0" in name:
         return "has a null character in it"
     if PureWindowsPath(name).anchor:
@@ -31,22 +31,22 @@ def escape(name: str) -> str:
 
 
 def litter(name: str) -> str:
-    """Return the part of a path that an operating system made (`__MACOSX`, `._*`, `Thumbs.db`), or nothing."""
+    """Return the part of a path that an operating system made (`__MACOSX`, `._*`, `Thumbs.db`), or an empty text."""
     for part in name.split("/"):
         if part.startswith("._"):
-            return "._*"  # what macOS keeps of a file beside it where the disk has no place for that
+            return "._*"  # attributes of a file, which macOS stores beside it on other file systems
         if part.lower() in LITTER:
             return part
     return ""
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a path, or a folder on its way, begins with a dot."""
+    """Return whether the name of a file, or of a folder above it, begins with a dot."""
     return any(part.startswith(".") for part in name.split("/"))
 
 
 def unfit(name: str) -> str:
-    """Return why a file of this name cannot be downloaded, or nothing if it can."""
+    """Return the reason why a file of this name cannot be downloaded, or an empty text if it can."""
     size = len(name.encode(errors="replace"))
     if reason := escape(name):
         return reason
@@ -60,10 +60,10 @@ def unfit(name: str) -> str:
 
 
 def plain(name: str) -> str:
-    """Return the path of a raw file if it can be declared: not hidden, and fit for a download.
+    """Return a path if it can be declared as a raw file: not hidden, and fit for a download.
 
     Raises:
-        ValueError: it is not; with the rule.
+        ValueError: it cannot; the message names the rule.
     """
     if reason := unfit(name) or ("is hidden (a leading dot)" if is_hidden(name) else ""):
         raise ValueError(f"a file name that {reason}; write a plain path below the folder")

@@ -1,8 +1,9 @@
-"""Who starts here. Each Snakemake of a folder holds a lock while it lives, which tells whether its own lock is stale.
+"""The starts of Snakemake in a project's folder: which of them live, and whether Snakemake's own lock is stale.
 
-Snakemake's own lock is files that stay when it is killed. Each start notes which of them are its own, on which machine.
-They are removed if no start lives and all of them are of starts of this machine: those whose death its locks tell, or
-whose machine was started anew since. Two starts at a time pass from here to Snakemake's lock one after the other.
+Snakemake's lock consists of files that remain when it is killed. So each start holds a lock of ours while it lives, and
+records which of Snakemake's lock files are its own, and on which machine. The files are removed if no start lives and
+all of them belong to starts on this machine, or on one of this name before it was rebooted. Between this check and
+Snakemake's own lock, starts pass one at a time.
 """
 
 import contextlib
@@ -17,25 +18,26 @@ from typing import Any
 from bnbench.core import locks
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json, write_json
+from bnbench.core.paths import Project
 
-PASSING = "the beginning of another start in this folder"
-FIRST, SPAN = 1 << 61, 1 << 32  # the places of starts that live, beyond those of `locks.of`
-# What a killed Snakemake leaves that the next one stumbles over: copies of outputs, which it cannot replace; marks of
+PASSING = "another start in this folder to begin"
+FIRST, COUNT = 1 << 61, 1 << 32  # offsets of the locks of living starts, beyond those of `locks.of`
+# Folders that a killed Snakemake leaves and the next one fails at: copies of outputs, which it cannot replace; marks of
 # incomplete outputs, for which 9.27 runs that job alone and ends as if all were done, where later rules take the output
-# as `ancient`. No output of a rule here is ever incomplete: it is renamed to its place, or beside it lies an identity.
+# as `ancient`. No output of a rule here is ever incomplete: it is renamed to its path, or has an identity beside it.
 LEFTOVERS = ("backups", "incomplete")
 UNLOCK = "if none runs here any more: snakemake --unlock"
 
 _gate = contextlib.ExitStack()  # held from `enter` to `entered`
-_own = secrets.randbelow(SPAN)
+_own = secrets.randbelow(COUNT)
 
 
 def enter(root: Path) -> None:
-    """Note that this process starts in `root`, and remove what a dead start left of Snakemake's lock.
+    """Record that this process starts in `root`, and remove Snakemake's lock if only dead starts hold it.
 
     Raises:
         UserError: Snakemake's lock cannot be read.
-        SystemFault: there can be no locks.
+        SystemFault: the file system has no locks.
     """
     notes = _notes(root)
     _gate.enter_context(locks.first_of([locks.of(notes, PASSING)]))
@@ -44,21 +46,21 @@ def enter(root: Path) -> None:
         for path in files:
             path.unlink(missing_ok=True)
         files = {}
-        _tell("removed the lock of a Snakemake of this machine that was killed")
+        _report("removed the lock of a Snakemake of this machine that was killed")
     if not files and alive is None:
         for name in LEFTOVERS:
             shutil.rmtree(root / ".snakemake" / name, ignore_errors=True)
     for path in files:
         _check(path)
     if files:
-        told = f"another one works here, {locks.named(alive)}: wait for its end" if alive else unproven(root)
-        _tell(f"if this start is refused: {told}")
-    locks.keep(locks.Lock(notes.with_name(locks.NAME), FIRST + _own, "this start"))
+        reason = f"another one works here, {locks.describe(alive)}: wait for its end" if alive else unproven(root)
+        _report(f"if this start is refused: {reason}")
+    locks.acquire(locks.Lock(notes.with_name(locks.NAME), FIRST + _own, "this start"))
     write_json(notes, [*(starts if files or alive is not None else []), {"own": _own, **_here(), "locks": {}}])
 
 
 def entered(root: Path) -> None:
-    """Note which files are Snakemake's lock of this process, now that it has it, and let the next start begin."""
+    """Record which files are this process's lock of Snakemake, now that it holds it, and let the next start pass."""
     notes = _notes(root)
     starts = _read(notes)
     others = {name: time for start in starts for name, time in start["locks"].items()}
@@ -68,26 +70,26 @@ def entered(root: Path) -> None:
 
 
 def working(root: Path) -> int | None:
-    """A start that lives in `root`, by the number of its process, 0 if that cannot be seen; None if there is none."""
-    return locks.holder(locks.Lock(_notes(root).with_name(locks.NAME), FIRST, "starts", SPAN))
+    """Return the process id of a start that lives in `root`; 0 if it is not visible from here, None if none lives."""
+    return locks.holder(locks.Lock(_notes(root).with_name(locks.NAME), FIRST, "starts", COUNT))
 
 
 def unproven(root: Path) -> str | None:
-    """Why Snakemake's lock may be of one that lives, though no start does that could be seen; None if it is not."""
+    """Return the reason why Snakemake's lock may be held on another machine; None if its holder is known to be dead."""
     starts, here = _read(_notes(root)), _here()
     for path, time in _files(root).items():
         owner = next((start for start in starts if start["locks"].get(path.name) == time), None)
         if owner is None:
-            return f"{path} is of a Snakemake that is not known; {UNLOCK}"
-        same = here["boot"] and owner["boot"] == here["boot"]
-        again = here["machine"] and all(owner[key] == here[key] for key in ("host", "machine"))
-        if not same and not again:
-            return f"{path} is of process {owner['process']} on {owner['host']}, another machine than this; {UNLOCK}"
+            return f"{path} belongs to an unknown Snakemake; {UNLOCK}"
+        running = here["boot"] and owner["boot"] == here["boot"]
+        rebooted = here["machine"] and all(owner[key] == here[key] for key in ("host", "machine"))
+        if not running and not rebooted:
+            return f"{path} belongs to process {owner['process']} on {owner['host']}, another machine; {UNLOCK}"
     return None
 
 
 def _notes(root: Path) -> Path:
-    return root / ".bnbench" / "starts.json"
+    return Project(root).starts
 
 
 def _here() -> dict[str, Any]:
@@ -102,7 +104,7 @@ def _text(path: Path) -> str:
 
 
 def _files(root: Path) -> dict[Path, int]:
-    """The files of Snakemake's lock, and when they were written."""
+    """Return the files of Snakemake's lock, and their modification times in ns."""
     found = {}
     for path in sorted((root / ".snakemake" / "locks").glob("*.lock")):
         with contextlib.suppress(FileNotFoundError):
@@ -123,7 +125,7 @@ def _check(path: Path) -> None:
 
 
 def _read(notes: Path) -> list[dict[str, Any]]:
-    """The starts that are noted; none if the notes are damaged."""
+    """Return the recorded starts; none if the record is damaged."""
     keys = {"own": int, "host": str, "machine": str, "boot": str, "process": int, "locks": dict}
     try:
         starts = read_json(notes)
@@ -133,5 +135,5 @@ def _read(notes: Path) -> list[dict[str, Any]]:
     return list(starts) if good else []
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(f"snakemake: {line}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""Processes that work for this one: told to stop when it is, and gone when it is, however it ended."""
+"""Worker processes that stop when their parent is asked to stop, and exit when it ends, however it ends."""
 
 import contextlib
 import multiprocessing
@@ -17,9 +17,9 @@ from bnbench.core.errors import Interrupted
 
 Result = TypeVar("Result")
 
-SHARED = Path("/dev/shm")  # where Linux keeps the locks of queues between processes
-LOOK_SECONDS = 0.5  # between two looks whether to end
-_busy = False  # in a worker: a task is being done
+SHARED = Path("/dev/shm")  # where Linux has the semaphores of queues between processes
+POLL_SECONDS = 0.5  # between two checks whether to exit
+_busy = False  # in a worker: whether it executes a task
 
 
 @contextlib.contextmanager
@@ -30,20 +30,20 @@ def working(
     tasks: Sequence[tuple[Any, ...]],
     begin: Callable[[], None] | None = None,
 ) -> Iterator[list[Future[Result]]]:
-    """Do tasks on processes of their own, and yield their futures, in order.
+    """Execute tasks in worker processes, and yield their futures, in order.
 
-    Where the block ends early, by a signal or an error, the processes are told to stop, and waited for: each ends its
-    present task, at once if the task heeds `signals`, and begins no other.
+    If the block is left early, by a signal or an error, the workers get SIGTERM and are waited for: each finishes its
+    current task, at once if that checks `signals`, and starts no other.
 
     Args:
-        count: how many processes.
-        context: how they are started.
-        function: what to do, with the arguments that a task consists of.
-        tasks: one after the other.
-        begin: sets a process up.
+        count: the number of workers.
+        context: the start method of `multiprocessing`.
+        function: called once per task.
+        tasks: the arguments of each call.
+        begin: called once in each worker, before its first task.
 
     Raises:
-        Interrupted: a signal came.
+        Interrupted: a signal was received.
     """
     signals.check()
     with explained(SHARED):
@@ -55,41 +55,41 @@ def working(
             yield futures
         except BaseException:
             for child in multiprocessing.active_children():
-                child.terminate()  # which it notes
+                child.terminate()  # a signal that it records
             raise
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
 def as_they_end(futures: Iterable[Future[Result]]) -> Iterator[Future[Result]]:
-    """Yield futures in the order in which they end.
+    """Yield futures in the order in which they finish.
 
     Raises:
-        Interrupted: a signal came.
+        Interrupted: a signal was received.
     """
-    left = set(futures)
-    while left:
-        over, left = wait(left, LOOK_SECONDS, FIRST_COMPLETED)
+    pending = set(futures)
+    while pending:
+        finished, pending = wait(pending, POLL_SECONDS, FIRST_COMPLETED)
         signals.check()
-        yield from over
+        yield from finished
 
 
 def _begin(parent: int, begin: Callable[[], None] | None) -> None:
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=_exit_with, args=(parent,), daemon=True).start()
     signals.listen()
     if begin:
         begin()
 
 
-def _end_with(parent: int) -> None:
-    """End this process when its parent has ended, or when it was told to and has nothing to do any more.
+def _exit_with(parent: int) -> None:
+    """Exit when the parent process has ended, or when this one was asked to stop and is idle.
 
-    It cannot wait to hear of either from the queue of tasks, which stays open, or locked by a process that was killed.
+    The queue of tasks reports neither: it stays open, or locked by a process that was killed.
     """
-    looks = 0
-    while os.getppid() == parent and looks < 2:  # two: the result of its last task is on its way
-        time.sleep(LOOK_SECONDS)
-        looks = 0 if _busy or not signals.asked() else looks + 1
+    idle = 0
+    while os.getppid() == parent and idle < 2:  # two polls, so that the result of its last task has been sent
+        time.sleep(POLL_SECONDS)
+        idle = 0 if _busy or not signals.asked() else idle + 1
     os._exit(Interrupted.code)
 
 

@@ -1,7 +1,9 @@
-"""The one YAML reader of the project: strict YAML 1.2, no code, no duplicate keys, every value with its line.
+"""The only YAML reader of the project: strict YAML 1.2, no tags, no duplicate keys, every value with its line.
 
 Snakemake reads YAML 1.1 (`5e-6` is text, `no` is false), DVC reads YAML 1.2; all of bnbench reads by this module.
-ruamel.yaml only splits the text into events; what a value is, is decided here, by the core schema of YAML 1.2.2.
+ruamel.yaml only splits the text into events; values are built here, by the core schema of YAML 1.2.2. Its round-trip
+loader would not be shorter: it makes dates and integers of `2001-01-01` and `1_000`, has no limit on depth (it ends in
+a RecursionError) and does not count what aliases expand to, so each of these would need a check of its own.
 """
 
 import json
@@ -30,16 +32,16 @@ from ruamel.yaml.reader import ReaderError
 from bnbench.core.errors import UserError
 
 MAX_BYTES = 1_000_000  # a params.yaml is some 50 kB
-MAX_VALUES = 50_000  # aliases of aliases can unfold without bound
+MAX_VALUES = 50_000  # nested aliases can expand without bound
 MAX_ALIASES = 1_000
 MAX_DEPTH = 50
 MAX_DIGITS = 400
-MAX_WHOLE = 2**63 - 1  # what tables and JSON hold
+MAX_WHOLE = 2**63 - 1  # the largest integer of tables and JSON
 SHOWN = 8  # keys of a mapping that a message shows
 
 Key = tuple[str | int, ...]
 
-# plain scalars of YAML 1.2.2, chapter 10.3.2; what matches none is text: no, 1_000, 12:30:45, 2001-01-01
+# plain scalars of YAML 1.2.2, chapter 10.3.2; all others are text: no, 1_000, 12:30:45, 2001-01-01
 CORE: dict[str, Callable[[str], object]] = {
     r"null|Null|NULL|~|": lambda _: None,
     r"true|True|TRUE": lambda _: True,
@@ -55,14 +57,14 @@ CORE: dict[str, Callable[[str], object]] = {
 
 @dataclass(frozen=True)
 class Document:
-    """A YAML file as plain Python values, and the line of each key and list item."""
+    """The values of a YAML file, and the line of each key and list item."""
 
     path: Path
     values: dict[str, Any]
     lines: dict[Key, int] = field(default_factory=dict)
 
     def where(self, key: Key) -> str:
-        """`file:line: key` of the deepest part of `key` that stands in the file."""
+        """Return `file:line: key`, with the line of the longest part of the key that is in the file."""
         for end in range(len(key), 0, -1):
             if key[:end] in self.lines:
                 return f"{self.path}:{self.lines[key[:end]]}: {dotted(key)}"
@@ -70,13 +72,13 @@ class Document:
 
 
 def dotted(key: Key) -> str:
-    """A key path as a person writes it: `studies.E1.grid.product.seed[2]`."""
+    """Return a key path as text: `studies.E1.grid.product.seed[2]`."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{_name(part)}" for part in key)
     return text.removeprefix(".")
 
 
 def _name(part: str) -> str:
-    """A key within one line of a message."""
+    """Return a key, escaped and shortened so that it fits in a line of a message."""
     text = part if part.isprintable() else repr(part)
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -85,7 +87,7 @@ def read(path: Path) -> Document:
     """Read a YAML 1.2 mapping.
 
     Raises:
-        UserError: no file, not UTF-8, not YAML, a duplicate key, a tag, or no mapping at the top.
+        UserError: the file is missing, not UTF-8 or not YAML, has a duplicate key or a tag, or is not a mapping.
     """
     text = _text(path)
     builder = _Builder(path, YAML(typ="safe", pure=True).parse(text))
@@ -103,7 +105,7 @@ def read(path: Path) -> Document:
 
 
 def _flow(value: object) -> str:
-    """A value as it may be written in YAML within a line, cut where it is long."""
+    """Return a value in YAML's flow style, shortened to fit in a line."""
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 40 else f"{text[:37]}..."
 
@@ -126,16 +128,16 @@ def _text(path: Path) -> str:
 
 
 class _Builder:
-    """From events to values, counted, so that neither depth nor aliases go out of hand."""
+    """Builds values from events, with limits on depth, aliases and the total number of values."""
 
     def __init__(self, path: Path, events: Iterator[Any]) -> None:
         self.path, self.events = path, events
         self.lines: dict[Key, int] = {}
-        self.anchors: dict[str, tuple[Any, int]] = {}  # the value, and of how many values it consists
+        self.anchors: dict[str, tuple[Any, int]] = {}  # the value, and the number of values in it
         self.count = self.aliases = 0
 
     def document(self) -> dict[str, Any]:
-        """The one mapping of the file."""
+        """Build the mapping at the top of the file."""
         next(self.events)  # the stream's start
         event = next(self.events)
         if isinstance(event, DocumentStartEvent):
@@ -153,10 +155,10 @@ class _Builder:
         return values
 
     def value(self, event: Any, key: Key) -> Any:
-        """The value that starts with `event`."""
+        """Build the value that starts with `event`."""
         self.count += 1
         if self.count > MAX_VALUES:
-            raise self.error(event, key, f"over {MAX_VALUES} values in the file (aliases that unfold?)")
+            raise self.error(event, key, f"over {MAX_VALUES} values in the file (nested aliases?)")
         if isinstance(event, AliasEvent):
             return self.alias(event, key)
         if event.tag is not None:
@@ -175,7 +177,7 @@ class _Builder:
         return value
 
     def alias(self, event: Any, key: Key) -> Any:
-        """The value marked by an anchor: shared, and counted as if it were written out."""
+        """Return the value of an anchor. It is shared, but counted as if it were written out."""
         if event.anchor not in self.anchors:
             raise self.error(event, key, f"no value is marked &{event.anchor} above *{event.anchor}")
         self.aliases += 1
@@ -186,7 +188,7 @@ class _Builder:
         return value
 
     def mapping(self, key: Key) -> dict[str, Any]:
-        """A mapping from texts, no key twice."""
+        """Build a mapping. Its keys are texts, each at most once."""
         values: dict[str, Any] = {}
         while not isinstance(event := next(self.events), MappingEndEvent):
             name = self.value(event, key) if isinstance(event, ScalarEvent) else None
@@ -203,7 +205,7 @@ class _Builder:
         return values
 
     def merged(self, event: Any) -> str:
-        """What to write in place of the merge key whose value starts with `event`."""
+        """Return the message about a merge key whose value starts with `event`, with the keys to write instead."""
         value = (
             self.anchors[event.anchor][0] if isinstance(event, AliasEvent) and event.anchor in self.anchors else None
         )
@@ -215,7 +217,7 @@ class _Builder:
         return f"{rule}; in place of `<<: *{event.anchor}` write its keys out: {', '.join(keys[:SHOWN])}{more}"
 
     def sequence(self, key: Key) -> list[Any]:
-        """A list."""
+        """Build a list."""
         values: list[Any] = []
         while not isinstance(event := next(self.events), SequenceEndEvent):
             here = (*key, len(values))
@@ -224,7 +226,7 @@ class _Builder:
         return values
 
     def scalar(self, event: Any, key: Key) -> Any:
-        """Text, or what the core schema makes of a plain word."""
+        """Build a scalar: a text, or the value of a plain scalar by the core schema."""
         text: str = event.value
         for char in text:
             if char not in "\n\t" and unicodedata.category(char) in ("Cc", "Cs"):
@@ -239,14 +241,16 @@ class _Builder:
         return text
 
     def number(self, event: Any, key: Key, value: object) -> object:
-        """A value that is held exactly as it is written, or to a double's precision."""
+        """Check that a number fits: an integer in 64 bits, a float in the range of a double."""
         if isinstance(value, int) and abs(value) > MAX_WHOLE:
             raise self.error(event, key, f"the whole number {event.value[:40]} is beyond 64 bits; write it as 1e20")
         if isinstance(value, float) and math.isinf(value) and "inf" not in event.value.lower():
-            raise self.error(event, key, f"the number {event.value[:40]} is beyond 1.8e308, the largest that there is")
+            raise self.error(
+                event, key, f"the number {event.value[:40]} is beyond 1.8e308, the largest number possible"
+            )
         return value
 
     def error(self, event: Any, key: Key, problem: str) -> UserError:
-        """`problem`, with the place where `event` starts."""
-        place = f" {dotted(key)}:" if key else ""
-        return UserError(f"{self.path}:{event.start_mark.line + 1}:{place} {problem}")
+        """Return an error with file, line and key of the event."""
+        where = f" {dotted(key)}:" if key else ""
+        return UserError(f"{self.path}:{event.start_mark.line + 1}:{where} {problem}")

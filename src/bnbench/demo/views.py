@@ -87,7 +87,7 @@ def data_of(plan: Plan, run_ids: Sequence[str]) -> Prepared:
     first, *others = dict.fromkeys(_dataset(plan, run_id) for run_id in run_ids)
     if others:
         raise UserError(f"the runs were trained on {first} and {others[0]}; name runs of the same data")
-    folder = plan.root / "data" / "prepared" / f"{first}-{plan.keys[first]}"
+    folder = plan.project.prepared_of(first, plan.keys[first])
     if not folder.is_dir():
         again = f"`snakemake data {options(plan.params, plan.resolved.tier)}` prepares them and trains nothing"
         raise DataError(f"{folder}: no such folder, so the images that the runs were trained on are missing; {again}")

@@ -11,6 +11,8 @@ import matplotlib.style
 import numpy as np
 from matplotlib.colors import to_rgb
 
+from bnbench.params.layers import norms
+
 PAGE_WIDTH, PAGE_HEIGHT = 6.5, 8.6  # inches of an A4 page between its margins, less the caption
 SMALL, NORMAL = 7.0, 8.0  # points
 CROSS = "\N{MULTIPLICATION SIGN}"  # marks failed runs
@@ -69,22 +71,17 @@ class LineStyle:
     marker: str = "o"
 
 
+DASHED = (0, (4, 1.6))  # matplotlib's offset and lengths of dash and gap, in line widths
 NORMS = {
-    "none": LineStyle(colour="#4d4d4d", dashes=(0, (4, 1.6)), marker="s"),
-    "batch": LineStyle(colour="#0072b2"),
-    "center": LineStyle(colour="#e69f00", marker="^"),
-    "renorm": LineStyle(colour="#009e73", marker="D"),
-    "group": LineStyle(colour="#cc79a7", marker="v"),
-    "layer": LineStyle(colour="#d55e00", marker="P"),
-    "ghost": LineStyle(colour="#56b4e9", marker="X"),
-    "local_response": LineStyle(colour="#8c564b", marker="<"),
+    name: LineStyle(colour=spec.colour, dashes=DASHED if spec.dashed else "-", marker=spec.marker)
+    for name, spec in norms.NORMS.items()
 }
 # "colorblind" of seaborn 0.13, which takes a second to load: ten colours that colour-blind readers can distinguish
 CATEGORICAL = (
     *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
     *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
 )
-DASHES: tuple[Any, ...] = ("-", (0, (4, 1.6)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
+DASHES: tuple[Any, ...] = ("-", DASHED, (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)))
 MARKERS = "os^DvPX<>"
 
 

@@ -1,5 +1,6 @@
 """Archive: one tier's results with all that made them, as an RO-Crate (https://w3id.org/ro/crate/1.1)."""
 
+import json
 import tempfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from bnbench.core import identities
 from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
 from bnbench.core.git import revision
+from bnbench.core.paths import Project
 from bnbench.params.config import options
 from bnbench.plan.plan import Plan
 from bnbench.store import records
@@ -19,29 +21,30 @@ if TYPE_CHECKING:
     from rocrate.rocrate import ROCrate
 
 TITLE = "What batch normalisation really does: results of bnbench"
+HERE = Project()
 # what is packed: place -> its description; what is not there is left out, but for the results
 RESULTS = {
-    "results/metrics.json": "The few numbers",
-    "results/tables/runs.csv": "A row per run: settings, status, accuracies",
-    "results/tables/runs.parquet": "The same, with types",
-    "results/tables/history.csv": "A row per run and evaluation",
-    "results/tables/history.parquet": "The same, with types",
-    "results/tables/summary.csv": "Mean, 95 % t interval and n over seeds of each cell",
-    "results/tables/summary.parquet": "The same, with types",
-    "reports/report.html": "The report, self-contained",
-    "reports/report.pdf": "The report, to print",
-    "reports/report.md": "The report's text",
+    HERE.metrics: "The few numbers",
+    HERE.tables / "runs.csv": "A row per run: settings, status, accuracies",
+    HERE.tables / "runs.parquet": "The same, with types",
+    HERE.tables / "history.csv": "A row per run and evaluation",
+    HERE.tables / "history.parquet": "The same, with types",
+    HERE.tables / "summary.csv": "Mean, 95 % t interval and n over seeds of each cell",
+    HERE.tables / "summary.parquet": "The same, with types",
+    HERE.reports / "report.html": "The report, self-contained",
+    HERE.reports / "report.pdf": "The report, to print",
+    HERE.reports / "report.md": "The report's text",
 }
 SOURCES = {
-    "dvc.yaml": "The stages",
-    "dvc.lock": "Checksums of what made which result",
-    "requirements.lock": "The environment as pinned",
-    "pyproject.toml": "The package and what it needs",
-    "README.md": "How to use it",
+    Path("dvc.yaml"): "The stages",
+    Path("dvc.lock"): "Checksums of what made which result",
+    Path("requirements.lock"): "The environment as pinned",
+    Path("pyproject.toml"): "The package and what it needs",
+    Path("README.md"): "How to use it",
 }
 FOLDERS = {
-    "reports/figures": "Figures as .svg and .png, their data as .csv, their captions as .md",
-    "src": "The program",
+    HERE.figures: "Figures as .svg and .png, their data as .csv, their captions as .md",
+    Path("src"): "The program",
 }
 
 
@@ -100,20 +103,20 @@ def describe(crate: "ROCrate", plan: Plan) -> None:
 
 def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
     """Add files and folders, each described."""
-    _add(crate, plan.params, "params.yaml", "Every scientific choice")  # of these results, whatever its name here
+    _add(crate, _parameters(plan, working), "params.yaml", "Every scientific choice")  # whatever its name here
     for place, about in (RESULTS | SOURCES).items():
         if (plan.root / place).is_file():
-            _add(crate, plan.root / place, place, about)
+            _add(crate, plan.root / place, str(place), about)
     _add(crate, _environment(working), "environment.txt", "Every package that was installed, with its version")
     for place, about in FOLDERS.items():
         for path in sorted(_files(plan.root / place)):
             crate.add_file(path, str(path.relative_to(plan.root)))
-        crate.add_dataset(dest_path=place, properties={"name": place, "description": about})
+        crate.add_dataset(dest_path=str(place), properties={"name": str(place), "description": about})
     for path in sorted(_files(plan.root / "workflow")):
         if path.name != "Snakefile":
             crate.add_file(path, str(path.relative_to(plan.root)))
     crate.add_workflow(plan.root / "workflow" / "Snakefile", "workflow/Snakefile", main=True, lang="snakemake")
-    for path, record in records.whole(plan.root / "results" / "provenance"):
+    for path, record in records.readable(plan.project.provenance):
         if not plan.runs.keys().isdisjoint(record["runs"]):
             _add(crate, path, f"provenance/{path.name}", "Commit, data, libraries and processor of runs")
 
@@ -127,6 +130,16 @@ def _files(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if path.is_file() and not any(part == "__pycache__" or part.endswith(".egg-info") for part in path.parts):
             yield path
+
+
+def _parameters(plan: Plan, folder: Path) -> Path:
+    """Return the parameter file, or one complete file of the same values if it extends another (JSON is YAML too)."""
+    if "extends" not in plan.resolved.values:
+        return plan.params
+    path = folder / "params.yaml"
+    values = {key: value for key, value in plan.resolved.values.items() if key != "extends"}
+    path.write_text(json.dumps(values, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+    return path
 
 
 def _environment(folder: Path) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bnbench.core import identities
 from bnbench.core.files import Unreadable
+from bnbench.core.paths import Project
 from bnbench.plan.record import PlanRecord
 from bnbench.store import records
 
@@ -19,10 +20,10 @@ def problems(root: Path) -> Iterator[Problem]:
         if not found and any(root.glob(stage.results)):
             yield f"stage {name} has no identity in {root / stage.folder}: it did not end, or that was lost", REMAKE
         yield from ((what, REMAKE) for path in found for what in identities.altered(path))
-    for path in sorted((root / ".bnbench" / "plans").glob("[!.]*.json")):
+    for path in sorted(Project(root).plans.glob("[!.]*.json")):
         yield from _read(path, PlanRecord.read, f"rm -r {path}; snakemake writes it anew when it needs it")
     for name, (_, remedy) in records.KINDS.items():
-        for path in records.paths(root / "results" / name):
+        for path in records.paths(Project(root).results / name):
             yield from _read(path, records.read, remedy)
 
 

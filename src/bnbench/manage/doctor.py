@@ -17,6 +17,7 @@ from bnbench.core import starts, yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.core.files import checksum, read_json
 from bnbench.core.git import revision
+from bnbench.core.paths import Project
 from bnbench.data.prepared import Prepared
 from bnbench.manage import derived
 from bnbench.manage.prune import leftovers
@@ -109,7 +110,7 @@ def run_store(root: Path) -> Iterator[Finding]:
     """Every run is whole and as it was written."""
     versions, sources = dict[int, int](), provenance_sources(root)
     others, mine = 0, {trainer_source()}
-    store = root / "results" / "runs"
+    store = Project(root).runs
     for path in sorted({*store.glob("[!.]*")} - {*run_record.run_folders(store)}):
         yield Finding(f"{path} is no run, and so no part of the run store", f"move {path} away", note=True)
     for folder in run_record.run_folders(store):
@@ -136,7 +137,7 @@ def run_store(root: Path) -> Iterator[Finding]:
 def provenance_sources(root: Path) -> dict[str, set[str]]:
     """For each run the source that trained it, as far as it is known."""
     found: dict[str, set[str]] = {}
-    for _, record in records.whole(root / "results" / "provenance"):
+    for _, record in records.readable(Project(root).provenance):
         for name in record["runs"]:
             found.setdefault(name, set()).add(record["source"])
     return found
@@ -149,7 +150,7 @@ def own_files(root: Path) -> Iterator[Finding]:
 
 def prepared_data(root: Path) -> Iterator[Finding]:
     """Prepared data are whole and as they were written."""
-    for folder in sorted((root / "data" / "prepared").glob("[!.]*")):
+    for folder in sorted(Project(root).prepared.glob("[!.]*")):
         try:
             Prepared.read(folder)
         except UserError as error:

@@ -9,9 +9,9 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
-from bnbench.core import yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.core.files import canonical
+from bnbench.core.paths import Project
 from bnbench.data.manifest import MANIFEST, read_manifest
 from bnbench.params.config import PARAMS, options
 from bnbench.params.fields import NO_AUGMENTATION
@@ -53,7 +53,7 @@ class Found:
     @property
     def folder(self) -> Path:
         """Its place in the run store."""
-        return self.root / "results" / "runs" / self.id
+        return Project(self.root).runs / self.id
 
     @property
     def options(self) -> str:
@@ -63,8 +63,8 @@ class Found:
     @property
     def augmented(self) -> Path | None:
         """Its augmented training images, if it has any."""
-        name, folder = self.config["augmentation"], self.root / "data" / "augmented"
-        return None if name == NO_AUGMENTATION else folder / str(self.config["dataset"]) / f"{name}-{self.data}"
+        dataset, name = self.config["dataset"], self.config["augmentation"]
+        return None if name == NO_AUGMENTATION else Project(self.root).augmented_of(dataset, name, self.data)
 
 
 def valid_tiers(params: Path, root: Path = Path()) -> tuple[list[Plan], dict[str, str]]:
@@ -76,7 +76,7 @@ def valid_tiers(params: Path, root: Path = Path()) -> tuple[list[Plan], dict[str
     Raises:
         UserError: the file cannot be read, or no tier of it is valid.
     """
-    known = check_params(yaml_reader.read(params))
+    known = check_params(params)
     plans: list[Plan] = []
     refused: dict[str, str] = {}
     for tier in dict.fromkeys([known.tier, *known.tiers]):
@@ -109,7 +109,7 @@ def find(params: Path, prefix: str, root: Path = Path()) -> Found:
     data = record["data"] if record else plan.key(plan.runs[name])
     plain = config["augmentation"] == NO_AUGMENTATION
     key = data if plain else plan.keys.get(config["dataset"], "unknown")
-    prepared = root / "data" / "prepared" / f"{config['dataset']}-{key}"
+    prepared = Project(root).prepared_of(config["dataset"], key)
     return Found(root, name, config, data, prepared, record, asked, params, refused)
 
 
@@ -176,7 +176,7 @@ def _training(found: Found) -> Iterator[str]:
         f"trained by trainer version {found.record['trainer_version']}, torch {at['torch']}, on {at['cpu']}, "
         f"{at['device']}, threads {at['threads']}, precision {found.config['precision']}"
     )
-    origins = records.of_run(found.root / "results" / "provenance", found.id)
+    origins = records.of_run(Project(found.root).provenance, found.id)
     if not origins:
         yield "  at an unknown commit: results/provenance has no record of it"
     for record in origins:

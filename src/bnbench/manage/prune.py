@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bnbench.core import locks, places, starts
+from bnbench.core import locks, paths, starts
 from bnbench.core.atomic import explained, made_for
+from bnbench.core.paths import Output, Project
 from bnbench.plan.plan import Plan
 from bnbench.store import run_record
 
@@ -25,25 +26,25 @@ class Orphan:
 
 def orphans(plans: list[Plan]) -> list[Orphan]:
     """What none of these plans, of one folder, asks for, in the order in which it is to be removed."""
-    root, wanted = plans[0].root, {places.ALWAYS}.union(*map(asked, plans))
+    root, wanted = plans[0].root, {paths.ALWAYS}.union(*map(asked, plans))
     working = starts.working(root) is not None
     found = [Orphan(path, (locks.of(target),)) if target else Orphan(path) for path, target in leftovers(root)]
-    for place in places.PLACES:
-        if working and place.keys is places.passing:
+    for output in paths.OUTPUTS:
+        if working and output.keys is paths.transient:
             continue
-        for path in place.found(root):
-            keys = list(place.keys(root, path))
-            if wanted.isdisjoint(keys) and (place is not places.RUNS or run_record.RUN_ID.fullmatch(path.name)):
-                found.append(Orphan(root / path, _guards(root, place, path, keys)))
+        for path in output.found(root):
+            keys = list(output.keys(root, path))
+            if wanted.isdisjoint(keys) and (output is not paths.RUNS or run_record.RUN_ID.fullmatch(path.name)):
+                found.append(Orphan(root / path, _guards(root, output, path, keys)))
     return found
 
 
 def asked(plan: Plan) -> set[str]:
-    """What a plan asks for, as `places` names it."""
+    """What a plan asks for, as `core.paths` names it."""
     datasets = plan.resolved.datasets
     data = {
         "download": [raw for name in datasets if (raw := plan.raw(name))],
-        "prepare": [f"data/prepared/{name}-{key}" for name, key in plan.keys.items()],
+        "prepare": [str(Project().prepared_of(name, key)) for name, key in plan.keys.items()],
         "augment": [folder for folder, _ in plan.augmented.values()],
     }
     logs = {f"{stage} {'-'.join(Path(path).parts[2:])}" for stage, paths in data.items() for path in paths}
@@ -52,10 +53,9 @@ def asked(plan: Plan) -> set[str]:
 
 def leftovers(root: Path) -> Iterator[tuple[Path, Path | None]]:
     """What killed processes left half-written, and for a folder, whose lock tells that nobody writes it, its target."""
-    folders = {path.parent for place in places.PLACES for path in root.glob(place.pattern)}
-    for path in sorted(
-        path for folder in folders | {root / at for at in places.folders()} for path in folder.glob(".*")
-    ):
+    folders = {path.parent for output in paths.OUTPUTS for path in root.glob(str(output.pattern))}
+    folders |= {root / folder for folder in paths.folders()}
+    for path in sorted(path for folder in folders for path in folder.glob(".*")):
         if (name := made_for(path)) is None:
             continue
         with contextlib.suppress(FileNotFoundError):  # it was written to its end
@@ -65,12 +65,12 @@ def leftovers(root: Path) -> Iterator[tuple[Path, Path | None]]:
                 yield path, None
 
 
-def _guards(root: Path, place: places.Place, path: Path, keys: list[str]) -> tuple[locks.Lock, ...]:
+def _guards(root: Path, output: Output, path: Path, keys: list[str]) -> tuple[locks.Lock, ...]:
     """The locks of the runs or the data that a path belongs to; what is about no such thing has none."""
-    if place.keys is places.by_place:
+    if output.keys is paths.by_path:
         return (locks.of(root / path.with_name(path.name.removesuffix(".done"))),)
-    names = filter(run_record.RUN_ID.fullmatch, keys) if place.folder != Path(".bnbench/plans") else ()
-    return tuple(sorted(locks.of(root / places.RUNS.folder / name) for name in names))
+    names = filter(run_record.RUN_ID.fullmatch, keys) if output.folder != Project().plans else ()
+    return tuple(sorted(locks.of(Project(root).runs / name) for name in names))
 
 
 def size(path: Path) -> int:

@@ -1,4 +1,4 @@
-"""Models in the field's own shorthand, parsed into layers: `784-100-10`, `32C5-P2-10D`, `64K-4C3B-256D-10D`."""
+"""Model notation of the literature, parsed into layers: `784-100-10`, `32C5-P2-10D`, `64K-4C3B-256D-10D`."""
 
 import math
 import re
@@ -8,12 +8,12 @@ from functools import cache
 
 
 class NotationError(ValueError):
-    """A model that cannot be read; the message marks the place in the string."""
+    """A model that cannot be parsed; the message marks the position in the text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Conv:
-    """`kernels` square kernels of `size`, stride 1, "same" padding."""
+    """Convolution with `kernels` square filters of `size`, stride 1, "same" padding."""
 
     kernels: int
     size: int
@@ -21,14 +21,14 @@ class Conv:
 
 @dataclass(frozen=True, kw_only=True)
 class Pool:
-    """Maximum over squares of `size`, moved by `size`; a rest at the edge is left out."""
+    """Max pooling over squares of `size` with stride `size`; an incomplete square at the edge is left out."""
 
     size: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dense:
-    """A fully connected layer of `units`."""
+    """Fully connected layer of `units`."""
 
     units: int
 
@@ -52,9 +52,12 @@ MAX_SIZE = 100_000  # units, kernels, ...
 
 @dataclass(frozen=True)
 class Model:
-    """A parsed model: its layers, the last one the output, and the input width it names (dense nets).
+    """A parsed model.
 
-    `places` are where in the text each layer is written.
+    Attributes:
+        layers: the last one is the output layer.
+        inputs: the input width, if the text begins with one (dense nets).
+        places: position in the text of each layer.
     """
 
     layers: tuple[Layer, ...]
@@ -64,7 +67,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Placed:
-    """A layer of a model with the shapes of one image before and after it; a dense layer gives (units, 1, 1)."""
+    """A layer of a model with the shapes of one image's input and output; a dense layer's output is (units, 1, 1)."""
 
     layer: Layer
     input: Shape
@@ -72,25 +75,25 @@ class Placed:
 
     @property
     def values(self) -> int:
-        """Values of its output."""
+        """Count of the output's values."""
         return math.prod(self.output)
 
     @property
     def weights(self) -> int:
-        """Learned weights of a conv or dense layer, without biases."""
+        """Count of the learned weights of a conv or dense layer, without biases."""
         if isinstance(self.layer, Conv):
             return self.input[0] * self.layer.size**2 * self.layer.kernels
         return math.prod(self.input) * self.layer.units if isinstance(self.layer, Dense) else 0
 
     @property
     def multiplications(self) -> int:
-        """Multiplications by its weights, forward."""
+        """Count of the multiplications by its weights in a forward pass."""
         _, height, width = self.output
         return self.weights * height * width
 
 
 def trace(model: Model, shape: Shape) -> list[Placed]:
-    """Follow an image of `shape` through a model's layers."""
+    """Return every layer with the shapes of its input and output, for images of `shape`."""
     placed = []
     for layer in model.layers:
         placed.append(Placed(layer, shape, _output(layer, shape)))
@@ -108,7 +111,7 @@ def _output(layer: Layer, shape: Shape) -> Shape:
 
 
 def _blocks(match: re.Match[str], width: int) -> list[Layer]:
-    """`nCmB` after `wK`: n conv layers of 3x3, then a 2x2 pool, m times, the kernels doubling."""
+    """Expand `nCmB` after `wK`: m times n 3x3 conv layers and a 2x2 pool; w filters, doubled from block to block."""
     convs, blocks = int(match[1]), int(match[2])
     layers: list[Layer] = []
     for block in range(blocks):
@@ -116,7 +119,7 @@ def _blocks(match: re.Match[str], width: int) -> list[Layer]:
     return layers
 
 
-# token -> the layers it stands for; `width` is the number before the last K
+# token -> its layers; `width` is the number before the last K
 TOKENS: dict[str, Callable[[re.Match[str], int], list[Layer]]] = {
     r"(\d+)C(\d*[13579])": lambda m, _: [Conv(kernels=int(m[1]), size=int(m[2]))],
     r"P(\d+)": lambda m, _: [Pool(size=int(m[1]))],
@@ -129,7 +132,7 @@ TOKENS: dict[str, Callable[[re.Match[str], int], list[Layer]]] = {
 
 @cache
 def parse(text: str) -> Model:
-    """Read a model's shorthand.
+    """Parse a model's notation.
 
     Raises:
         NotationError: an unknown token, a size of 0, `nCmB` without `wK`, a conv layer after a dense one, or no
@@ -159,7 +162,7 @@ def parse(text: str) -> Model:
 
 
 def _check_sizes(text: str, token: str, position: int) -> None:
-    """Refuse sizes that no model has, and a second way to write the same one."""
+    """Refuse a size of 0 or above the limit, and leading zeros, which would give one model two names."""
     for number in re.findall(r"(?<![\d.])\d+(?![\d.])", token, re.ASCII):
         if number[0] == "0":
             raise _marked(text, position, "a size of 0" if not number.strip("0") else "a size with a leading 0")
@@ -178,15 +181,15 @@ def _layers(text: str, token: str, position: int, width: int) -> list[Layer]:
 
 
 def _marked(text: str, position: int, problem: str) -> NotationError:
-    shown = re.sub(r"[^ -~]", "?", text)  # a character each, so that the mark stands where it should
+    shown = re.sub(r"[^ -~]", "?", text)  # one character each, so that the mark is below the right one
     return NotationError(f"{problem}\n    {shown}\n    {' ' * position}^ here")
 
 
 def check(text: str, shape: Shape, classes: int) -> Model:
-    """Parse a model and check that it takes images of `shape` and tells `classes` apart.
+    """Parse a model and check that its input is images of `shape` and its output `classes`.
 
     Raises:
-        NotationError: also for another input width than the images', pools that leave nothing, another output.
+        NotationError: also for a wrong input width, a pool whose output is empty, or a wrong number of outputs.
     """
     model = parse(text)
     channels, height, width = shape
@@ -195,16 +198,21 @@ def check(text: str, shape: Shape, classes: int) -> Model:
         raise _marked(text, 0, f"images of {channels}x{height}x{width} have {pixels} inputs, not {model.inputs}")
     for row, place in zip(trace(model, shape), model.places, strict=True):
         if not row.values:
-            raise _marked(text, place, f"its pools leave nothing of an image of {height}x{width}")
+            raise _marked(text, place, f"its pools reduce an image of {height}x{width} to nothing")
     last = model.layers[-1]
     if isinstance(last, Dense) and last.units != classes:
-        raise _marked(text, model.places[-1], f"the data set has {classes} classes, the model tells {last.units} apart")
+        raise _marked(text, model.places[-1], f"the data set has {classes} classes, the model {last.units} outputs")
     return model
 
 
+def convolutional(model: Model) -> bool:
+    """Return whether the model has a conv layer."""
+    return any(isinstance(layer, Conv) for layer in model.layers)
+
+
 def kind(text: str) -> str:
-    """What a net is called in tables: its blocks (`4C3B`), or `conv`, or `dense`."""
+    """Return the name of a model's kind in tables: its blocks (`4C3B`), else `conv` or `dense`."""
     blocks = re.search(r"\d+C\d+B", text)
     if blocks:
         return blocks[0]
-    return "conv" if any(isinstance(layer, Conv) for layer in parse(text).layers) else "dense"
+    return "conv" if convolutional(parse(text)) else "dense"

@@ -6,6 +6,7 @@ from math import prod
 from typing import Any
 
 Settings = dict[str, Any]
+Grid = dict[str, Any]  # product, zip, around, exclude, include
 
 
 def cells(grid: dict[str, Any], base: Settings) -> list[Settings]:

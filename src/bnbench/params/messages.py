@@ -1,24 +1,23 @@
-"""What the schema refuses, in words: where, what was seen, what is allowed, the nearest name."""
+"""Violations of a pydantic schema as messages for users: the expected and the actual value, the nearest valid name."""
 
-import difflib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from bnbench.core.errors import UserError
 from bnbench.core.yaml_reader import Document, Key
-from bnbench.params.schema import Params
+from bnbench.params.problems import MAX_SHOWN, Problem, listed, nearest
 
 Loc = tuple[str | int, ...]
 Schema = TypeVar("Schema", bound=BaseModel)
-MAX_TOLD = 200  # violations of a schema that one message tells
 
-# pydantic's kind of violation -> what is expected there, given the violation's own numbers and the value seen
+# pydantic's type of error -> the expected value; a template over the error's context, the key's name and the value
 EXPECTED = {
     "literal_error": "{expected}",
     "union_tag_invalid": "{expected_tags}",
@@ -47,72 +46,72 @@ EXPECTED = {
 
 
 def validated(document: Document, schema: type[Schema]) -> Schema:
-    """Hold a document against a schema.
+    """Return a document's values as an instance of a schema.
 
     Raises:
-        UserError: all violations, a line each.
+        UserError: at least one violation of the schema; one line each, with file, line and key.
     """
     try:
         return schema.model_validate(document.values)
     except ValidationError as error:
-        raise UserError(describe(document, error, schema)) from None
+        details = error.errors(include_url=False)
+        found = violations(document.values, details[:MAX_SHOWN], schema)
+        raise UserError(listed(document, found, len(details[MAX_SHOWN:]))) from None
 
 
-def describe(document: Document, error: ValidationError, schema: type[BaseModel] = Params) -> str:
-    """All violations of a schema, a line each; what several branches of a choice expected is joined by `or`."""
-    lines: dict[str, None] = {}
+def violations(values: Any, details: Sequence[ErrorDetails], schema: type[BaseModel]) -> Iterator[Problem]:
+    """Yield a problem per unknown, missing or wrong key.
+
+    pydantic reports a value that fits no branch of a union once per branch; these become one problem, with the
+    expectations joined by `or`.
+
+    Args:
+        values: the document as it was read.
+        details: pydantic's account of the violations.
+        schema: the model that was validated.
+    """
     expected: dict[Key, list[str]] = defaultdict(list)
-    values: dict[Key, Any] = {}
-    details = error.errors(include_url=False)
-    for detail in details[:MAX_TOLD]:
+    seen: dict[Key, Any] = {}
+    for detail in details:
         loc = detail["loc"] + (("kind",) if detail["type"] == "union_tag_invalid" else ())
-        key, value = _place(document.values, loc)
+        key, value = _locate(values, loc)
         if detail["type"] == "missing" and isinstance(loc[-1], int):
-            lines[f"{document.where(key)}: expected more than {loc[-1]} values, got {_short(value)}"] = None
+            yield Problem(key, f"expected more than {loc[-1]} values, got {_short(value)}")
         elif detail["type"] in ("extra_forbidden", "missing"):
-            lines[_named(document, key, detail, schema)] = None
-        elif (what := _expected(detail, key, value)) not in expected[key]:
-            expected[key].append(what)
-            values[key] = value
-    for key, whats in expected.items():
-        rule = " or ".join(whats).replace(" or expected", " or")
-        lines[f"{document.where(key)}: {rule}, got {_short(values[key])}{_remedy(rule, values[key])}"] = None
-    if len(details) > MAX_TOLD:
-        lines[f"... and {len(details) - MAX_TOLD} more"] = None
-    return "\n".join(lines)
+            yield Problem(key, _unknown_or_missing(key, detail, schema))
+        elif (rule := _expected(detail, key, value)) not in expected[key]:
+            expected[key].append(rule)
+            seen[key] = value
+    for key, rules in expected.items():
+        rule = " or ".join(rules).replace(" or expected", " or")
+        yield Problem(key, f"{rule}, got {_short(seen[key])}{_remedy(rule, seen[key])}")
 
 
-def nearest(word: str, allowed: list[str]) -> str:
-    """`; did you mean ...?` when one of the allowed words is close."""
-    close = difflib.get_close_matches(word, allowed, n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def _named(document: Document, key: Key, detail: Any, schema: type[BaseModel]) -> str:
-    """An unknown or a missing key."""
+def _unknown_or_missing(key: Key, detail: ErrorDetails, schema: type[BaseModel]) -> str:
+    """Describe an unknown key (with the keys allowed there) or a missing one (with its documentation)."""
     around = list(_models(detail["loc"][:-1], schema))
     if detail["type"] == "missing":
         info = next((model.model_fields[str(key[-1])] for model in around if key[-1] in model.model_fields), None)
         words = _literals(info.annotation) if info else []
         hint = info.description if info and info.description else " or ".join(map(repr, words))
-        return f"{document.where(key)}: required, but missing{f' ({hint})' if hint else ''}; add it"
+        return f"required, but missing{f' ({hint})' if hint else ''}; add it"
     known = list(dict.fromkeys(name for model in around for name in model.model_fields))
-    return f"{document.where(key)}: unknown key; known here: {', '.join(known)}{nearest(str(key[-1]), known)}"
+    return f"unknown key; known here: {', '.join(known)}{nearest(str(key[-1]), known)}"
 
 
-def _expected(detail: Any, key: Key, value: Any) -> str:
-    """The rule that a value breaks."""
+def _expected(detail: ErrorDetails, key: Key, value: Any) -> str:
+    """Return the rule that a value violates."""
     if detail["type"] in EXPECTED:
         name = next((part for part in reversed(key) if isinstance(part, str)), "")
         shown = "..." if value is None else json.dumps(value, default=str)
-        numbers = {key: f"{rule:g}" if isinstance(rule, float) else rule for key, rule in detail.get("ctx", {}).items()}
-        return "expected " + EXPECTED[detail["type"]].format(**numbers, name=name, value=shown)
-    message: str = detail["msg"].removeprefix("Value error, ")
+        context = {key: f"{rule:g}" if isinstance(rule, float) else rule for key, rule in detail.get("ctx", {}).items()}
+        return "expected " + EXPECTED[detail["type"]].format(**context, name=name, value=shown)
+    message = detail["msg"].removeprefix("Value error, ")
     return message[0].lower() + message[1:]
 
 
 def _remedy(rule: str, value: Any) -> str:
-    """The nearest allowed word, or how a number in text is written."""
+    """Return the nearest allowed word, or the spelling of a number that was written as text."""
     if not isinstance(value, str):
         return ""
     plain = value.replace("_", "")
@@ -126,8 +125,8 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def _place(values: Any, loc: Loc) -> tuple[Key, Any]:
-    """The part of an error's place that stands in the document (not the names of a choice's branches)."""
+def _locate(values: Any, loc: Loc) -> tuple[Key, Any]:
+    """Return the key and value that pydantic's location points to; names of a union's branches are left out."""
     key: Key = ()
     for index, part in enumerate(loc):
         if part == "[key]":
@@ -146,7 +145,7 @@ def _holds(values: Any, part: str | int) -> bool:
 
 
 def _models(loc: Loc, schema: type[BaseModel]) -> Iterator[type[BaseModel]]:
-    """The schema's models at a violation's place: several where any branch of a choice may stand."""
+    """Yield the models at a location of the schema: one per branch where a union is allowed."""
     kinds: list[Any] = [schema]
     for part in loc:
         kinds = [below for kind in kinds for below in _below(kind, part)]
@@ -154,7 +153,7 @@ def _models(loc: Loc, schema: type[BaseModel]) -> Iterator[type[BaseModel]]:
 
 
 def _below(kind: Any, part: str | int) -> list[Any]:
-    """What may stand at `part` of a model, mapping or list; a choice's branch, chosen by its `kind`, is itself."""
+    """Return the types allowed at `part` of a model, mapping or list; a branch that `part` names is the type itself."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         if part in kind.model_fields:
             return list(_branches(kind.model_fields[str(part)].annotation))
@@ -164,7 +163,7 @@ def _below(kind: Any, part: str | int) -> list[Any]:
 
 
 def _branches(annotation: Any) -> Iterator[Any]:
-    """The branches of a choice, without their annotations."""
+    """Yield the branches of a union, without `Annotated`."""
     if get_origin(annotation) is Annotated:
         yield from _branches(get_args(annotation)[0])
     elif get_origin(annotation) in (Union, UnionType):
@@ -175,4 +174,5 @@ def _branches(annotation: Any) -> Iterator[Any]:
 
 
 def _literals(annotation: Any) -> list[Any]:
+    """Return the words that an annotation allows."""
     return [word for kind in _branches(annotation) if get_origin(kind) is Literal for word in get_args(kind)]

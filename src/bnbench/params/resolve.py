@@ -1,18 +1,20 @@
 """`params.yaml`, checked and resolved: what each study runs in the chosen tier."""
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bnbench.core import yaml_reader
 from bnbench.core.errors import UserError
 from bnbench.core.yaml_reader import Document
-from bnbench.params import consistency, grid, messages, values
+from bnbench.params import extends, grid, messages, study_rules, values
 from bnbench.params.dataset_schema import Augmentation, Dataset
 from bnbench.params.fields import Tier
+from bnbench.params.problems import nearest, refuse
 from bnbench.params.run_schema import Run
 from bnbench.params.schema import Params
-from bnbench.params.study_schema import CLASSES, Study
+from bnbench.params.study_schema import Study
 
 Entry = TypeVar("Entry")
 
@@ -48,67 +50,64 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
         tier: the tier to use instead of the file's.
 
     Raises:
-        UserError: anything that is not as the schema says, with file, line, key, value, what is allowed and the
-            nearest valid name.
+        UserError: the file violates a rule; one line per problem, with file, line, key, value, rule and the nearest
+            valid name.
     """
-    document = yaml_reader.read(path)
+    document = extends.read(path)
     if tier is not None:
         document.values["tier"] = tier
-    params = check(document)
-    if params.tier not in params.tiers:
-        raise UserError(f"{document.where(('tiers',))}: tier {params.tier!r} has no entry here; add one")
-    consistency.check_size(document, params, {name: _grid(document, params, name) for name in params.studies})
-    studies = [_study(document, params, name) for name in params.studies]
+    params = _validated(document)
+    refuse(document, study_rules.of_tier(params))
+    grids = {name: _grid(document.values, params.tier, name) for name in params.studies}
+    refuse(document, (problem for name, merged in grids.items() for problem in study_rules.of_grid(name, merged)))
+    refuse(document, study_rules.of_size(params, grids))
+    studies = [_study(document.values, params, name, merged) for name, merged in grids.items()]
+    for one in studies:
+        refuse(document, study_rules.of_runs(document.values, params, one.name, one.runs))
+        refuse(document, study_rules.of_figures(one.name, one.study, one.runs))
     about = params.tiers[params.tier].about
     return Resolved(document.values, params.tier, about, params.datasets, params.augmentations, studies)
 
 
-def check(document: Document) -> Params:
-    """Hold a document against the schema, and every value, used or not, against what it names.
+def check(path: Path) -> Params:
+    """Read a parameter file, and check its schema and its single values, used or not, in whatever tier.
 
     Raises:
-        UserError: all violations of the schema, a line each; or the first value that cannot be.
+        UserError: violations of the schema, or of the rules about single values, one line each.
     """
+    return _validated(extends.read(path))
+
+
+def _validated(document: Document) -> Params:
     params = messages.validated(document, Params)
-    values.check(document, params)
+    refuse(document, values.violations(document.values, params))
     return params
 
 
-def _grid(document: Document, params: Params, name: str) -> dict[str, Any]:
-    """A study's grid, merged with its tier's, in a form that can be unfolded."""
-    raw = document.values["studies"][name]
-    variant = (raw.get("tiers") or {}).get(params.tier) or {}
-    merged = grid.merge(raw["grid"], variant.get("grid") or {})
-    consistency.check_grid(document.where(("studies", name, "grid")), merged)
-    return merged
+def _grid(given: dict[str, Any], tier: str, name: str) -> grid.Grid:
+    """Return a study's grid merged with its tier's."""
+    study = given["studies"][name]
+    return grid.merge(study["grid"], _variant(study, tier).get("grid") or {})
 
 
-def _study(document: Document, params: Params, name: str) -> ResolvedStudy:
-    given, tier = document.values, params.tier
-    raw = given["studies"][name]
-    variant = (raw.get("tiers") or {}).get(tier) or {}
-    base = given["training"] | (given["tiers"][tier].get("base") or {}) | (raw.get("base") or {})
-    base |= variant.get("base") or {}
-    merged = _grid(document, params, name)
-    # equal runs are one
-    runs = list({run.model_dump_json(): run for run in map(Run.model_validate, grid.cells(merged, base))}.values())
-    if not runs:
-        raise UserError(f"{document.where(('studies', name, 'grid'))}: the grid is empty; exclude fewer runs")
-    for run in {_shape(run): run for run in reversed(runs)}.values():
-        consistency.check_run(document, params, name, run)
-    study = params.studies[name]
-    probes = {CLASSES, *(str(probe) for run in runs for probe in run.probes)}
-    for figure, options in study.figures.items():
-        consistency.check_figure(document, ("studies", name, "figures", figure), options, probes)
-    for index, value in enumerate(study.published):
-        consistency.check_measure(document, ("studies", name, "published", index), value, probes)
-    return ResolvedStudy(name, study, grid.axes(merged), runs, base)
+def _study(given: dict[str, Any], params: Params, name: str, merged: grid.Grid) -> ResolvedStudy:
+    """Expand a study's grid. Equal runs become one."""
+    study, tier = given["studies"][name], params.tier
+    bases = (given["tiers"][tier].get("base"), study.get("base"), _variant(study, tier).get("base"))
+    base = reduce(or_, (part or {} for part in bases), given["training"])
+    runs = {run.model_dump_json(): run for run in map(Run.model_validate, grid.cells(merged, base))}
+    return ResolvedStudy(name, params.studies[name], grid.axes(merged), list(runs.values()), base)
+
+
+def _variant(study: dict[str, Any], tier: str) -> dict[str, Any]:
+    """Return a study's changes for a tier."""
+    return (study.get("tiers") or {}).get(tier) or {}
 
 
 def asked_data(values: dict[str, Any], name: str) -> list[str]:
     """The data sets that a study is about: those of the tier `full`, whatever the others take in their place."""
     raw = values["studies"][name]
-    variant, tier = (raw.get("tiers") or {}).get("full") or {}, values["tiers"].get("full") or {}
+    variant, tier = _variant(raw, "full"), values["tiers"].get("full") or {}
     parts = (values["training"], tier.get("base"), raw.get("base"), variant.get("base"))
     bases = [part["dataset"] for part in parts if part and "dataset" in part]
     merged = grid.merge(raw["grid"], variant.get("grid") or {})
@@ -117,18 +116,13 @@ def asked_data(values: dict[str, Any], name: str) -> list[str]:
     return list(dict.fromkeys(varied or bases[-1:]))
 
 
-def _shape(run: Run) -> str:
-    """The settings that can be at odds with each other."""
-    return run.model_dump_json(exclude={"seed", "learning_rate"})
-
-
 def dataset(path: Path, name: str) -> Dataset:
     """One data set of a parameter file.
 
     Raises:
         UserError: the file is not as it must be, or has no such data set.
     """
-    return _entry(path, "data set", "datasets", check(yaml_reader.read(path)).datasets, name)
+    return _entry(path, "data set", "datasets", check(path).datasets, name)
 
 
 def augmentation(path: Path, name: str) -> Augmentation:
@@ -137,10 +131,10 @@ def augmentation(path: Path, name: str) -> Augmentation:
     Raises:
         UserError: the file is not as it must be, or has no such augmentation.
     """
-    return _entry(path, "augmentation", "augmentations", check(yaml_reader.read(path)).augmentations, name)
+    return _entry(path, "augmentation", "augmentations", check(path).augmentations, name)
 
 
 def _entry(path: Path, kind: str, key: str, entries: dict[str, Entry], name: str) -> Entry:
     if name not in entries:
-        raise UserError(f"{path}: no {kind} {name!r} under {key}{messages.nearest(name, list(entries))}")
+        raise UserError(f"{path}: no {kind} {name!r} under {key}{nearest(name, list(entries))}")
     return entries[name]

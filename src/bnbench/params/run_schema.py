@@ -1,11 +1,21 @@
 """Settings of one run: names, types, ranges. Each field's description is its documentation."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from bnbench.params.fields import Count, Fraction, Name, NotNegative, Positive, Ramp, Strict, distinct
+from bnbench.params.layers import norms
+from bnbench.params.layers.activations import ACTIVATIONS
 
+# the values of `norm` and `activation` are the entries of their tables, which no static type can express
+if TYPE_CHECKING:
+    NormName = str
+    ActivationName = str
+else:
+    NormName = Literal[tuple(norms.NORMS)]
+    ActivationName = Literal[tuple(ACTIVATIONS)]
+Population = Literal["moving", "last_epoch", "batch"]
 ProbeName = Literal[
     "hyperplanes",
     "gradients",
@@ -63,10 +73,7 @@ class Run(Strict):
     model: Annotated[
         str, Field(max_length=200, description="the field's shorthand: 784-100-10, 32C5-P2-64C7-P2-10D, ...")
     ]
-    norm: Annotated[
-        Literal["none", "batch", "center", "renorm", "ghost", "group", "layer", "local_response"],
-        Field(description="normalisation of each hidden layer"),
-    ]
+    norm: Annotated[NormName, Field(description=norms.DESCRIPTION)]
     order: Annotated[Literal["pre", "post"], Field(description="norm before (pre) or after (post) the activation")]
     norm_dense: Annotated[bool, Field(description="false: hidden dense layers of a conv net have no norm")]
     norm_gamma: Annotated[
@@ -80,7 +87,7 @@ class Run(Strict):
         Fraction, Field(description="weight of the old moving average (PyTorch's momentum is 1 - norm_keep)")
     ]
     population: Annotated[
-        Literal["moving", "last_epoch", "batch"],
+        Population,
         Field(
             description="statistics outside training, of norms over a batch: moving averages; means over the last "
             "epoch's batches; those of the images evaluated together, batch_size at a time"
@@ -102,7 +109,7 @@ class Run(Strict):
     lrn_alpha: Annotated[NotNegative, Field(description="local response norm: weight of their mean square")]
     lrn_beta: Annotated[NotNegative, Field(description="local response norm: the exponent")]
     lrn_k: Annotated[Positive, Field(description="local response norm: added to the mean square")]
-    activation: Literal["relu", "leaky_relu", "prelu", "sigmoid", "tanh"]
+    activation: ActivationName
     slope: Annotated[NotNegative, Field(description="leaky_relu's slope below zero; prelu's first one")]
     init: Annotated[
         Literal["he", "glorot", "normal"],

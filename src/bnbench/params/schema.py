@@ -3,9 +3,9 @@
 Combinations of values (a batch larger than its training set, say) are checked on resolved runs in `params`.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from bnbench.params.dataset_schema import Augmentation, Dataset
 from bnbench.params.fields import NO_AUGMENTATION, Name, Strict, Tier
@@ -28,9 +28,27 @@ def _no_none(augmentations: dict[str, Augmentation]) -> dict[str, Augmentation]:
     return augmentations
 
 
-class Params(Strict):
-    """The whole of `params.yaml`."""
+INHERITED = ("tiers", "datasets", "training")  # required keys that the extended file may provide
 
+
+def _required_unless_extending(schema: dict[str, Any]) -> None:
+    """Let an editor accept a file without the keys that the file it extends provides."""
+    schema["required"] = [key for key in schema["required"] if key not in INHERITED]
+    schema["anyOf"] = [{"required": ["extends"]}, {"required": list(INHERITED)}]
+
+
+class Params(Strict):
+    """A parameter file, such as `params.yaml`."""
+
+    model_config = ConfigDict(json_schema_extra=_required_unless_extending)
+
+    extends: Annotated[
+        str | None,
+        Field(
+            description="path of another parameter file, relative to the folder of this one; its tiers, datasets, "
+            "augmentations and training are taken, and entries of this file replace those of the same name"
+        ),
+    ] = None
     tier: Annotated[Tier, Field(description="how big the studies are run")]
     max_runs: Annotated[
         int,

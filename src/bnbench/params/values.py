@@ -1,47 +1,42 @@
-"""Values that cannot be whatever they are combined with, found wherever they stand: defaults, bases, grids, filters.
+"""Rules about single values, checked wherever the file has them: in defaults, bases, grids and filters.
 
-A default that every study overrides, or a base of a tier that is not in use, is read by nobody today and by somebody
-tomorrow; so each value is checked on its own, and only its combinations are left to `conflicts`.
+Values that no run uses today (a default that every study overrides, the base of another tier) are checked too, because
+a run may use them tomorrow. Combinations of values are left to `study_rules`.
 """
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
-from bnbench.core.errors import UserError
-from bnbench.core.yaml_reader import Document, Key
+from bnbench.core.yaml_reader import Key
 from bnbench.params import architecture
 from bnbench.params.fields import NO_AUGMENTATION
-from bnbench.params.messages import nearest
+from bnbench.params.problems import Problem, nearest
 from bnbench.params.schema import Params
 
 
-def check(document: Document, params: Params) -> None:
-    """Check each model, schedule, data set and augmentation that the file names.
+def violations(values: dict[str, Any], params: Params) -> Iterator[Problem]:
+    """Yield a problem per wrong model, schedule, data set or augmentation that the file names.
 
-    Raises:
-        UserError: all that cannot be, a line each.
+    Args:
+        values: the file as it was read.
+        params: the same, validated.
     """
-    problems = [
-        f"{document.where(key)}: {problem}"
-        for key, name, value in _named(document.values)
-        for problem in CHECKS[name](params, value)
-    ]
-    if problems:
-        raise UserError("\n".join(problems))
+    for key, setting, value in _checked(values):
+        yield from (Problem(key, problem) for problem in CHECKS[setting](params, value))
 
 
-def _named(values: dict[str, Any]) -> Iterator[tuple[Key, str, Any]]:
-    """Each value that has a check: its place, its setting, itself."""
-    for place, settings, listed in _places(values):
+def _checked(values: dict[str, Any]) -> Iterator[tuple[Key, str, Any]]:
+    """Yield key, setting and value of each value that has a check."""
+    for place, settings, listed in _mappings(values):
         for name in CHECKS.keys() & (settings or {}):
             value = settings[name]
             each = enumerate(value) if listed else [(None, value)]
             yield from (((*place, name, *(() if i is None else (i,))), name, item) for i, item in each)
 
 
-def _places(values: dict[str, Any]) -> Iterator[tuple[Key, Any, bool]]:
-    """Each mapping of settings; whether it has lists of values, as a grid's axes, or single ones."""
+def _mappings(values: dict[str, Any]) -> Iterator[tuple[Key, Any, bool]]:
+    """Yield key and content of each mapping of settings, and True if it has lists of values, as a grid's axes have."""
     yield ("training",), values["training"], False
     for tier, about in values["tiers"].items():
         yield ("tiers", tier, "base"), about.get("base"), False

@@ -175,7 +175,7 @@ def correction(timings: Path, device: str | None = None) -> float | None:
         timings: the folder of wall times.
         device: count packs trained on this kind of device, on any machine; None: on this machine's processor.
     """
-    found = [record for _, record in records.whole(timings)]
+    found = [record for _, record in records.readable(timings)]
     chosen = [r for r in found if (r["cpu"] == cpu() if device is None else r["device"] == device)]
     return statistics.median(r["seconds"] / r["estimated"] for r in chosen) if chosen else None
 

@@ -24,7 +24,7 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
         console: the terminal; None: standard output.
     """
     console = console or Console(highlight=False)
-    factor = cost.correction(plan.root / "results" / "timings") or 1.0
+    factor = cost.correction(plan.project.timings) or 1.0
     console.print(f"Tier {plan.resolved.tier}: {plan.resolved.about}", markup=False)
     on_gpu = gpu_hours(plan)
     long = sum(pack.seconds for pack in plan.packs) * factor / workers > LONG
@@ -74,7 +74,7 @@ def elsewhere(plan: Plan, plans: Sequence[Plan], refused: Mapping[str, str]) -> 
 
 
 def _source(plan: Plan) -> str:
-    if cost.correction(plan.root / "results" / "timings", "cuda"):
+    if cost.correction(plan.project.timings, "cuda"):
         return "on one GPU, estimated from the packs that were trained on one so far"
     return f"on one GPU of {cost.GPU_RATE / 1e12:.0f} TFLOP/s in fp32, a guess until packs have been trained on a GPU"
 
@@ -84,7 +84,7 @@ def gpu_hours(plan: Plan) -> dict[str, float]:
 
     They follow from packs trained on a GPU so far, or else from the arithmetic of a large GPU.
     """
-    factor = cost.correction(plan.root / "results" / "timings", "cuda")
+    factor = cost.correction(plan.project.timings, "cuda")
     return {pack.id: (pack.seconds * factor if factor else _at_rate(plan, pack)) / 3600 for pack in plan.packs}
 
 

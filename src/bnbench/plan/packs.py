@@ -20,7 +20,7 @@ from bnbench.store.validation import validated
 
 Runs = dict[str, Run]  # by their ids
 
-REMEDY = "name a job's file under .bnbench/jobs, which each start of snakemake writes anew"
+REMEDY = "name a job's file under .bnbench/jobs, which snakemake rewrites whenever it starts"
 # Settings that may differ between the runs of a pack; all others are their shape.
 OF_A_RUN = {"seed", "learning_rate"}
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from bnbench.core import identities, machine
 from bnbench.core.files import digest
+from bnbench.core.paths import RELATIVE, Project
 from bnbench.data.identity import augmented_fingerprint, fingerprint
 from bnbench.params.fields import NO_AUGMENTATION
 from bnbench.params.resolve import Resolved, ResolvedStudy, asked_data, resolve
@@ -34,6 +35,7 @@ class Plan:
         self.device = "cpu"  # the kind of device that packs are sized for
         self.params = params
         self.root = root
+        self.project = Project(root)
         self.keys = {name: fingerprint(dataset) for name, dataset in self.resolved.datasets.items()}
         self.runs: dict[str, Run] = {}
         self.studies: dict[str, list[str]] = {}
@@ -53,22 +55,22 @@ class Plan:
         for run in (run for study in self.resolved.studies for run in study.runs if augmented(run)):
             dataset, definition = self.resolved.datasets[run.dataset], self.resolved.augmentations[run.augmentation]
             key = augmented_fingerprint(dataset, definition)
-            found[run.dataset, run.augmentation] = f"data/augmented/{run.dataset}/{run.augmentation}-{key}", key
+            folder = RELATIVE.augmented_of(run.dataset, run.augmentation, key)
+            found[run.dataset, run.augmentation] = str(folder), key
         return dict(sorted(found.items()))
 
     def raw(self, dataset: str) -> str | None:
         """Return the folder that a data set is downloaded to; None if it needs no download."""
         datasets = self.resolved.datasets
         files = datasets[dataset].files
-        owner = next(
-            name for name, other in datasets.items() if other.files == files
-        )  # data sets of the same files share a download
-        return f"data/raw/{owner}-{digest(files)}" if files else None
+        # data sets of the same files share a download
+        owner = next(name for name, other in datasets.items() if other.files == files)
+        return str(RELATIVE.raw_of(owner, digest(files))) if files else None
 
     @property
     def store(self) -> Path:
         """The run store."""
-        return self.root / "results" / "runs"
+        return self.project.runs
 
     @cached_property
     def stored(self) -> set[str]:
@@ -105,10 +107,10 @@ class Plan:
         if augmented(some):
             times = self.resolved.augmentations[some.augmentation].times
             folder = self.augmented[some.dataset, some.augmentation][0]
-        dataset, data = self.resolved.datasets[some.dataset], f"data/prepared/{some.dataset}-{self.keys[some.dataset]}"
-        return PackRecord.of(
-            runs, data, cost.seconds(listed, dataset, times), folder, cost.memory(listed, dataset, times)
-        )
+        dataset = self.resolved.datasets[some.dataset]
+        data = RELATIVE.prepared_of(some.dataset, self.keys[some.dataset])
+        seconds, memory = cost.seconds(listed, dataset, times), cost.memory(listed, dataset, times)
+        return PackRecord.of(runs, str(data), seconds, folder, memory)
 
     @cached_property
     def content(self) -> PlanContent:
@@ -149,9 +151,8 @@ class Plan:
     @property
     def identities(self) -> dict[str, Path]:
         """Path of the identity file of each stage that has one."""
-        ids, places = self.ids._asdict(), identities.STAGES
         return {
-            stage: self.root / places[stage].folder / places[stage].pattern.replace("*", ids[stage]) for stage in ids
+            stage: self.root / identities.STAGES[stage].path(own_id) for stage, own_id in self.ids._asdict().items()
         }
 
     def record(self) -> PlanRecord:

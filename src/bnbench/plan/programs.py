@@ -1,14 +1,13 @@
 """Networks that train and predict by compiled programs: known from a run's settings, before torch is loaded.
 
 The estimate of a pack's memory depends on it, and so does training: `training.engine.layer_programs` has a program for
-each layer of the networks named here. Whether this machine has the compiled code is asked there, not here.
+each layer whose entry in `params.layers` is `compiled`. Whether this machine has the compiled code is decided there.
 """
 
 from bnbench.params.architecture import Dense, parse
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
 from bnbench.params.run_schema import Run
-
-NORMS = {"none", "batch"}
-ACTIVATIONS = {"relu", "leaky_relu", "sigmoid", "tanh"}
 
 
 def has_program(run: Run) -> bool:
@@ -19,7 +18,7 @@ def has_program(run: Run) -> bool:
     """
     layers = parse(run.model).layers
     dense = all(isinstance(layer, Dense) and layer.units > 1 for layer in layers)
-    hidden = run.norm in NORMS and run.activation in ACTIVATIONS and not run.dropout
+    hidden = NORMS[run.norm].compiled and ACTIVATIONS[run.activation].compiled and not run.dropout
     return run.backend == "torch" and dense and (hidden or len(layers) == 1)
 
 

@@ -15,11 +15,11 @@ from bnbench.params.run_schema import Run
 from bnbench.params.study_schema import Figure, Published, Work
 from bnbench.store.validation import validated
 
-REMEDY = "name a plan's file under .bnbench/plans, which each start of snakemake writes anew"
+REMEDY = "name a plan's file under .bnbench/plans, which snakemake rewrites whenever it starts"
 
 
 class DatasetRecord(Strict):
-    """What the report states about a data set; `shape` is channels, height and width of an image."""
+    """A data set's title and licence; `shape` is channels, height and width of an image."""
 
     title: str
     licence: str

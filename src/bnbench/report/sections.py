@@ -11,6 +11,7 @@ from bnbench.core.markdown import escape, heading, image, table
 from bnbench.figures.figure_kind import plot_data
 from bnbench.figures.source import Source
 from bnbench.figures.usable_range import margin, table_rows
+from bnbench.params.layers import activations, norms
 from bnbench.params.study_schema import Figure
 from bnbench.plan.record import PlanRecord
 from bnbench.report import published, run_lists
@@ -21,20 +22,17 @@ from bnbench.tables.files import CONFIG
 TITLE = "What batch normalisation really does"
 INTERVALS = "Means over seeds and half their 95 % t intervals, or the whole where it ends at a limit"
 HIDDEN = r"C.*\dD-"  # a conv net with a hidden dense layer
-NORMALISING = {"batch", "center", "renorm", "ghost", "group", "layer"}
+NORMALISING = {name for name, spec in norms.NORMS.items() if spec.layer}
 # setting -> (another setting, its values): the first means nothing unless the second has one of these values
 MEANINGFUL: dict[str, tuple[str, set[str]]] = {
     "momentum": ("optimizer", {"sgd"}),
     "beta1": ("optimizer", {"adam"}),
     "beta2": ("optimizer", {"adam"}),
     "adam_epsilon": ("optimizer", {"adam"}),
-    "slope": ("activation", {"leaky_relu", "prelu"}),
     "init_deviation": ("init", {"normal"}),
-    "norm_groups": ("norm", {"group"}),
-    "norm_parts": ("norm", {"ghost"}),
-    **dict.fromkeys(("order", "norm_gamma", "norm_beta", "norm_epsilon"), ("norm", NORMALISING)),
-    **dict.fromkeys(("norm_keep", "population"), ("norm", {"batch", "center", "renorm", "ghost"})),
-    **dict.fromkeys(("renorm_rmax", "renorm_dmax", "renorm_rmax_ramp", "renorm_dmax_ramp"), ("norm", {"renorm"})),
+    "order": ("norm", NORMALISING),
+    **{key: ("norm", names) for key, names in norms.USERS.items()},
+    **{key: ("activation", names) for key, names in activations.USERS.items()},
 }
 
 
@@ -126,7 +124,7 @@ def setting_tables(inputs: Inputs, name: str, anchor: str) -> list[str]:
 def meaningful(runs: pd.DataFrame, column: str) -> bool:
     """Whether a setting plays a part in any of the runs."""
     if column.startswith("lrn_"):
-        return bool((runs["norm"].eq("local_response") | runs["model"].str.contains("LRN")).any())
+        return bool((runs["norm"].isin(norms.USERS[column]) | runs["model"].str.contains("LRN")).any())
     if column == "norm_dense":
         return bool((runs["norm"].isin(NORMALISING) & runs["model"].str.contains(HIDDEN)).any())
     if column == "max_epochs":  # the number of steps ends the training

@@ -62,7 +62,7 @@ def paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("[!.]*.json"))
 
 
-def whole(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def readable(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the readable records of a folder with their paths."""
     for path in paths(folder):
         try:
@@ -73,4 +73,4 @@ def whole(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def of_run(folder: Path, run_id: str) -> list[dict[str, Any]]:
     """Return the readable records that name a run, in the order of their files' names."""
-    return [record for _, record in whole(folder) if run_id in record["runs"]]
+    return [record for _, record in readable(folder) if run_id in record["runs"]]

@@ -14,7 +14,7 @@ from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
 from bnbench.core.files import write_json
 from bnbench.params import architecture
-from bnbench.params.norm_rules import span
+from bnbench.params.layers.norms import NORMS
 from bnbench.plan.record import PlanRecord
 from bnbench.store import run_record as store_runs
 from bnbench.store.probe_rows import PROBED
@@ -181,7 +181,7 @@ def runs_table(plan: PlanRecord, outcomes: dict[str, Outcome]) -> pd.DataFrame:
             row |= vars(outcome.environment)
             row |= {column: getattr(outcome, column) for column in (*OUTCOME_COLUMNS, *RESULTS)}
             row["generalisation_gap"] = _gap(outcome)
-            row["span"] = span(row["norm"], row["batch_size"], row["norm_parts"])
+            row["span"] = NORMS[row["norm"]].samples(row["batch_size"], row["norm_parts"])
             for column, values in rows.items():
                 values.append(row[column])
     frame = pd.DataFrame(rows)

@@ -10,19 +10,15 @@ import pandas as pd
 
 from bnbench.params.architecture import Conv, NotationError, parse
 from bnbench.params.fields import NO_AUGMENTATION
+from bnbench.params.layers.activations import ACTIVATIONS
+from bnbench.params.layers.norms import NORMS
 from bnbench.params.run_schema import Run
 from bnbench.tables.column_names import COLUMNS
 
 DASH = "\N{EN DASH}"  # stands for a missing value
 
 VALUES: dict[str, dict[str, str]] = {
-    "norm": {
-        "none": "no norm",
-        "center": "centring only",
-        "renorm": "batch renorm",
-        "ghost": "ghost batch norm",
-        "local_response": "local response norm",
-    },
+    "norm": {name: spec.label for name, spec in NORMS.items()},
     "population": {
         "moving": "moving averages",
         "last_epoch": "means over the last epoch",
@@ -30,13 +26,7 @@ VALUES: dict[str, dict[str, str]] = {
     },
     "backend": {"torch": "PyTorch", "numpy": "NumPy reference"},
     "order": {"pre": "before the activation", "post": "after the activation"},
-    "activation": {
-        "relu": "ReLU",
-        "leaky_relu": "leaky ReLU",
-        "prelu": "PReLU",
-        "sigmoid": "sigmoid",
-        "tanh": "tanh",
-    },
+    "activation": {name: spec.label for name, spec in ACTIVATIONS.items()},
     "optimizer": {"sgd": "SGD", "adam": "Adam"},
     "preprocessing": {
         "raw": "pixels 0 to 255",
@@ -117,8 +107,6 @@ def short(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if not isinstance(value, str):
         return number(value)
-    if name == "norm":
-        return VALUES["norm"].get(value, f"{value} norm")
     if name == "augmentation":
         return "no augmentation" if value == NO_AUGMENTATION else f"{value} augmentation"
     if name == "evaluate_every":

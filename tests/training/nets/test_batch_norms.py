@@ -1,28 +1,31 @@
-"""Norms: each against the passes written by hand and against PyTorch, in float64, and against what it must equal."""
+"""Norms against their NumPy references and PyTorch, in float64, and against the norms that they must equal."""
 
 import itertools
+import math
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from bnbench.params.norm_rules import PER_CHANNEL, SPANS, span
-from bnbench.params.run_schema import Run
-from bnbench.training.nets.batch_norms import NORMS, PerChannel
+from bnbench.params.layers.norms import NORMS, USERS
+from bnbench.training.nets import build
+from bnbench.training.nets.batch_norms import PerChannel
 from bnbench.training.nets.layers import Layer, Linear, Moment, Views
 from bnbench.training.nets.network import Network
-from bnbench.training.nets.reference import norms as handnorms
-from bnbench.training.nets.reference.passes import PASSES, Own
+from bnbench.training.nets.reference import norms as formulas
+from bnbench.training.nets.reference.passes import Own
+from bnbench.training.nets.reference.table import PASSES
 from tests.support import reference
 from tests.support.little import run
 
 RUNS, IMAGES, CHANNELS = 3, 12, 6
 SHAPES = {"dense": (RUNS, IMAGES, CHANNELS), "conv": (RUNS, IMAGES, 3, 5, CHANNELS)}
-SCALED = [name for name in NORMS if name not in ("none", "local_response")]
-ALL = [*SCALED, "local_response"]
+ALL = [name for name, spec in NORMS.items() if spec.layer]
+SCALED = [name for name in ALL if NORMS[name].learned and NORMS[name].reference]
+PER_CHANNEL = [name for name in ALL if NORMS[name].cancels_bias]
 SETTINGS: dict[str, Any] = {
     "norm_groups": 3,
     "norm_parts": 4,
@@ -42,10 +45,8 @@ def noise(seed: int, *shape: int) -> Tensor:
 
 
 def made(norm: str, channels: int = CHANNELS, moment: Moment | None = None, **settings: Any) -> Layer:
-    """A norm's layer in float64 with weights and statistics away from their first values."""
-    make = NORMS[norm]
-    assert make
-    layer = make(channels, run(**{"norm": norm, **SETTINGS, **settings}))
+    """A norm's layer in float64 with weights and statistics away from their initial values."""
+    layer = build.made(NORMS[norm], channels, run(**{"norm": norm, **SETTINGS, **settings}))
     layer.moment = moment or Moment([], step=7, epoch_steps=2)
     layer.values = {name: 1 + 0.3 * noise(i, RUNS, *shape) for i, (name, shape) in enumerate(layer.weights.items())}
     layer.grads = {name: torch.zeros_like(value) for name, value in layer.values.items()}
@@ -67,17 +68,10 @@ def both(layer: Layer, x: Tensor, dy: Tensor) -> list[Tensor]:
     return [y, layer.backward(dy, True), *(grad.clone() for grad in layer.grads.values())]
 
 
-def test_each_norm_of_the_schema_has_a_row_in_both_tables() -> None:
-    words = get_args(Run.model_fields["norm"].annotation)
-    assert list(words) == list(NORMS) == list(SPANS)
-    made_of = {name for name in ALL if isinstance(made(name), PerChannel)}
-    assert made_of == PER_CHANNEL
-
-
 @pytest.mark.parametrize("norm", SCALED)
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize(("gamma", "beta"), [("learned", "learned"), (2.0, "learned"), ("learned", 0.0), (1.0, 0.5)])
-def test_training_equals_the_passes_written_by_hand(norm: str, kind: str, gamma: Any, beta: Any) -> None:
+def test_training_equals_the_numpy_reference(norm: str, kind: str, gamma: Any, beta: Any) -> None:
     layer = made(norm, norm_gamma=gamma, norm_beta=beta, population="last_epoch")
     x, dy = 2 * noise(1, *SHAPES[kind]) + 1, noise(2, *SHAPES[kind])
     owns = [own(layer, row) for row in range(RUNS)]
@@ -97,10 +91,10 @@ def test_training_equals_the_passes_written_by_hand(norm: str, kind: str, gamma:
 @pytest.mark.parametrize("norm", SCALED)
 @pytest.mark.parametrize("population", ["moving", "last_epoch", "batch"])
 @pytest.mark.parametrize("kind", SHAPES)
-def test_evaluation_equals_the_passes_written_by_hand(norm: str, population: str, kind: str) -> None:
+def test_evaluation_equals_the_numpy_reference(norm: str, population: str, kind: str) -> None:
     layer = made(norm, population=population)
     before = {name: value.clone() for name, value in layer.statistics.items()}
-    x = 2 * noise(3, *SHAPES[kind])[:, :7] + 1  # no whole number of parts
+    x = 2 * noise(3, *SHAPES[kind])[:, :7] + 1  # not divisible into parts
     y = layer.forward(x, False)
     for row in range(RUNS):
         expected, _ = PASSES[type(layer)](layer, own(layer, row), x[row].numpy(), False)
@@ -111,15 +105,15 @@ def test_evaluation_equals_the_passes_written_by_hand(norm: str, population: str
 
 @pytest.mark.parametrize("kind", SHAPES)
 @pytest.mark.parametrize("size", [1, 4, 5, 11])
-def test_local_response_equals_the_pass_written_by_hand(kind: str, size: int) -> None:
+def test_local_response_equals_its_formula(kind: str, size: int) -> None:
     layer = made("local_response", lrn_size=size)
     x, dy = noise(1, *SHAPES[kind]), noise(2, *SHAPES[kind])
     y, dx = both(layer, x, dy)
-    settings = handnorms.Response(size, 0.5, 0.6, 1.5)
+    settings = formulas.Response(size, 0.5, 0.6, 1.5)
     for row in range(RUNS):
-        one, slope = x[row].numpy(), dy[row].numpy()
-        np.testing.assert_allclose(y[row].numpy(), handnorms.local_response(one, settings), rtol=1e-10)
-        expected = handnorms.local_response_back(slope, one, settings)
+        one, gradient = x[row].numpy(), dy[row].numpy()
+        np.testing.assert_allclose(y[row].numpy(), formulas.local_response(one, settings), rtol=1e-10)
+        expected = formulas.local_response_back(gradient, one, settings)
         np.testing.assert_allclose(dx[row].numpy(), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -150,7 +144,7 @@ def test_norms_equal_torch_nn_with_its_automatic_differentiation(norm: str) -> N
             torch.testing.assert_close(parameter.grad, grad[row, 0])
 
 
-def test_layer_norm_of_a_dense_layer_equals_torchs() -> None:
+def test_layer_norm_of_a_dense_layer_equals_pytorchs() -> None:
     layer = made("layer")
     x = noise(1, *SHAPES["dense"])
     y = layer.forward(x, True)
@@ -159,7 +153,7 @@ def test_layer_norm_of_a_dense_layer_equals_torchs() -> None:
         torch.testing.assert_close(y[row], nn.functional.layer_norm(x[row], [CHANNELS], gamma, beta))
 
 
-# a norm and settings with which it is another one
+# settings with which a norm equals batch norm
 SAME: dict[str, tuple[str, dict[str, Any]]] = {
     "renorm with rmax 1 and dmax 0": ("renorm", {"renorm_rmax": 1.0, "renorm_dmax": 0.0}),
     "renorm before its ramps": ("renorm", {"renorm_rmax_ramp": [4, 5], "renorm_dmax_ramp": [4, 5]}),
@@ -192,26 +186,26 @@ def test_group_norm_of_one_group_equals_layer_norm_bit_for_bit(kind: str) -> Non
 
 
 @pytest.mark.parametrize("norm", ["batch", "ghost", "renorm"])
-def test_norms_over_a_batch_forget_a_scale_and_a_shift_put_before_them(norm: str) -> None:
+def test_norms_over_a_mini_batch_cancel_a_scale_and_a_shift_before_them(norm: str) -> None:
     settings: dict[str, Any] = {"norm_epsilon": 1e-14, "renorm_rmax": 1.0, "renorm_dmax": 0.0}
     x = noise(0, *SHAPES["conv"])
     one, other = (made(norm, **settings).forward(z, True) for z in (x, 7 * x - 3))
     torch.testing.assert_close(one, other)
 
 
-def test_centring_forgets_a_shift_but_no_scale() -> None:
+def test_centring_cancels_a_shift_but_not_a_scale() -> None:
     x = noise(0, *SHAPES["conv"])
     outs = [made("center", norm_beta=0.0).forward(z, True) for z in (x, x - 3, 7 * x)]
     torch.testing.assert_close(outs[0], outs[1])
     torch.testing.assert_close(7 * outs[0], outs[2])
 
 
-@pytest.mark.parametrize("norm", sorted(PER_CHANNEL))
-def test_a_bias_before_a_norm_over_a_batch_changes_nothing(norm: str) -> None:
-    settings = run(norm=norm, renorm_rmax=1.0, renorm_dmax=0.0, norm_parts=4)
+@pytest.mark.parametrize("norm", PER_CHANNEL)
+def test_a_bias_before_a_norm_over_a_mini_batch_has_no_effect(norm: str) -> None:
     outs, grads = [], []
     for bias in (0.0, 5.0):
-        linear, layer = Linear(4, CHANNELS, True, settings, 0), made(norm, renorm_rmax=1.0, renorm_dmax=0.0)
+        linear = Linear(4, CHANNELS, bias=True, std=1.0, precision="exact", place=0)
+        layer = made(norm, renorm_rmax=1.0, renorm_dmax=0.0)
         linear.values = {"weight": noise(5, RUNS, 4, CHANNELS), "bias": noise(6, RUNS, 1, CHANNELS) + bias}
         linear.grads = {name: torch.zeros_like(value) for name, value in linear.values.items()}
         y = layer.forward(linear.forward(noise(7, RUNS, IMAGES, 4), True), True)
@@ -223,7 +217,7 @@ def test_a_bias_before_a_norm_over_a_batch_changes_nothing(norm: str) -> None:
     torch.testing.assert_close(grads[0]["bias"], torch.zeros(RUNS, 1, CHANNELS).double())
 
 
-def test_a_bias_is_left_out_before_norms_over_a_batch_and_those_alone() -> None:
+def test_there_is_no_bias_before_a_norm_over_a_mini_batch() -> None:
     for norm in NORMS:
         network = Network(run(model="72-9-7-10", norm=norm, norm_groups=1), (2, 6, 6))
         biases = ["bias" in layer.weights for layer in network.layers if "weight" in layer.weights]
@@ -240,7 +234,7 @@ def test_ghost_norm_is_batch_norm_of_each_part() -> None:
 @pytest.mark.parametrize(
     ("epoch", "rmax", "dmax"), [(0.5, 1.0, 0.0), (3, 1.1, 0.075), (4.5, 1.175, 0.1875), (9, 1.2, 0.3)]
 )
-def test_renorms_limits_rise_with_the_epochs(epoch: float, rmax: float, dmax: float) -> None:
+def test_the_limits_of_batch_renorm_rise_with_the_epochs(epoch: float, rmax: float, dmax: float) -> None:
     layer = made("renorm", moment=Moment([], step=int(epoch * 2), epoch_steps=2), norm_gamma=1.0, norm_beta=0.0)
     layer.statistics = {
         "mean": torch.full((RUNS, 1, CHANNELS), 90.0),
@@ -251,12 +245,33 @@ def test_renorms_limits_rise_with_the_epochs(epoch: float, rmax: float, dmax: fl
     torch.testing.assert_close(layer.forward(x, True), plain * rmax - dmax)
 
 
+@pytest.mark.parametrize("norm", ALL)
+@pytest.mark.parametrize("population", ["moving", "last_epoch", "batch"])
+def test_the_constants_of_a_settled_norm_no_longer_depend_on_the_step(norm: str, population: str) -> None:
+    def results(step: float) -> list[Tensor]:
+        layer = made(norm, moment=Moment([], int(step), 2), population=population)
+        y, dx, *grads = both(layer, noise(1, *SHAPES["dense"]), noise(2, *SHAPES["dense"]))
+        return [y, dx, *grads, *layer.statistics.values()]
+
+    def same(*steps: float) -> bool:
+        return all(torch.equal(*pair) for pair in zip(*map(results, steps), strict=True))
+
+    settled = made(norm, population=population).settled
+    ramps = 6.0 if norm == "renorm" else 0.0
+    assert settled == (math.inf if population == "last_epoch" and norm in PER_CHANNEL else ramps)
+    if settled == math.inf:
+        assert not same(2, 3)
+    else:
+        assert same(2 * settled, 2 * settled + 1)
+        assert not settled or not same(2 * settled - 1, 2 * settled)
+
+
 def test_a_ramp_of_no_length_is_a_step() -> None:
     ends: dict[str, Any] = {"renorm_rmax_ramp": [3, 3], "renorm_dmax_ramp": [3, 3]}
-    for step, moves in ((5, False), (6, True)):
+    for step, risen in ((5, False), (6, True)):
         x = noise(1, *SHAPES["dense"])
         renormed = made("renorm", moment=Moment([], step, 2), **ends).forward(x, True)
-        assert torch.equal(renormed, made("batch").forward(x, True)) != moves
+        assert torch.equal(renormed, made("batch").forward(x, True)) != risen
 
 
 def test_the_last_epochs_statistics_are_the_means_of_its_batches() -> None:
@@ -276,8 +291,8 @@ def test_the_last_epochs_statistics_are_the_means_of_its_batches() -> None:
         torch.testing.assert_close(layer.forward(x, False), (x - mean) / (variance + 1e-5).sqrt())
 
 
-@pytest.mark.parametrize("norm", sorted(PER_CHANNEL))
-def test_a_batchs_own_statistics_serve_one_image_too(norm: str) -> None:
+@pytest.mark.parametrize("norm", PER_CHANNEL)
+def test_the_statistics_of_the_evaluated_images_exist_for_one_image_too(norm: str) -> None:
     network = Network(run(model="72-9-7-10", norm=norm), (2, 6, 6))
     reference.double(network, [0, 1])
     images = noise(4, 2, 5, 6, 6, 2)
@@ -289,7 +304,7 @@ def test_a_batchs_own_statistics_serve_one_image_too(norm: str) -> None:
     assert torch.isfinite(alone[0]).all()
 
 
-def test_dense_layers_of_a_conv_net_can_go_without_a_norm() -> None:
+def test_dense_layers_of_a_conv_net_can_be_without_a_norm() -> None:
     def norms(model: str, norm_dense: bool) -> int:
         network = Network(run(model=model, norm_dense=norm_dense), (2, 6, 6))
         return sum(isinstance(layer, PerChannel) for layer in network.layers)
@@ -300,19 +315,13 @@ def test_dense_layers_of_a_conv_net_can_go_without_a_norm() -> None:
     assert ["bias" in layer.weights for layer in layers if "weight" in layer.weights] == [False, True, True]
 
 
-def test_values_that_a_norm_does_not_use_change_nothing() -> None:
-    used = {
-        "group": {"norm_groups"},
-        "ghost": {"norm_parts"},
-        "renorm": {name for name in SETTINGS if name.startswith("renorm")},
-        "local_response": {name for name in SETTINGS if name.startswith("lrn")},
-    }
+def test_settings_that_a_norm_does_not_use_have_no_effect() -> None:
     x, dy = noise(1, *SHAPES["conv"]), noise(2, *SHAPES["conv"])
     for norm, key in itertools.product(ALL, SETTINGS):
         other = {"norm_groups": 2}.get(key, getattr(run(), key))
         results = [both(made(norm, **{key: value}), x, dy) for value in (SETTINGS[key], other)]
         same = all(torch.equal(one, other) for one, other in zip(*results, strict=True))
-        assert same == (key not in used.get(norm, set())), (norm, key)
+        assert same == (norm not in USERS[key]), (norm, key)
 
 
 @pytest.mark.parametrize(
@@ -328,12 +337,12 @@ def test_values_that_a_norm_does_not_use_change_nothing() -> None:
         "local_response": 1,
     }.items(),
 )
-def test_the_span_is_how_many_images_move_a_normalised_value(norm: str, seen: int | None) -> None:
-    assert span(norm, IMAGES, 4) == seen
+def test_samples_per_statistic_are_those_that_change_a_normalised_value(norm: str, seen: int | None) -> None:
+    assert NORMS[norm].samples(IMAGES, 4) == seen
     if norm == "none":
         return
     x = noise(1, *SHAPES["conv"])
     before = made(norm).forward(x, True)
     x[:, 0] += noise(2, 3, 5, CHANNELS)
-    moved = (made(norm).forward(x, True) != before).flatten(2).any(2).sum(1)
-    assert moved.tolist() == [seen] * RUNS
+    changed = (made(norm).forward(x, True) != before).flatten(2).any(2).sum(1)
+    assert changed.tolist() == [seen] * RUNS

@@ -26,23 +26,23 @@ def test_forward_backward_and_statistics_equal_torch_nn(model: str, norm: str, o
     network = Network(settings, SHAPE)
     reference.double(network, seeds)
     x = torch.randn(3, 7, 6, 6, 2, generator=torch.Generator().manual_seed(0)).double()
-    slope = torch.randn(3, 7, 10, generator=torch.Generator().manual_seed(1)).double()
+    gradient = torch.randn(3, 7, 10, generator=torch.Generator().manual_seed(1)).double()
     nets = [reference.modules(settings, SHAPE) for _ in seeds]
     for row, net in enumerate(nets):
         reference.load(net, network, row)
     logits = network.forward(x, training=True)
-    network.backward(slope)
+    network.backward(gradient)
     tested = network.forward(x, training=False)
     for row, net in enumerate(nets):
         image = x[row].movedim(-1, 1)
         expected = net(image)
-        expected.backward(slope[row])
+        expected.backward(gradient[row])
         torch.testing.assert_close(logits[row], expected)
         mine = [grad[row] for layer in network.layers for grad in layer.grads.values()]
         for one, other in zip(mine, reference.gradients(net), strict=True):
             torch.testing.assert_close(one, other.reshape(one.shape))
-        moved = [array[row] for layer in network.layers for array in layer.statistics.values()]
-        for one, other in zip(moved, reference.moving(net), strict=True):
+        running = [array[row] for layer in network.layers for array in layer.statistics.values()]
+        for one, other in zip(running, reference.moving(net), strict=True):
             torch.testing.assert_close(one[0], other)
         torch.testing.assert_close(tested[row], net.eval()(image))
 
@@ -52,20 +52,20 @@ def test_gradients_match_finite_differences(model: str) -> None:
     network = Network(run(model=model, activation="tanh"), SHAPE)
     arrays = reference.double(network, [0])
     x = torch.randn(1, 5, 6, 6, 2, generator=torch.Generator().manual_seed(2)).double()
-    slope = torch.randn(1, 5, 10, generator=torch.Generator().manual_seed(3)).double()
+    gradient = torch.randn(1, 5, 10, generator=torch.Generator().manual_seed(3)).double()
     network.forward(x, training=True)
-    network.backward(slope)
+    network.backward(gradient)
     grads = arrays["grads"][0].clone()
     for index in range(0, network.parameters, max(1, network.parameters // 20)):
         ends = []
         for shift in (1e-6, -2e-6):
             arrays["values"][0, index] += shift
-            ends.append(float((network.forward(x, training=True) * slope).sum()))
+            ends.append(float((network.forward(x, training=True) * gradient).sum()))
         arrays["values"][0, index] += 1e-6
         assert grads[index].item() == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5, abs=1e-7)
 
 
-def test_both_ways_to_convolve_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unfolded_and_direct_convolutions_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for limit in (0, 10**9):
         monkeypatch.setattr(Conv, "UNFOLD", limit)
@@ -78,15 +78,15 @@ def test_both_ways_to_convolve_give_the_same(monkeypatch: pytest.MonkeyPatch) ->
     torch.testing.assert_close(results[0], results[1])
 
 
-def test_batch_norm_forgets_a_scale_and_a_shift_put_before_it() -> None:
-    layer = BatchNorm(4, run(norm_epsilon=1e-12))
+def test_batch_norm_cancels_a_scale_and_a_shift_before_it() -> None:
+    layer = BatchNorm(4, gamma="learned", beta="learned", keep=0.9, population="moving", epsilon=1e-12)
     layer.values = {"gamma": torch.full((1, 1, 4), 2.0).double(), "beta": torch.ones(1, 1, 4).double()}
     layer.statistics = {name: torch.zeros(1, 1, 4).double() for name in layer.moving}
     x = torch.randn(1, 50, 4, generator=torch.Generator().manual_seed(0)).double()
     torch.testing.assert_close(layer.forward(x, True), layer.forward(x * 7 - 3, True))
 
 
-def test_the_weights_are_the_same_draw_with_and_without_a_norm() -> None:
+def test_initial_weights_are_the_same_with_and_without_a_norm() -> None:
     rows = {}
     for norm in ("none", "batch"):
         network = Network(run(model="72-9-7-10", norm=norm), SHAPE)
@@ -96,15 +96,15 @@ def test_the_weights_are_the_same_draw_with_and_without_a_norm() -> None:
         assert torch.equal(plain, normed)
 
 
-@pytest.mark.parametrize(("init", "deviation"), [("he", (2 / 72) ** 0.5), ("glorot", (2 / 472) ** 0.5), ("normal", 1)])
-def test_initial_weights_have_the_deviation_of_their_formula(init: str, deviation: float) -> None:
+@pytest.mark.parametrize(("init", "std"), [("he", (2 / 72) ** 0.5), ("glorot", (2 / 472) ** 0.5), ("normal", 1)])
+def test_initial_weights_have_the_standard_deviation_of_their_formula(init: str, std: float) -> None:
     network = Network(run(model="72-400-10", init=init), SHAPE)
     network.bind(*network.start([0]))
     weight = next(layer.values["weight"] for layer in network.layers if "weight" in layer.values)
-    assert float(weight.std()) == pytest.approx(deviation, rel=0.02)
+    assert float(weight.std()) == pytest.approx(std, rel=0.02)
 
 
-def test_a_bias_is_left_out_just_before_a_norm_and_nowhere_else() -> None:
+def test_a_bias_is_left_out_directly_before_a_norm_and_nowhere_else() -> None:
     def biases(**settings: str) -> list[bool]:
         network = Network(run(model="72-9-7-10", **settings), SHAPE)
         return ["bias" in layer.weights for layer in network.layers if "weight" in layer.weights]
@@ -114,7 +114,7 @@ def test_a_bias_is_left_out_just_before_a_norm_and_nowhere_else() -> None:
     assert biases(norm="batch", order="post") == [True, True, True]
 
 
-def test_parameters_are_counted_as_torch_counts_them() -> None:
+def test_the_count_of_parameters_equals_pytorchs() -> None:
     for model, norm in itertools.product(MODELS, ["none", "batch"]):
         settings = run(model=model, norm=norm, activation="prelu")
         count = sum(parameter.numel() for parameter in reference.modules(settings, SHAPE).parameters())
@@ -133,14 +133,14 @@ def test_dropout_keeps_the_mean_drops_its_share_and_is_off_outside_training() ->
     assert torch.equal(layer.backward(x, True), y)
 
 
-def test_dropout_stands_where_the_notation_and_the_setting_say() -> None:
+def test_dropout_layers_follow_the_notation_and_the_setting() -> None:
     marked = Network(run(model="72-9-Dropout0.5-10D"), SHAPE)
     everywhere = Network(run(model="72-9-7-10", dropout=0.2), SHAPE)
     rates = [[layer.rate for layer in net.layers if isinstance(layer, Dropout)] for net in (marked, everywhere)]
     assert rates == [[0.5], [0.2, 0.2]]
 
 
-# the published conv nets, for images of 3x32x32: kernels, conv layers a block, blocks, units
+# the published conv nets, for images of 3x32x32: filters, conv layers per block, blocks, units
 PUBLISHED = {
     "64K-3C2B-256D-Dropout0.5-10D": (64, 3, 2, 256),
     "64K-3C3B-256D-Dropout0.5-10D": (64, 3, 3, 256),
@@ -172,7 +172,7 @@ def test_the_published_conv_nets_have_their_layers_and_parameters(model: str) ->
     assert architecture.parse(model).inputs is None
 
 
-def test_local_response_as_a_layer_stands_beside_a_norm() -> None:
+def test_a_model_can_have_local_response_layers_and_a_norm() -> None:
     layers = Network(run(model="5C3-LRN-P2-10D", norm="batch"), SHAPE).layers
     kinds = [type(layer).__name__ for layer in layers]
     assert kinds == ["Conv", "BatchNorm", "Relu", "LocalResponse", "MaxPool", "Flatten", "Linear"]

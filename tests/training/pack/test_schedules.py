@@ -1,4 +1,4 @@
-"""Schedules against torch's own, and against the published log's rule written a second way."""
+"""Schedules against PyTorch's, and against the plateau rule written a second way."""
 
 import random
 from typing import Any
@@ -35,7 +35,7 @@ def test_constant_is_one() -> None:
 @pytest.mark.parametrize(
     ("starts", "steps"), [([1], [0.5]), ([2, 4], [0.5, 0.1]), ([1, 3, 10], [2.0, 1.0, 1e-3]), ([7], [0.1])]
 )
-def test_step_is_torchs_rate_epoch_by_epoch(starts: list[int], steps: list[float]) -> None:
+def test_step_equals_pytorchs_rate_in_every_epoch(starts: list[int], steps: list[float]) -> None:
     epochs = 12
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=RATE)
     table = {1: 1.0} | dict(zip(starts, steps, strict=True))
@@ -66,12 +66,12 @@ def test_plateau_shrinks_after_an_epoch_above_all_of_the_last_window(window: int
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5])
-def test_plateau_keeps_the_rate_where_the_loss_only_falls_or_stays(value: float) -> None:
+def test_plateau_leaves_the_rate_while_the_loss_falls_or_stays(value: float) -> None:
     losses = [[1 - epoch * value / 20] for epoch in range(20)]
     assert factors(Plateau(kind="plateau", factor=0.5, window=3), losses) == [[1.0]] * 20
 
 
-def test_plateau_looks_at_each_run_alone() -> None:
+def test_plateau_treats_each_run_independently() -> None:
     plateau = Plateau(kind="plateau", factor=0.5, window=2)
     losses = drawn(3, 30, 5)
     together = factors(plateau, losses)
@@ -87,13 +87,13 @@ def test_plateau_looks_at_each_run_alone() -> None:
         {"kind": "plateau", "factor": 0.5, "window": 3},
     ],
 )
-def test_a_schedule_goes_on_from_its_memory(schedule: dict[str, Any]) -> None:
+def test_a_schedule_resumes_from_its_saved_state(schedule: dict[str, Any]) -> None:
     model = (Step if schedule["kind"] == "step" else Plateau).model_validate(schedule)
     losses = drawn(1, 20, 2)
     arrays = schedules.memory(model, 2)
     seen = []
     for epoch, loss in enumerate(losses, 1):
         seen.append(arrays["factor"].tolist())
-        arrays = {name: array.clone() for name, array in arrays.items()}  # as saved and read again
+        arrays = {name: array.clone() for name, array in arrays.items()}  # as if saved and loaded
         schedules.advance(model, arrays, epoch, torch.tensor(loss, dtype=torch.float64))
     assert seen == factors(model, losses)

@@ -132,7 +132,8 @@ def _collected(folder: Path, runs: list[Run]) -> tuple[PlanRecord, list[Outcome]
         run_writer.write(folder / "runs", outcome, "data", "cpu")
     study = make_plan()["studies"]["A1"] | {"runs": [outcome.name for outcome in outcomes]}
     runs_by_id = {outcome.name: {"config": outcome.run.model_dump(), "data": "data"} for outcome in outcomes}
-    return as_record(make_plan(trainer_version=TRAINER_VERSION, studies={"S": study}, runs=runs_by_id)), outcomes
+    plan = make_plan() | {"trainer_version": TRAINER_VERSION, "studies": {"S": study}, "runs": runs_by_id}
+    return as_record(plan), outcomes
 
 
 def test_the_table_of_probes_has_each_number_once_under_its_run(tmp_path: Path) -> None:

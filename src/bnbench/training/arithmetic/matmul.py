@@ -44,12 +44,16 @@ def bf16(device: str) -> bool:
 
 def products(run: Run, device: str) -> str:
     """What a run's larger products are made of on a kind of device: `fp32` or `bf16`."""
-    return "bf16" if run.precision == "fast" and bf16(device) else "fp32"
+    return _products(run.precision, device)
 
 
-def factor(run: Run, x: Tensor, multiplications: int) -> torch.dtype:
-    """The type of the factors of x's product with a run's weights, of so many multiplications a run."""
-    return torch.bfloat16 if multiplications >= WORTH and products(run, x.device.type) == "bf16" else x.dtype
+def _products(precision: str, device: str) -> str:
+    return "bf16" if precision == "fast" and bf16(device) else "fp32"
+
+
+def factor(precision: str, x: Tensor, multiplications: int) -> torch.dtype:
+    """Return the type of the factors of x's product with weights, of so many multiplications a run."""
+    return torch.bfloat16 if multiplications >= WORTH and _products(precision, x.device.type) == "bf16" else x.dtype
 
 
 def product(a_RNI: Tensor, b_RIO: Tensor, bias: Tensor | None = None) -> Tensor:

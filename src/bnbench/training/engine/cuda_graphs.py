@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from bnbench.data import random_streams
-from bnbench.params.run_schema import Run
 from bnbench.training import probes
 from bnbench.training.arithmetic import gpu, kernels, twister
 from bnbench.training.nets.layers import Dropout, Moment
@@ -68,9 +67,7 @@ def capturable(pack: Pack) -> bool:
 
 
 def _risen(pack: Pack) -> bool:
-    run: Run = pack.run
-    ramps = (run.renorm_rmax_ramp, run.renorm_dmax_ramp) if run.norm == "renorm" else ()
-    return all(pack.step / pack.epoch_steps >= max(ramp) for ramp in ramps)
+    return all(pack.step / pack.epoch_steps >= layer.settled for layer in pack.network.layers)
 
 
 def _forget(pack: Pack) -> None:
@@ -96,7 +93,7 @@ class Recorded:
         self.values, self.work = pack.arrays["values"], work
         device = self.values.device
         index = pack.drawn(pack.step)
-        moves = pack.moved(index)
+        moves = pack.transforms_of(index)
         self.index, self.moves = index.clone(), None if moves is None else moves.clone()
         self.count = torch.zeros((), dtype=torch.float64, device=device)
         self.column = torch.zeros(1, dtype=torch.long, device=device)
@@ -111,7 +108,7 @@ class Recorded:
     def feed(self, pack: Pack) -> None:
         """Fill the arrays for the pack's next step."""
         index = pack.drawn(pack.step)
-        moves = pack.moved(index)
+        moves = pack.transforms_of(index)
         self.index.copy_(index)
         if self.moves is not None and moves is not None:
             self.moves.copy_(moves)

@@ -68,8 +68,8 @@ def _batch_norm(tape: Recorder, index: int, layer: Layer, x: Array) -> tuple[Ten
     gamma, beta = (_given(tape, index, layer, name) for name in ("gamma", "beta"))
     moving = [tape.slot(index, name, "moving") for name in ("mean", "variance")]
     arrays = [x, gamma, beta, *moving, normal, y, work]
-    keep, unbiased = layer.run.norm_keep, values / max(1, values - 1)
-    constants = [layer.run.norm_epsilon, keep, 1 - keep, unbiased]
+    keep, unbiased = layer.keep, values / max(1, values - 1)
+    constants = [layer.epsilon, keep, 1 - keep, unbiased]
     tape.call("batch_norm" if tape.training else "batch_norm_known", x.shape, arrays, constants)
 
     def back(dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG001
@@ -109,7 +109,7 @@ def _by_output(name: str) -> Callable[[Recorder, int, Layer, Array], tuple[Tenso
 def _leaky_relu(tape: Recorder, _index: int, layer: Layer, x: Array) -> tuple[Tensor, Back]:
     assert isinstance(layer, LeakyRelu)
     assert isinstance(x, Tensor)
-    y, factors = tape.empty(*x.shape), layer.factors.tolist()
+    y, factors = tape.empty(*x.shape), layer.factors
     tape.call("leaky_relu", [x.numel()], [x, y], factors)
 
     def back(dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG001

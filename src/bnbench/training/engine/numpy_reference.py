@@ -17,7 +17,8 @@ from bnbench.training.nets.layers import Layer, Views
 from bnbench.training.nets.network import Network
 from bnbench.training.nets.reference import layers as hand
 from bnbench.training.nets.reference.layers import Array
-from bnbench.training.nets.reference.passes import PASSES, Back, Own
+from bnbench.training.nets.reference.passes import Back, Own
+from bnbench.training.nets.reference.table import PASSES
 from bnbench.training.pack.optimizers import OPTIMIZERS
 from bnbench.training.pack.pack import Pack
 

@@ -1,119 +1,117 @@
-"""Activations, a table with one signature: adding one is adding a row."""
+"""Activations. The settings that each takes are in its entry of `params.layers.activations`."""
+
+from dataclasses import KW_ONLY, dataclass
 
 import torch
 from torch import Tensor
 
-from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import kernels
-from bnbench.training.nets.layers import Layer, Plain
+from bnbench.training.nets.layers import Plain
 
 
-class Relu(Plain):
-    """max(x, 0)."""
+@dataclass(eq=False, repr=False)
+class Activation(Plain):
+    """Base class of the activations: a function of each value by itself.
 
-    def __init__(self, channels: int, run: Run) -> None:  # noqa: ARG002
-        super().__init__()
+    Args:
+        channels: of the input.
+    """
+
+    channels: int
+
+
+class Relu(Activation):
+    """y = max(x, 0)."""
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
-        """x where positive."""
+        """Return x where it is positive, else 0."""
         self.y = x.clamp_min(0)
         return self.y
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
-        """dy where the output is positive."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
+        """dx = dy where y > 0, else 0."""
         return kernels.loops(dy).relu_back(dy, self.y)
 
 
-class LeakyRelu(Plain):
-    """x where positive, `slope` x elsewhere."""
+@dataclass(eq=False, repr=False)
+class LeakyRelu(Activation):
+    """y = x where x > 0, else slope x (Maas, Hannun and Ng 2013)."""
 
-    def __init__(self, channels: int, run: Run) -> None:  # noqa: ARG002
-        super().__init__()
-        self.slope = run.slope
-        self.factors = torch.tensor([1.0, 0.0]) * (1 - run.slope) + run.slope
+    _: KW_ONLY
+    slope: float
+
+    def __post_init__(self) -> None:
+        # of x > 0 and of the rest; as numbers of fp32, with which runs have always been trained
+        above, below = (torch.tensor([1.0, 0.0]) * (1 - self.slope) + self.slope).tolist()
+        self.factors: tuple[float, float] = above, below
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
-        """x times its factor, 1 or `slope`."""
-        above, below = self.factors.to(x)
-        self.factor = torch.where(x > 0, above, below)
+        """Return x times 1 or the slope."""
+        self.factor = torch.where(x > 0, *self.factors)
         return x * self.factor
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
-        """dy times the same factor."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
+        """dx = dy times the same factor."""
         return dy * self.factor
 
 
-class PRelu(Plain):
-    """x where positive, a learned slope per channel times x elsewhere (arXiv 1502.01852)."""
+@dataclass(eq=False, repr=False)
+class PRelu(Activation):
+    """y = x where x > 0, else a x with a learned number a per channel (He et al. 2015, arXiv 1502.01852, equation 1).
 
-    def __init__(self, channels: int, run: Run) -> None:
-        super().__init__()
-        self.weights = {"slope": (1, channels)}
-        self.first = run.slope
+    Args:
+        slope: initial value of a.
+    """
+
+    _: KW_ONLY
+    slope: float
+
+    def __post_init__(self) -> None:
+        self.weights = {"slope": (1, self.channels)}
 
     def start(self, name: str, seed: int) -> float:  # noqa: ARG002
-        """The run's `slope`."""
-        return self.first
+        """Return the initial value of a."""
+        return self.slope
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
-        """x_R...C times 1 or the channel's slope."""
+        """Return x_R...C times 1 or the channel's a."""
         self.x, self.positive = x, x > 0
-        self.slope = _spread(self.values["slope"], x)
-        return torch.where(self.positive, x, x * self.slope)
+        self.factor = _broadcast(self.values["slope"], x)
+        return torch.where(self.positive, x, x * self.factor)
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
-        """d slope = sum of dy x where x is not positive."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
+        """dx = dy where x > 0, else a dy; da = sum of dy x where x <= 0 (equations 2 and 3)."""
         negative = torch.where(self.positive, 0, dy * self.x)
         torch.sum(negative.flatten(1, -2), dim=1, keepdim=True, out=self.grads["slope"])
-        return torch.where(self.positive, dy, dy * self.slope)
+        return torch.where(self.positive, dy, dy * self.factor)
 
 
-class Sigmoid(Plain):
-    """1 / (1 + exp(-x)), written as (1 + tanh(x / 2)) / 2."""
-
-    def __init__(self, channels: int, run: Run) -> None:  # noqa: ARG002
-        super().__init__()
+class Sigmoid(Activation):
+    """y = 1 / (1 + exp(-x)), computed as (1 + tanh(x / 2)) / 2."""
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
-        """Values in (0, 1)."""
+        """Return values in (0, 1)."""
         self.y = (x * 0.5).tanh_().mul_(0.5).add_(0.5)
         return self.y
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
-        """dy y (1 - y)."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
+        """dx = dy y (1 - y)."""
         return kernels.loops(dy).sigmoid_back(dy, self.y)
 
 
-class Tanh(Plain):
-    """Hyperbolic tangent."""
-
-    def __init__(self, channels: int, run: Run) -> None:  # noqa: ARG002
-        super().__init__()
+class Tanh(Activation):
+    """y = tanh(x)."""
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
-        """Values in (-1, 1)."""
+        """Return values in (-1, 1)."""
         self.y = torch.tanh(x)
         return self.y
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
-        """dy (1 - y^2)."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
+        """dx = dy (1 - y^2)."""
         return kernels.loops(dy).tanh_back(dy, self.y)
 
 
-def _spread(row: Tensor, x: Tensor) -> Tensor:
-    """A row per run and channel (R, 1, C) in a shape that multiplies x_R...C."""
+def _broadcast(row: Tensor, x: Tensor) -> Tensor:
+    """Return a number per run and channel, (R, 1, C), in a shape that multiplies x_R...C."""
     return row.view(row.shape[0], *[1] * (x.dim() - 2), row.shape[-1])
-
-
-ACTIVATIONS: dict[str, type[Relu | LeakyRelu | PRelu | Sigmoid | Tanh]] = {
-    "relu": Relu,
-    "leaky_relu": LeakyRelu,
-    "prelu": PRelu,
-    "sigmoid": Sigmoid,
-    "tanh": Tanh,
-}
-
-
-def activation(name: str, channels: int, run: Run) -> Layer:
-    """The activation of that name for `channels` features."""
-    return ACTIVATIONS[name](channels, run)

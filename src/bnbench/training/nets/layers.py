@@ -1,22 +1,25 @@
-"""Layers of a pack: R networks side by side, forward and backward written out.
+"""Layers of a pack: R networks side by side, with forward and backward passes written out.
 
-Every array has the run as its first axis and the features as its last: x_RNF after dense layers, x_RNHWC after
-conv layers. No operation mixes runs, and each is chosen by the shape of one run, never by how many there are: so a
-run's numbers are the same, bit for bit, whatever pack it is in. For that, products and sums are separate
-operations (`add(alpha=...)` may round otherwise in the last elements of an array than in its vectors), and the
-logistic function is written by `tanh` (torch.sigmoid has the same trait).
+Every array has the run as its first axis and the features as its last: x_RNF after dense layers, x_RNHWC after conv
+layers (R runs, N samples, F features, H height, W width, C channels).
+
+No operation mixes runs, and each is chosen by the shape of one run, never by how many there are: so a run's numbers
+are the same, bit for bit, in every pack. For the same reason products and sums are separate operations
+(`add(alpha=...)` may round differently in the last elements of an array than in its vectors), and the logistic
+function is computed by `tanh` (torch.sigmoid has the same defect).
+
+A layer is a dataclass of the arguments it uses: sizes by position, settings by keyword.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import KW_ONLY, dataclass, field
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from bnbench.data.random_streams import generator, uniform
-from bnbench.params.run_schema import Run
 from bnbench.training.arithmetic import convolutions, kernels, matmul
 
 Shape = tuple[int, ...]
@@ -25,9 +28,13 @@ Views = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Moment:
-    """What a layer may have to know of a training step: each run's seed, steps done before it, steps of an epoch.
+    """Position of a training step, for layers that depend on it.
 
-    `draws` are dropout's numbers by the layer's place, where they are drawn already: (runs, N, ...).
+    Attributes:
+        seeds: each run's seed.
+        step: training steps before this one.
+        epoch_steps: steps of an epoch.
+        draws: dropout's uniform numbers, (R, N, ...), by the layer's `place`, where they are drawn in advance.
     """
 
     seeds: list[int]
@@ -37,11 +44,14 @@ class Moment:
 
 
 class Layer(Protocol):
-    """What a network is made of.
+    """A layer of a network.
 
-    `weights` are learned, `moving` are statistics that training updates: name -> shape for one run. `values`,
-    `grads` and `statistics` are those arrays with the run in front, bound by the network, which also sets the
-    `moment` before each training step.
+    Attributes:
+        weights: shape of each learned array, for one run.
+        moving: shape of each statistic that training updates, for one run.
+        values: the learned arrays with the run in front, bound by the network; `grads` are their gradients.
+        statistics: the arrays of `moving`, likewise.
+        moment: position of the training step, set by the network before each.
     """
 
     weights: dict[str, Shape]
@@ -51,133 +61,171 @@ class Layer(Protocol):
     statistics: Views
     moment: Moment
 
+    @property
+    def settled(self) -> float:
+        """Epochs after which no constant of a training step differs from that of the step before."""
+
     def start(self, name: str, seed: int) -> Tensor | float:
-        """First value of a weight or statistic of one run."""
+        """Return the initial value of a weight or statistic of one run."""
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        """The layer's output; in training, what `backward` needs is kept."""
+        """Return the layer's output; in training, store what `backward` needs."""
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:
-        """Gradient with respect to the input (if `wanted`); gradients of the weights go to `grads`."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:
+        """Write the gradients of the weights to `grads`; return that of the input, if it is needed."""
 
 
+@dataclass(eq=False, repr=False)
 class Plain:
-    """A layer without weights or statistics, to build others from."""
+    """A layer without weights and statistics: the base class of all others."""
 
-    def __init__(self) -> None:
-        self.weights: dict[str, Shape] = {}
-        self.moving: dict[str, Shape] = {}
-        self.values: Views = {}
-        self.grads: Views = {}
-        self.statistics: Views = {}
-        self.moment = Moment([])
+    weights: dict[str, Shape] = field(init=False, default_factory=dict)
+    moving: dict[str, Shape] = field(init=False, default_factory=dict)
+    values: Views = field(init=False, default_factory=dict)
+    grads: Views = field(init=False, default_factory=dict)
+    statistics: Views = field(init=False, default_factory=dict)
+    moment: Moment = field(init=False, default_factory=lambda: Moment([]))
+
+    @property
+    def settled(self) -> float:
+        """0: every training step has the same constants."""
+        return 0.0
 
     def start(self, name: str, seed: int) -> Tensor | float:  # noqa: ARG002
-        """Zero."""
+        """Return 0, the initial value of every array."""
         return 0.0
 
 
-INITS: dict[str, Callable[[int, int, Run], float]] = {
-    "he": lambda fan_in, _out, _run: math.sqrt(2 / fan_in),
-    "glorot": lambda fan_in, fan_out, _run: math.sqrt(2 / (fan_in + fan_out)),
-    "normal": lambda _in, _out, run: run.init_deviation,
+# setting `init` -> standard deviation of the initial weights, of fan-in, fan-out and the setting `init_deviation`
+INITS: dict[str, Callable[[int, int, float], float]] = {
+    "he": lambda fan_in, _fan_out, _std: math.sqrt(2 / fan_in),
+    "glorot": lambda fan_in, fan_out, _std: math.sqrt(2 / (fan_in + fan_out)),
+    "normal": lambda _fan_in, _fan_out, std: std,
 }
 
 
+@dataclass(eq=False, repr=False)
 class Linear(Plain):
-    """y = x W + b with W of (inputs, units).
+    """Fully connected layer, y = x W + b with W of (inputs, units).
 
     Args:
-        place: which linear or conv layer of the net this is, from 0: decides its stream of initial weights.
+        inputs: features of x.
+        units: features of y.
+        bias: whether there is a b.
+        std: standard deviation of the initial weights.
+        precision: `exact` or `fast`, as the setting of that name.
+        place: index of the layer in the model; with the seed it selects the random stream of the initial weights.
     """
 
-    def __init__(self, inputs: int, units: int, bias: bool, run: Run, place: int) -> None:
-        super().__init__()
-        self.weights["weight"] = (inputs, units)
-        if bias:
-            self.weights["bias"] = (1, units)
-        self.deviation, self.place, self.run = INITS[run.init](inputs, units, run), place, run
+    inputs: int
+    units: int
+    _: KW_ONLY
+    bias: bool
+    std: float
+    precision: str
+    place: int
+
+    def __post_init__(self) -> None:
+        self.weights["weight"] = (self.inputs, self.units)
+        if self.bias:
+            self.weights["bias"] = (1, self.units)
 
     def start(self, name: str, seed: int) -> Tensor | float:
-        """Gaussian weights, zero bias."""
+        """Return Gaussian weights, and 0 for the bias."""
         if name == "bias":
             return 0.0
-        return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.deviation
+        return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.std
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x_RNI -> y_RNO."""
-        kind = matmul.factor(self.run, x, x.shape[1] * math.prod(self.weights["weight"]))
-        self.x, self.weight = narrowed(x, kind), self.values["weight"].to(kind)
-        if kind == x.dtype:
+        dtype = matmul.factor(self.precision, x, x.shape[1] * math.prod(self.weights["weight"]))
+        self.x, self.weight = narrowed(x, dtype), self.values["weight"].to(dtype)
+        if dtype == x.dtype:
             return matmul.product(x, self.weight, self.values.get("bias"))
         y = matmul.product(self.x, self.weight).to(x.dtype)
         return y.add_(self.values["bias"]) if "bias" in self.values else y
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:
         """dW = x^T dy, db = sum dy, dx = dy W^T."""
         if "bias" in self.grads:
             torch.sum(dy, dim=1, keepdim=True, out=self.grads["bias"])
-        slope = dy.to(self.x.dtype)
-        if slope is dy:
+        factor = dy.to(self.x.dtype)
+        if factor is dy:
             matmul.multiply(self.x.transpose(1, 2), dy, self.grads["weight"])
         else:
-            self.grads["weight"].copy_(matmul.product(self.x.transpose(1, 2), slope))
-        return matmul.product(slope, self.weight.transpose(1, 2)).to(dy.dtype) if wanted else dy
+            self.grads["weight"].copy_(matmul.product(self.x.transpose(1, 2), factor))
+        return matmul.product(factor, self.weight.transpose(1, 2)).to(dy.dtype) if needs_dx else dy
 
 
-def narrowed(x: Tensor, kind: torch.dtype) -> Tensor:
-    """x in another type; what all runs share is rounded once."""
+def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return x in another type; an array that all runs share is converted once."""
     shared = x.stride(0) == 0 and len(x) > 1
-    return x[:1].to(kind).expand(x.shape) if shared else x.to(kind)
+    return x[:1].to(dtype).expand(x.shape) if shared else x.to(dtype)
 
 
+@dataclass(eq=False, repr=False)
 class Conv(Plain):
-    """Square kernels, stride 1, "same" padding; weights of (kernels, size, size, channels)."""
+    """Convolution with square filters, stride 1, "same" padding; weights of (kernels, size, size, channels).
+
+    Args:
+        channels: of the input.
+        kernels: filters, the channels of the output.
+        size: height and width of a filter.
+        bias: whether each filter has one.
+        std: standard deviation of the initial weights.
+        precision: `exact` or `fast`, as the setting of that name.
+        place: index of the layer in the model; with the seed it selects the random stream of the initial weights.
+    """
 
     # values of unfolded input up to which products of it were faster than torch's convolutions:
     # 0.9 ms against 2.5 at 18k, 2.9 against 2.9 at 37k, 20 against 5.3 at 627k (one core, AVX-512, 15 and 8 runs)
-    UNFOLD = 32768
+    UNFOLD: ClassVar[int] = 32768
 
-    def __init__(self, channels: int, kernels: int, size: int, bias: bool, run: Run, place: int) -> None:
-        super().__init__()
-        self.size, self.place, self.run = size, place, run
-        self.weights["weight"] = (kernels, size, size, channels)
-        if bias:
-            self.weights["bias"] = (1, kernels)
-        self.deviation = INITS[run.init](channels * size**2, kernels * size**2, run)
+    channels: int
+    kernels: int
+    size: int
+    _: KW_ONLY
+    bias: bool
+    std: float
+    precision: str
+    place: int
+
+    def __post_init__(self) -> None:
+        self.weights["weight"] = (self.kernels, self.size, self.size, self.channels)
+        if self.bias:
+            self.weights["bias"] = (1, self.kernels)
 
     def start(self, name: str, seed: int) -> Tensor | float:
-        """Gaussian weights, zero bias."""
+        """Return Gaussian weights, and 0 for the bias."""
         if name == "bias":
             return 0.0
-        return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.deviation
+        return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.std
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """x_RNHWC -> y_RNHWK."""
         small = not x.is_cuda and x[0].numel() * self.size**2 <= self.UNFOLD
-        work = math.prod(x.shape[1:4]) * math.prod(self.weights["weight"])
-        kind = x.dtype if small else matmul.factor(self.run, x, work)
-        factor, self.weight = narrowed(x, kind), self.values["weight"].to(kind)
+        multiplications = math.prod(x.shape[1:4]) * math.prod(self.weights["weight"])
+        dtype = x.dtype if small else matmul.factor(self.precision, x, multiplications)
+        factor, self.weight = narrowed(x, dtype), self.values["weight"].to(dtype)
         form = convolutions.fastest(factor, self.weight) if x.is_cuda and training else "looped"
         self.form = convolutions.FORMS["unfolded" if small else form]
         y, self.kept = self.form.forward(factor, self.weight)
         y = y.to(x.dtype)
         return y + self.values["bias"][:, :, None, None, :] if "bias" in self.values else y
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:
-        """Gradients of kernels, bias and input."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:
+        """Gradients of filters, bias and input."""
         if "bias" in self.grads:
             torch.sum(dy.flatten(1, 3), dim=1, keepdim=True, out=self.grads["bias"])
-        slope = dy.to(self.weight.dtype)
-        return self.form.backward(slope, self.kept, self.weight, self.grads["weight"], wanted)
+        factor = dy.to(self.weight.dtype)
+        return self.form.backward(factor, self.kept, self.weight, self.grads["weight"], needs_dx)
 
 
+@dataclass(eq=False, repr=False)
 class MaxPool(Plain):
-    """Maximum over squares of `size`, moved by `size`; the gradient goes to the first largest value."""
+    """Maximum over squares of `size` with stride `size`; the gradient goes to the first of equal maxima."""
 
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
+    size: int
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x_RNHWC -> y_RN(H/size)(W/size)C."""
@@ -185,8 +233,8 @@ class MaxPool(Plain):
         y, self.places = kernels.loops(x).pool(self.x, self.size)
         return y.view(*x.shape[:2], *y.shape[1:])
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
-        """Each output's gradient, at the place of its maximum."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
+        """Return dx: each output's gradient, at the position of its maximum."""
         return kernels.loops(dy).pool_back(dy.flatten(0, 1), self.x, self.places, self.size).view(self.shape)
 
 
@@ -194,28 +242,28 @@ class Flatten(Plain):
     """x_RNHWC -> x_RN(HWC)."""
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
-        """All of an image's values in a row."""
+        """Return all values of a sample in one axis."""
         self.shape = x.shape
         return x.flatten(2)
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
-        """The same values in the input's shape."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
+        """Return dy in the input's shape."""
         return dy.view(self.shape)
 
 
+@dataclass(eq=False, repr=False)
 class Dropout(Plain):
-    """In training each value is dropped with probability `rate` and the others grow by 1 / (1 - rate).
+    """Inverted dropout: in training a value is 0 with probability `rate`, else multiplied by 1 / (1 - rate).
 
-    The mask is a function of the run's seed, the layer's place and the step alone.
+    The mask is a function of the run's seed, the layer's `place` in the model and the step alone.
     """
 
-    def __init__(self, rate: float, place: int) -> None:
-        super().__init__()
-        self.rate, self.place = rate, place
-        self.shape: Shape = ()  # of a run's share of the batch
+    rate: float
+    place: int
+    shape: Shape = field(init=False, default=())  # of one run's input, (N, ...)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
-        """x times the mask; x itself outside training."""
+        """Return x times the mask; x itself outside training."""
         if not training:
             return x
         self.shape = tuple(x.shape[1:])
@@ -225,6 +273,6 @@ class Dropout(Plain):
         self.mask = (draw >= self.rate).to(x) / (1 - self.rate)
         return x * self.mask
 
-    def backward(self, dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG002
-        """dy times the same mask."""
+    def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
+        """Return dy times the same mask."""
         return dy * self.mask

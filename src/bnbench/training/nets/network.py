@@ -1,4 +1,7 @@
-"""A pack's networks: layers from a model's notation, all weights of a run in one row of one array."""
+"""R networks of one shape, one per run of a pack; all weights of a run are one row of one array.
+
+So an optimizer's update is one operation on the rows, and a run is saved, restored or removed as a row.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,21 +9,27 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bnbench.params import architecture, norm_rules
+from bnbench.params import architecture
 from bnbench.params.run_schema import Run
-from bnbench.training.nets.activations import activation
-from bnbench.training.nets.batch_norms import NORMS, PerChannel, Population
-from bnbench.training.nets.image_norms import LocalResponse
-from bnbench.training.nets.layers import Conv, Dropout, Flatten, Layer, Linear, MaxPool, Moment, Shape, Views
+from bnbench.training.nets.batch_norms import PerChannel, Population
+from bnbench.training.nets.build import build
+from bnbench.training.nets.layers import Conv, Moment, Shape, Views
 
-# A row's length is a multiple of this, so that every element of every run lies in a full vector (AVX-512, four
-# at a time) and is rounded alike wherever its run stands in the pack.
+# A row's length is a multiple of this: every element of every run is in a full vector (AVX-512, four at a time), and
+# so is rounded the same whatever row of the pack its run is.
 ROW = 64
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Where a weight or statistic lies in a run's row."""
+    """Position of one layer's weight or statistic in a run's row.
+
+    Attributes:
+        layer: index of the layer.
+        name: of the array in its layer.
+        start: index of its first element.
+        shape: of the array.
+    """
 
     layer: int
     name: str
@@ -29,12 +38,12 @@ class Slot:
 
     @property
     def key(self) -> str:
-        """Its name in a file of weights."""
+        """Its name in a weights file."""
         return f"layers.{self.layer}.{self.name}"
 
     @property
     def end(self) -> int:
-        """One past its last element."""
+        """Index after its last element."""
         return self.start + math.prod(self.shape)
 
 
@@ -42,7 +51,7 @@ class Network:
     """R networks of one shape.
 
     Args:
-        run: a run's settings; those that shape the net are the same for all runs of a pack.
+        run: settings; those that decide the layers are the same for all runs of a pack.
         shape: channels, height and width of an image.
     """
 
@@ -52,16 +61,16 @@ class Network:
         self.moving = _slots([layer.moving for layer in self.layers])
         self.widest = widest(run.model, shape)
         self.population: Population = run.population
-        self.bound: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)  # what `bind` was given
+        self.bound: tuple[Tensor, Tensor] = torch.empty(0), torch.empty(0)  # the arrays given to `bind`
         self._decayed: Tensor | None = None
 
     @property
     def parameters(self) -> int:
-        """Learned numbers of one network."""
+        """Count of the learned numbers of one network."""
         return sum(math.prod(slot.shape) for slot in self.weights)
 
     def decayed(self, device: torch.device | str = "cpu") -> Tensor:
-        """(row,) 1 where weight decay applies: on weights of linear and conv layers, not on biases or norms."""
+        """Return (row,): 1 for weights of dense and conv layers, which decay; 0 for biases and norms, which do not."""
         if self._decayed is None or self._decayed.device != torch.device(device):
             mask = torch.zeros(_length(self.weights))
             for slot in self.weights:
@@ -71,11 +80,11 @@ class Network:
         return self._decayed
 
     def start(self, seeds: list[int]) -> tuple[Tensor, Tensor]:
-        """First weights and moving statistics: (runs, row) each, from each run's own seed."""
+        """Return initial weights and statistics, (runs, row) each, from each run's own seed."""
         return self._first(self.weights, seeds), self._first(self.moving, seeds)
 
     def bind(self, values: Tensor, moving: Tensor, grads: Tensor | None = None) -> None:
-        """Use these arrays, (runs, row) each, from here on."""
+        """Use these arrays of weights, statistics and gradients, (runs, row) each, from now on."""
         self.bound = values, moving
         for index, layer in enumerate(self.layers):
             layer.values = _views(values, self.weights, index)
@@ -90,14 +99,14 @@ class Network:
         statistics: Population | None = None,
         trace: list[Tensor] | None = None,
     ) -> Tensor:
-        """Images x_RNHWC to logits_RNK.
+        """Return the logits_RNK of images x_RNHWC.
 
         Args:
-            x: any number of images for each run.
-            training: with the batch's statistics, noting them, and with dropout.
-            statistics: outside training, those of norms over a batch: the run's choice if None; `last_epoch` only
-                if it is the run's choice.
-            trace: a list for each layer's output.
+            x: any number of images per run.
+            training: normalise with the mini-batch's statistics, update the running ones, and apply dropout.
+            statistics: outside training, those of the norms over a mini-batch; None: the run's `population`.
+                `last_epoch` needs a run whose `population` it is.
+            trace: a list to which every layer's output is appended.
         """
         self.choose(statistics or self.population)
         for layer in self.layers:
@@ -107,24 +116,24 @@ class Network:
         return x
 
     def choose(self, statistics: Population) -> None:
-        """Use these statistics outside training."""
+        """Use these statistics outside training, until the next choice."""
         for layer in self.layers:
             if isinstance(layer, PerChannel):
                 layer.population = statistics
 
     def backward(self, dy: Tensor) -> None:
-        """Fill the gradients from that of the logits. The first layer's input needs none."""
+        """Write the gradients of all weights, given that of the logits_RNK. That of the images is not computed."""
         last = next(i for i, layer in enumerate(self.layers) if layer.weights)
         for index in range(len(self.layers) - 1, last - 1, -1):
             dy = self.layers[index].backward(dy, index > last)
 
     def at(self, moment: Moment) -> None:
-        """Tell the layers which training step comes next."""
+        """Set the position of the next training step in every layer."""
         for layer in self.layers:
             layer.moment = moment
 
     def named(self, values: Tensor, moving: Tensor) -> list[dict[str, Tensor]]:
-        """Each run's weights and moving statistics by layer and name, as "layers.1.weight" (layers from 0 on)."""
+        """Return each run's weights and statistics by layer (from 0) and name: `layers.1.weight`."""
         rows = [(array, slot) for array, slots in ((values, self.weights), (moving, self.moving)) for slot in slots]
         return [
             {slot.key: array[i, slot.start : slot.end].view(slot.shape).clone().cpu() for array, slot in rows}
@@ -132,7 +141,7 @@ class Network:
         ]
 
     def load(self, named: dict[str, Tensor]) -> None:
-        """Use the weights and moving statistics of one run, as `named` gives them.
+        """Use the weights and statistics of one run, as returned by `named`.
 
         Raises:
             KeyError: one is missing.
@@ -153,7 +162,7 @@ class Network:
 
 
 def widest(model: str, shape: architecture.Shape) -> int:
-    """Values of the largest layer's output for one image; a small conv layer's unfolded input counts."""
+    """Return the values of the largest array of one image: a layer's output, or a small conv layer's unfolded input."""
     rows = architecture.trace(architecture.parse(model), shape)
     unfolded = [
         min(Conv.UNFOLD, math.prod(row.input) * part.size**2)
@@ -161,48 +170,6 @@ def widest(model: str, shape: architecture.Shape) -> int:
         if isinstance(part := row.layer, architecture.Conv)
     ]
     return max([math.prod(shape), *(row.values for row in rows), *unfolded])
-
-
-def build(run: Run, shape: architecture.Shape) -> list[Layer]:
-    """Layers of a model: each hidden one is linear or conv, norm and activation in the run's `order`."""
-    model = architecture.parse(run.model)
-    layers: list[Layer] = []
-    dense = [isinstance(part, architecture.Dense) for part in model.layers]
-    normed = norm_rules.in_dense(run, model)
-    for place, row in enumerate(architecture.trace(model, shape)):
-        part, channels = row.layer, row.input[0]
-        if isinstance(part, architecture.Conv):
-            bias = norm_rules.has_bias(run, run.norm != "none")
-            layers.append(Conv(channels, part.kernels, part.size, bias, run, place))
-            layers += _hidden(part.kernels, run, run.norm != "none")
-        elif isinstance(part, architecture.Pool):
-            layers.append(MaxPool(part.size))
-        elif isinstance(part, architecture.Drop):
-            layers.append(Dropout(part.rate, place))
-        elif isinstance(part, architecture.Lrn):
-            layers.append(LocalResponse(channels, run))
-        else:
-            if not any(dense[:place]):
-                layers.append(Flatten())
-            last = place == len(model.layers) - 1
-            bias = last or norm_rules.has_bias(run, normed)
-            layers.append(Linear(math.prod(row.input), part.units, bias, run, place))
-            layers += [] if last else _dense(part.units, run, place, normed)
-    return layers
-
-
-def _dense(units: int, run: Run, place: int, normed: bool) -> list[Layer]:
-    """What follows a hidden linear layer."""
-    dropout: list[Layer] = [Dropout(run.dropout, place)] if run.dropout else []
-    return [*_hidden(units, run, normed), *dropout]
-
-
-def _hidden(channels: int, run: Run, normed: bool) -> list[Layer]:
-    """Norm and activation in their order."""
-    make = NORMS[run.norm] if normed else None
-    norm = [make(channels, run)] if make else []
-    act = [activation(run.activation, channels, run)]
-    return [*norm, *act] if run.order == "pre" else [*act, *norm]
 
 
 def _slots(shapes: list[dict[str, Shape]]) -> list[Slot]:

@@ -1,1 +1,1 @@
-"""A pack's state between two steps, its optimisers and learning-rate schedules."""
+"""State of a pack between two training steps; loss, optimizers and learning-rate schedules."""

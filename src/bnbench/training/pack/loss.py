@@ -5,15 +5,17 @@ from torch import Tensor
 
 
 def cross_entropy(logits: Tensor, target: Tensor, mean: bool) -> tuple[Tensor, Tensor]:
-    """Softmax cross-entropy of each run's batch and its gradient with respect to the logits_RNK.
+    """Return each run's softmax cross-entropy, (R,), and its gradient with respect to the logits_RNK.
+
+    L = -sum_n sum_k t_nk log p_nk with p = softmax(z); dL/dz = p - t (Bishop 2006, equations 4.108 and 4.109).
 
     Args:
-        logits: of (runs, images, classes).
-        target: one-hot, of the same shape.
-        mean: whether the loss is the mean over a batch; else its sum.
+        logits: z, (runs, images, classes).
+        target: t, one-hot, of the same shape.
+        mean: divide loss and gradient by the number of images.
     """
-    chances = torch.log_softmax(logits, -1)
-    loss = -(chances * target).sum((1, 2))
-    slope = chances.exp() - target
+    log_p = torch.log_softmax(logits, -1)
+    loss = -(log_p * target).sum((1, 2))
+    gradient = log_p.exp() - target
     images = logits.shape[1]
-    return (loss / images, slope / images) if mean else (loss, slope)
+    return (loss / images, gradient / images) if mean else (loss, gradient)

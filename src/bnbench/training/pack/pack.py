@@ -1,7 +1,7 @@
-"""A pack: runs of one shape in training, side by side, and what it holds between two steps.
+"""A pack: runs of one shape, trained side by side, and their state between two training steps.
 
-Everything a pack knows is in `Pack.arrays` (the run is the first axis of each), `Pack.history` and `Pack.probed`,
-so that a run can leave its pack, or be saved and go on elsewhere, as a row.
+The state is in `Pack.arrays` (the run is the first axis of each), `Pack.history` and `Pack.probed`, so that a run can
+be removed from its pack, or saved and resumed in another one, as a row.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,16 +18,16 @@ from bnbench.params.run_schema import Run
 from bnbench.training.nets.network import Network
 
 Row = dict[str, float | None]
-# what a probe saw: probe, step, epoch, part, layer, quantity, item, at, value
+# a measurement of a probe: probe, step, epoch, part, layer, quantity, item, at, value
 Probed = Sequence[Any]
 
-# values a network may have in a layer's output per evaluated chunk and run: 2 M are 8 MB
+# values that a layer's output may have per run in one evaluated chunk of images: 2 M are 8 MB
 CHUNK = 2**21
 
 
 @dataclass(frozen=True)
 class Images:
-    """A part of a data set as a pack reads it: x_NHWC fp32, labels (N,), target (N, classes) one-hot."""
+    """A split of a data set: images x_NHWC in fp32, labels (N,), one-hot targets (N, classes)."""
 
     x: Tensor
     labels: Tensor
@@ -36,7 +36,24 @@ class Images:
 
 @dataclass
 class Pack:
-    """Runs in training: their ids and settings, row by row. `run` stands for what they share: all settings but two."""
+    """Runs in training.
+
+    Attributes:
+        names: run ids, in the order of the rows of every array.
+        runs: their settings.
+        run: the settings of one of them: all have the same but for seed and learning rate.
+        network: their networks.
+        data: splits by name; `fed` is the training split with its augmented copies.
+        fingerprint: of the data.
+        arrays: weights, statistics, gradients, optimizer and schedule state, losses: (runs, ...) each.
+        step: training steps taken.
+        history: rows of each run, one per evaluation.
+        probed: measurements of each run.
+        orders: of this epoch, each seed's order of the training images, (seeds, N).
+        rows: of each run the index of its seed, (runs,).
+        online: the augmentation, if it is resampled every epoch.
+        transforms: of this epoch, each seed's augmentation of every training image, (seeds, N, coefficients).
+    """
 
     names: list[str]
     runs: list[Run]
@@ -48,10 +65,10 @@ class Pack:
     step: int = 0
     history: list[list[Row]] = field(default_factory=list)
     probed: list[list[Probed]] = field(default_factory=list)
-    orders: Tensor | None = None  # of this epoch: the images of each seed in turn
-    rows: Tensor | None = None  # whose order each run follows
+    orders: Tensor | None = None
+    rows: Tensor | None = None
     online: Augmentation | None = None
-    moves: Tensor | None = None  # of this epoch: how each seed's images are moved, if epochs differ
+    transforms: Tensor | None = None
     recorded: object = None  # its step as a graph: graphs.Recorded
     stepper: "Callable[[Pack], None] | None" = None  # what trains these arrays
     forward: "Callable[[Pack, Tensor], Tensor] | None" = None  # what makes logits of images outside training
@@ -63,12 +80,12 @@ class Pack:
 
     @property
     def epoch_steps(self) -> int:
-        """Steps of an epoch; images that fill no batch are left out."""
+        """Steps of an epoch; the images of an incomplete last mini-batch are left out."""
         return len(self.data["fed"].x) // self.run.batch_size
 
     @property
     def steps(self) -> int:
-        """Steps of the whole training."""
+        """Steps of the complete training."""
         return self.run.steps or self.epoch_steps * self.run.epochs
 
     @property
@@ -78,73 +95,77 @@ class Pack:
 
     @property
     def chunk(self) -> int:
-        """How many images are evaluated at a time."""
+        """Images that are evaluated at a time."""
         return max(1, CHUNK // self.network.widest)
 
     @property
     def rate(self) -> Tensor:
-        """Each run's learning rate now, (runs, 1)."""
+        """Each run's present learning rate, (runs, 1)."""
         return (self.arrays["rate"] * self.arrays["factor"]).float()[:, None]
 
     @property
     def kept(self) -> tuple[Tensor, Tensor]:
-        """Weights and moving statistics that are tested: the last, or the best so far."""
+        """Weights and statistics to be tested, by `keep_weights`: the last, or the best so far; (runs, row) each."""
         of = "best_" if "best_values" in self.arrays else ""
         return self.arrays[f"{of}values"], self.arrays[f"{of}moving"]
 
     @property
     def kept_steps(self) -> list[int]:
-        """The step that each run's kept weights are of."""
+        """Step of each run after which it had the weights to be tested."""
         if "best_step" in self.arrays:
             return [int(step) for step in self.arrays["best_step"]]
         return [self.step] * len(self.names)
 
     def batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """What the runs see at a step (from 0) of the present epoch: x_RNHWC and the target (R, N, classes)."""
-        index = self.drawn(step)
-        return self.images(index, self.moved(index))
+        """Return the mini-batch of a step: images x_RNHWC and one-hot targets (R, N, classes).
 
-    def images(self, index: Tensor, moves: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the runs see where these images are drawn, moved so: `batch`."""
+        Args:
+            step: counted from 0, of the present epoch.
+        """
+        index = self.drawn(step)
+        return self.images(index, self.transforms_of(index))
+
+    def images(self, index: Tensor, transforms: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return the mini-batch of these training images, (seeds, N), with these augmentations, as `batch`."""
         fed = self.data["fed"]
         x = _gather(fed.x, index)
-        if moves is not None:
-            x = augment.move(x.flatten(0, 1), moves.flatten(0, 1)).view_as(x)
+        if transforms is not None:
+            x = augment.move(x.flatten(0, 1), transforms.flatten(0, 1)).view_as(x)
         return self._each(x), self._each(_gather(fed.target, index))
 
     def drawn(self, step: int, steps: int = 1) -> Tensor:
-        """The images that steps of one epoch from `step` on see, (seeds, images)."""
-        place, size = step % self.epoch_steps, self.run.batch_size
-        if place == 0 or self.orders is None:
+        """Return the indices of the training images of `steps` steps of one epoch from `step` on, (seeds, images)."""
+        first, size = step % self.epoch_steps, self.run.batch_size
+        if first == 0 or self.orders is None:
             self._draw(step // self.epoch_steps)
         assert self.orders is not None
-        return self.orders[:, place * size : (place + steps) * size]
+        return self.orders[:, first * size : (first + steps) * size]
 
-    def moved(self, index: Tensor) -> Tensor | None:
-        """How these images of each seed, (seeds, images), are moved in this epoch, if they are."""
-        if self.moves is None:
+    def transforms_of(self, index: Tensor) -> Tensor | None:
+        """Return the augmentation in this epoch of these images, (seeds, images); None without one."""
+        if self.transforms is None:
             return None
-        return self.moves.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
+        return self.transforms.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
 
     def _each(self, array: Tensor) -> Tensor:
-        """What each run sees of what its seed sees; a view where all runs have one seed."""
+        """Return for each run the row of its seed, (R, ...); a view where all runs have one seed."""
         if len(array) == 1:
             return array.expand(len(self.runs), *array.shape[1:])
         assert self.rows is not None
         return array.index_select(0, self.rows)
 
     def _draw(self, epoch: int) -> None:
-        """Draw each seed's order of an epoch's images, and their moves."""
+        """Draw each seed's order of an epoch's images, and their augmentation."""
         x, seeds = self.data["fed"].x, sorted(set(self.seeds))
         self.orders = torch.stack([order(seed, epoch, len(x)) for seed in seeds]).to(x.device)
-        if self.rows is None:  # and else the same: a recorded step reads them where they are
+        if self.rows is None:  # and else unchanged: a CUDA graph reads this array
             self.rows = torch.tensor([seeds.index(seed) for seed in self.seeds], device=x.device)
         if self.online:
-            moves = [augment.online(seed, self.online, epoch, x.movedim(-1, 1).shape) for seed in seeds]
-            self.moves = torch.stack(moves).to(x.device)
+            drawn = [augment.online(seed, self.online, epoch, x.movedim(-1, 1).shape) for seed in seeds]
+            self.transforms = torch.stack(drawn).to(x.device)
 
     def part(self, rows: list[int]) -> "Pack":
-        """These runs alone, in a pack of their own."""
+        """Return a pack of these runs alone."""
         index = torch.tensor(rows, dtype=torch.long, device=self.arrays["values"].device)
         return replace(
             self,
@@ -155,13 +176,16 @@ class Pack:
             arrays={name: array[index] for name, array in self.arrays.items()},
             orders=None,
             rows=None,
-            moves=None,
+            transforms=None,
             recorded=None,
             stepper=None,
         )
 
     def example(self) -> "Pack":
-        """A made-up run of this shape before its first step, the same whichever runs the pack has: to try things on."""
+        """Return a pack of one artificial run of this shape before its first step; equal for all packs of the shape.
+
+        On it an engine is checked before it trains the pack.
+        """
         made = self.part([0])
         values, moving = self.network.start([0])
         known = {"values": values, "moving": moving, "rate": torch.full((1,), 0.1).double(), "factor": torch.ones(1)}
@@ -170,15 +194,15 @@ class Pack:
         return made
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with these runs alone."""
+        """Remove all other runs."""
         rest = self.part(rows)
         self.names, self.runs, self.history, self.probed = rest.names, rest.runs, rest.history, rest.probed
-        self.arrays, self.orders, self.rows, self.moves = rest.arrays, None, None, None
+        self.arrays, self.orders, self.rows, self.transforms = rest.arrays, None, None, None
         self.bind()
 
     def release(self) -> None:
-        """Let the arrays and the data go, and what a GPU's memory keeps of them."""
-        self.arrays, self.data, self.orders, self.moves = {}, {}, None, None
+        """Free the arrays and the data, in a GPU's memory too."""
+        self.arrays, self.data, self.orders, self.transforms = {}, {}, None, None
         self.recorded, self.stepper = None, None
         for layer in self.network.layers:
             layer.__dict__.clear()
@@ -186,7 +210,7 @@ class Pack:
             torch.cuda.empty_cache()
 
     def bind(self) -> None:
-        """Let the network use the arrays as they are now."""
+        """Give the present arrays to the network."""
         self.stepper = None
         self.network.bind(self.arrays["values"], self.arrays["moving"], self.arrays["grads"])
 
@@ -197,7 +221,16 @@ def _gather(rows: Tensor, index: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a run: status, counts, losses and accuracies; its history; what its probes saw; kept weights."""
+    """Results of a finished run.
+
+    Attributes:
+        name: run id.
+        run: its settings.
+        result: status, counts, losses and accuracies.
+        history: a row per evaluation.
+        probed: measurements of its probes.
+        weights: its weights and statistics by layer and name, if they are saved.
+    """
 
     name: str
     run: Run

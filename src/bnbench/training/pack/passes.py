@@ -1,4 +1,4 @@
-"""Passes over a part of a pack's data outside training, in chunks that memory allows."""
+"""Passes over a split of a pack's data outside training, in chunks of images that fit in memory."""
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise, starmap
@@ -11,9 +11,11 @@ Watch = Callable[[list[Tensor]], None]
 
 
 def chunks(pack: Pack, images: int) -> Iterator[slice]:
-    """Images evaluated at once: as memory allows, or `batch_size` where they are the population themselves.
+    """Yield the images that are evaluated together.
 
-    Then a rest that fills no batch joins the one before it: no statistic is of fewer images.
+    Their number is that of `Pack.chunk`, or `batch_size` where the norms use the statistics of the evaluated images
+    (`population: batch`). An incomplete last batch is then joined to the one before it, so that no statistic is of
+    fewer images.
     """
     chunk = pack.chunk
     starts = range(0, images, chunk)
@@ -24,9 +26,12 @@ def chunks(pack: Pack, images: int) -> Iterator[slice]:
 
 
 def walk(pack: Pack, part: str, watch: Watch) -> None:
-    """Run the network, as it is bound, over a part of the data, outside training.
+    """Run the network with its present arrays over a split of the data, outside training.
 
-    `watch` is called for each chunk of images with every layer's output, the logits_RNK last.
+    Args:
+        pack: whose network and data.
+        part: name of the split.
+        watch: called for each chunk of images with every layer's output, the logits_RNK last.
     """
     images, runs = pack.data[part].x, len(pack.names)
     for few in chunks(pack, len(images)):

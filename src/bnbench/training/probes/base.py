@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from torch import Tensor
 
-from bnbench.training.nets.activations import ACTIVATIONS
+from bnbench.training.nets.activations import Activation
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Pack
 
@@ -72,7 +72,7 @@ class Place:
 def places(network: Network) -> list[Place]:
     """The linear and conv layers of a network, the output layer last: it alone has no activation."""
     weights = [index for index, layer in enumerate(network.layers) if "weight" in layer.weights]
-    acts = [index for index, layer in enumerate(network.layers) if isinstance(layer, tuple(ACTIVATIONS.values()))]
+    acts = [index for index, layer in enumerate(network.layers) if isinstance(layer, Activation)]
     following = [next((act for act in acts if act > index), None) for index in weights]
     return [Place(number, *pair) for number, pair in enumerate(zip(weights, following, strict=True), 1)]
 

@@ -1,4 +1,4 @@
-"""The passes written by hand against finite differences and against PyTorch's own, in float64."""
+"""The NumPy formulas against finite differences and against PyTorch, in float64."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bnbench.training.nets.reference import layers as hand
+from bnbench.training.nets.reference import layers as formulas
 from bnbench.training.nets.reference import norms
 from bnbench.training.nets.reference.layers import Array
 from bnbench.training.pack import optimizers
@@ -25,9 +25,9 @@ def differences(function: Callable[[Array], Array], at: Array, dy: Array) -> Arr
     for index in np.ndindex(*at.shape):
         ends = []
         for shift in (1e-6, -1e-6):
-            moved = at.copy()
-            moved[index] += shift
-            ends.append((dy * function(moved)).sum())
+            shifted = at.copy()
+            shifted[index] += shift
+            ends.append((dy * function(shifted)).sum())
         gradient[index] = (ends[0] - ends[1]) / 2e-6
     return gradient
 
@@ -37,26 +37,34 @@ IMAGES = noise(4, 4, 2, 3, 6)  # N, H, W, C
 TARGET = np.eye(4)[[0, 1, 2, 3, 0, 1]]
 GAMMAS, BETAS = noise(5, 6), noise(6, 6)
 EPS = 1e-3
-MASK = hand.dropout_mask(np.random.default_rng(0).random((6, 4)), 0.4)
+MASK = formulas.dropout_mask(np.random.default_rng(0).random((6, 4)), 0.4)
 LRN = norms.Response(4, 0.5, 0.6, 1.5)
 CORRECTION = norms.renorm_correction(IMAGES, (noise(7, 6), noise(8, 6) ** 2), (1.3, 0.4), EPS)
 
 # name: (forward of one input, that input, backward of dy)
 PASSES: dict[str, tuple[Callable[[Array], Array], Array, Callable[[Array], Array]]] = {
-    "dense, x": (lambda x: hand.dense(x, WEIGHT, 1.0), X, lambda dy: hand.dense_back(dy, X, WEIGHT)[0]),
-    "dense, weight": (lambda w: hand.dense(X, w, 1.0), WEIGHT, lambda dy: hand.dense_back(dy, X, WEIGHT)[1]),
-    "dense, bias": (lambda b: hand.dense(X, WEIGHT, b), noise(9, 3), lambda dy: hand.dense_back(dy, X, WEIGHT)[2]),
-    "relu": (hand.relu, X, lambda dy: hand.relu_back(dy, X)),
-    "leaky_relu": (lambda x: hand.leaky_relu(x, 0.3), X, lambda dy: hand.leaky_relu_back(dy, X, 0.3)),
-    "prelu, x": (lambda x: hand.prelu(x, GAMMA), X, lambda dy: hand.prelu_back(dy, X, GAMMA)[0]),
-    "prelu, slope": (lambda a: hand.prelu(IMAGES, a), GAMMAS, lambda dy: hand.prelu_back(dy, IMAGES, GAMMAS)[1]),
-    "sigmoid": (hand.sigmoid, X, lambda dy: hand.sigmoid_back(dy, hand.sigmoid(X))),
-    "tanh": (hand.tanh, X, lambda dy: hand.tanh_back(dy, hand.tanh(X))),
-    "dropout": (lambda x: hand.dropout(x, MASK), X, lambda dy: hand.dropout_back(dy, MASK)),
+    "dense, x": (lambda x: formulas.dense(x, WEIGHT, 1.0), X, lambda dy: formulas.dense_back(dy, X, WEIGHT)[0]),
+    "dense, weight": (lambda w: formulas.dense(X, w, 1.0), WEIGHT, lambda dy: formulas.dense_back(dy, X, WEIGHT)[1]),
+    "dense, bias": (
+        lambda b: formulas.dense(X, WEIGHT, b),
+        noise(9, 3),
+        lambda dy: formulas.dense_back(dy, X, WEIGHT)[2],
+    ),
+    "relu": (formulas.relu, X, lambda dy: formulas.relu_back(dy, X)),
+    "leaky_relu": (lambda x: formulas.leaky_relu(x, 0.3), X, lambda dy: formulas.leaky_relu_back(dy, X, 0.3)),
+    "prelu, x": (lambda x: formulas.prelu(x, GAMMA), X, lambda dy: formulas.prelu_back(dy, X, GAMMA)[0]),
+    "prelu, slope": (
+        lambda a: formulas.prelu(IMAGES, a),
+        GAMMAS,
+        lambda dy: formulas.prelu_back(dy, IMAGES, GAMMAS)[1],
+    ),
+    "sigmoid": (formulas.sigmoid, X, lambda dy: formulas.sigmoid_back(dy, formulas.sigmoid(X))),
+    "tanh": (formulas.tanh, X, lambda dy: formulas.tanh_back(dy, formulas.tanh(X))),
+    "dropout": (lambda x: formulas.dropout(x, MASK), X, lambda dy: formulas.dropout_back(dy, MASK)),
     "cross_entropy": (
-        lambda z: np.array(hand.cross_entropy(z, TARGET)),
+        lambda z: np.array(formulas.cross_entropy(z, TARGET)),
         X,
-        lambda dy: hand.cross_entropy_back(X, TARGET) * dy,
+        lambda dy: formulas.cross_entropy_back(X, TARGET) * dy,
     ),
     "local_response": (
         lambda x: norms.local_response(x, LRN),
@@ -67,7 +75,7 @@ PASSES: dict[str, tuple[Callable[[Array], Array], Array, Callable[[Array], Array
 
 
 def _norm(forward: Callable[..., Array], back: Callable[..., Any], *own: Any) -> dict[str, Any]:
-    """The passes of a norm for its three inputs: `own` are settings between x and gamma, (beta,) epsilon."""
+    """The passes of a norm for its three inputs; `own` are its settings between x and gamma."""
     eps = () if forward is norms.center else (EPS,)
     return {
         "x": (lambda x: forward(x, *own, GAMMAS, BETAS, *eps), IMAGES, lambda dy: back(dy)[0]),
@@ -106,15 +114,19 @@ def _channels_first(function: Callable[..., Tensor]) -> Callable[[Array], Tensor
 
 
 SAME: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Tensor], Array]] = {
-    "dense": (lambda x: hand.dense(x, WEIGHT, BETA[:3]), lambda x: _torch(x) @ _torch(WEIGHT) + _torch(BETA[:3]), X),
-    "relu": (hand.relu, lambda x: nn.functional.relu(_torch(x)), X),
-    "leaky_relu": (lambda x: hand.leaky_relu(x, 0.3), lambda x: nn.functional.leaky_relu(_torch(x), 0.3), X),
-    "prelu": (lambda x: hand.prelu(x, GAMMA), lambda x: nn.functional.prelu(_torch(x), _torch(GAMMA)), X),
-    "sigmoid": (hand.sigmoid, lambda x: torch.sigmoid(_torch(x)), 400 * X),
-    "tanh": (hand.tanh, lambda x: torch.tanh(_torch(x)), X),
-    "softmax": (hand.softmax, lambda x: torch.softmax(_torch(x), -1), 400 * X),
+    "dense": (
+        lambda x: formulas.dense(x, WEIGHT, BETA[:3]),
+        lambda x: _torch(x) @ _torch(WEIGHT) + _torch(BETA[:3]),
+        X,
+    ),
+    "relu": (formulas.relu, lambda x: nn.functional.relu(_torch(x)), X),
+    "leaky_relu": (lambda x: formulas.leaky_relu(x, 0.3), lambda x: nn.functional.leaky_relu(_torch(x), 0.3), X),
+    "prelu": (lambda x: formulas.prelu(x, GAMMA), lambda x: nn.functional.prelu(_torch(x), _torch(GAMMA)), X),
+    "sigmoid": (formulas.sigmoid, lambda x: torch.sigmoid(_torch(x)), 400 * X),
+    "tanh": (formulas.tanh, lambda x: torch.tanh(_torch(x)), X),
+    "softmax": (formulas.softmax, lambda x: torch.softmax(_torch(x), -1), 400 * X),
     "cross_entropy": (
-        lambda x: np.array(hand.cross_entropy(x, TARGET)),
+        lambda x: np.array(formulas.cross_entropy(x, TARGET)),
         lambda x: nn.functional.cross_entropy(_torch(x), _torch(TARGET), reduction="sum"),
         400 * X,
     ),
@@ -166,7 +178,7 @@ def test_each_of_batch_norms_six_gradients_equals_automatic_differentiation(name
 
 
 def test_dropouts_mask_drops_its_share_and_keeps_the_mean() -> None:
-    mask = hand.dropout_mask(np.random.default_rng(0).random((300, 300)), 0.3)
+    mask = formulas.dropout_mask(np.random.default_rng(0).random((300, 300)), 0.3)
     assert set(np.unique(mask)) == {0, 1 / 0.7}
     assert mask.mean() == pytest.approx(1, abs=0.01)
 
@@ -187,10 +199,10 @@ def test_updates_equal_those_of_torch_optim() -> None:
             theirs.grad = _torch(grad)
             update.step()
             if name == "sgd":
-                weight, one = hand.sgd(weight, one, grad, 0.1, settings.momentum)
+                weight, one = formulas.sgd(weight, one, grad, 0.1, settings.momentum)
             else:
-                one, two = hand.adam_moments(one, two, grad, betas)
-                weight = weight - 0.1 * hand.adam_step(one, two, betas, settings.adam_epsilon, step)
+                one, two = formulas.adam_moments(one, two, grad, betas)
+                weight = weight - 0.1 * formulas.adam_step(one, two, betas, settings.adam_epsilon, step)
         np.testing.assert_allclose(weight, theirs.numpy(), rtol=1e-9)
 
 

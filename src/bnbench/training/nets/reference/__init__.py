@@ -1,1 +1,1 @@
-"""The same layers in NumPy and float64, written from the papers' formulas: what the fast ones are tested against."""
+"""Reference layers in NumPy and float64, written from the papers' formulas; the fast layers are tested against them."""

@@ -1,8 +1,8 @@
-"""The passes of a network by hand, in NumPy and float64: the reference that the fast layers are held against.
+"""Forward and backward formulas of dense layers, activations, dropout, loss and optimizers, in NumPy and float64.
 
-Each formula stands as it was published. Arrays have the features last, x_N...C, and no axis of runs; a function
-that ends in `_back` takes dy, the loss's gradient with respect to the output, and gives it for the inputs.
-The norms are in `handnorms`.
+Each formula is written as it was published. Arrays have the features last, x_N...C, and no axis of runs; a function
+whose name ends in `_back` takes dy, the loss's gradient with respect to the output, and returns those with respect to
+the inputs. The norms are in `reference.norms`.
 """
 
 import numpy as np

@@ -1,7 +1,8 @@
-"""The norms by hand, in NumPy and float64: each as its paper writes it, forward and backward.
+"""Forward and backward formulas of the norms, in NumPy and float64, each as its paper writes it.
 
-Arrays have the features last, x_N...C, and no axis of runs. A statistic is a mean over `axes`, which are kept with
-length 1. Scale and shift, gamma and beta, are of one channel each.
+Arrays have the features last, x_N...C, and no axis of runs. A statistic is a mean over `axes`, which stay as axes of
+length 1. Scale gamma and shift beta are per channel. `keep` weighs the old running average: PyTorch's momentum is
+1 - keep.
 """
 
 from typing import NamedTuple
@@ -14,7 +15,7 @@ Axes = tuple[int, ...]
 
 
 def of_channels(x: Array) -> Axes:
-    """All axes but the last: those that batch norm's statistics go over."""
+    """Return all axes but the last: those of batch norm's statistics."""
     return tuple(range(x.ndim - 1))
 
 
@@ -25,12 +26,12 @@ def mean_variance(x: Array, axes: Axes) -> tuple[Array, Array]:
 
 
 def unbiased(variance: Array, count: int) -> Array:
-    """m / (m - 1) sigma^2, the estimate that a population gathers (arXiv 1502.03167, algorithm 2, step 10)."""
+    """m / (m - 1) sigma^2, the estimate in the running variance (arXiv 1502.03167, algorithm 2, step 10)."""
     return variance * count / (count - 1)
 
 
 def moving_average(old: Array, new: Array, keep: float) -> Array:
-    """Keep old + (1 - keep) new."""
+    """running = keep running + (1 - keep) new."""
     return keep * old + (1 - keep) * new
 
 
@@ -64,21 +65,21 @@ def normalise_back(d_normal: Array, x: Array, axes: Axes, epsilon: float) -> tup
     """
     mean, variance = mean_variance(x, axes)
     count = x.size / mean.size
-    deviation = np.sqrt(variance + epsilon)
+    sigma = np.sqrt(variance + epsilon)
     d_variance = (d_normal * (x - mean) * -0.5 * (variance + epsilon) ** -1.5).sum(axis=axes, keepdims=True)
-    d_mean = (-d_normal / deviation).sum(axis=axes, keepdims=True)
+    d_mean = (-d_normal / sigma).sum(axis=axes, keepdims=True)
     d_mean = d_mean + d_variance * (-2 * (x - mean)).mean(axis=axes, keepdims=True)
-    dx = d_normal / deviation + d_variance * 2 * (x - mean) / count + d_mean / count
+    dx = d_normal / sigma + d_variance * 2 * (x - mean) / count + d_mean / count
     return d_variance, d_mean, dx
 
 
 def batch_norm(x: Array, gamma: Array | float, beta: Array | float, epsilon: float) -> Array:
-    """Over all values of a channel in the batch (arXiv 1502.03167, algorithm 1)."""
+    """Batch norm: statistics over all values of a channel in the mini-batch (arXiv 1502.03167, algorithm 1)."""
     return scale_shift(normalise(x, *mean_variance(x, of_channels(x)), epsilon), gamma, beta)
 
 
 def batch_norm_back(dy: Array, x: Array, gamma: Array | float, epsilon: float) -> Gradients:
-    """All six gradients (arXiv 1502.03167, section 3): dx^ = dy gamma, d gamma = sum dy x^, d beta = sum dy."""
+    """The six gradients (arXiv 1502.03167, section 3): dx^ = dy gamma, d gamma = sum dy x^, d beta = sum dy."""
     axes = of_channels(x)
     normal = normalise(x, *mean_variance(x, axes), epsilon)
     d_normal = dy * gamma
@@ -107,8 +108,8 @@ def renorm_correction(
     arXiv 1702.03275, algorithm 1; sigma = sqrt(variance + epsilon). Constants to the gradient.
 
     Args:
-        x: the batch.
-        old: moving mean and variance before the step.
+        x: the mini-batch.
+        old: running mean and variance before the step.
         limits: rmax and dmax.
         epsilon: added to both variances.
     """
@@ -136,14 +137,14 @@ def renorm_back(
 
 
 def ghost_norm(x: Array, parts: int, gamma: Array | float, beta: Array | float, epsilon: float) -> Array:
-    """Batch norm over each of the batch's parts (arXiv 1705.08741, algorithm 1)."""
+    """Ghost batch norm: batch norm of each of the mini-batch's parts (arXiv 1705.08741, algorithm 1)."""
     return np.concatenate([batch_norm(part, gamma, beta, epsilon) for part in np.split(x, parts)])
 
 
 def ghost_norm_back(
     dy: Array, x: Array, parts: int, gamma: Array | float, epsilon: float
 ) -> tuple[Array, Array, Array]:
-    """Batch norm's gradients of each part, those of gamma and beta added up: dx, d gamma, d beta."""
+    """Batch norm's gradients of each part; d gamma and d beta are sums over the parts: dx, d gamma, d beta."""
     pairs = zip(np.split(dy, parts), np.split(x, parts), strict=True)
     grads = [batch_norm_back(d_part, part, gamma, epsilon) for d_part, part in pairs]
     d_gamma, d_beta = (np.sum([grad[place] for grad in grads], axis=0) for place in (4, 5))
@@ -151,13 +152,13 @@ def ghost_norm_back(
 
 
 def _grouped(x: Array, groups: int) -> tuple[Array, Axes]:
-    """x_N...C as x_N...GK, and the axes of a group's values: the places and K."""
+    """Return x_N...C as x_N...GK, and the axes of a group's values: the positions and K."""
     split = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
     return split, (*range(1, x.ndim - 1), x.ndim)
 
 
 def group_norm(x: Array, groups: int, gamma: Array | float, beta: Array | float, epsilon: float) -> Array:
-    """Over the places and C / G channels of one image (arXiv 1803.08494, equations 1, 2, 6 and 7)."""
+    """Group norm: statistics over the positions and C / G channels of one sample (arXiv 1803.08494, section 3)."""
     split, axes = _grouped(x, groups)
     return scale_shift(normalise(split, *mean_variance(split, axes), epsilon).reshape(x.shape), gamma, beta)
 
@@ -174,7 +175,7 @@ def group_norm_back(
 
 
 def layer_norm(x: Array, gamma: Array | float, beta: Array | float, epsilon: float) -> Array:
-    """Over all values of one image (arXiv 1607.06450, equation 3)."""
+    """Layer norm: statistics over all values of one sample (arXiv 1607.06450, equation 3)."""
     axes = tuple(range(1, x.ndim))
     return scale_shift(normalise(x, *mean_variance(x, axes), epsilon), gamma, beta)
 
@@ -196,26 +197,26 @@ class Response(NamedTuple):
     k: float
 
 
-def _responses(x: Array, own: Response) -> Array:
-    """k + alpha/n sum of x_j^2, j from c - n // 2 to c + (n - 1) // 2 within the channels."""
+def _responses(x: Array, settings: Response) -> Array:
+    """Return b = k + alpha/n sum of x_j^2, j from c - n // 2 to c + (n - 1) // 2 within the channels."""
     base = np.empty_like(x)
     for c in range(x.shape[-1]):
-        near = x[..., max(0, c - own.size // 2) : c + (own.size - 1) // 2 + 1]
-        base[..., c] = own.k + own.alpha / own.size * (near**2).sum(axis=-1)
+        near = x[..., max(0, c - settings.size // 2) : c + (settings.size - 1) // 2 + 1]
+        base[..., c] = settings.k + settings.alpha / settings.size * (near**2).sum(axis=-1)
     return base
 
 
-def local_response(x: Array, own: Response) -> Array:
+def local_response(x: Array, settings: Response) -> Array:
     """y_c = x_c / (k + alpha/n sum_j x_j^2)^beta (Krizhevsky et al. 2012, section 3.3; alpha/n as in PyTorch)."""
-    return np.asarray(x / _responses(x, own) ** own.beta)
+    return np.asarray(x / _responses(x, settings) ** settings.beta)
 
 
-def local_response_back(dy: Array, x: Array, own: Response) -> Array:
+def local_response_back(dy: Array, x: Array, settings: Response) -> Array:
     """dx_i = dy_i b_i^-beta - 2 alpha beta / n x_i sum of dy_c x_c b_c^(-beta - 1) over the c whose window has i."""
-    base = _responses(x, own)
-    dx = dy * base**-own.beta
+    base = _responses(x, settings)
+    dx = dy * base**-settings.beta
     for c in range(x.shape[-1]):
-        near = slice(max(0, c - own.size // 2), c + (own.size - 1) // 2 + 1)
-        slope = dy[..., c] * x[..., c] * base[..., c] ** (-own.beta - 1)
-        dx[..., near] -= 2 * own.alpha * own.beta / own.size * x[..., near] * slope[..., None]
+        near = slice(max(0, c - settings.size // 2), c + (settings.size - 1) // 2 + 1)
+        term = dy[..., c] * x[..., c] * base[..., c] ** (-settings.beta - 1)
+        dx[..., near] -= 2 * settings.alpha * settings.beta / settings.size * x[..., near] * term[..., None]
     return dx

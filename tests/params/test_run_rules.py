@@ -21,14 +21,14 @@ BASE = "base: {epochs: 4}"
         (
             "epochs: 4, model: 64-20-10, probes: [neurons]",
             "probes",
-            "looks at hidden layer 2, but 64-20-10 has 1",
+            "measures hidden layer 2, but 64-20-10 has 1",
         ),
-        ("epochs: 4, model: 64-10, probes: [dead_units]", "probes", "dead_units looks at hidden layer 1"),
+        ("epochs: 4, model: 64-10, probes: [dead_units]", "probes", "dead_units measures hidden layer 1"),
         ("epochs: 4, model: 8C3-10D, probes: [hyperplanes]", "probes", "hyperplanes cut the inputs of a dense first"),
         (
             "epochs: 1, batch_size: 200, probes: [gradients]",
             "probes",
-            "step 10 first, but the run has 5 steps",
+            "gradients first measures at step 10, but the run has 5 steps",
         ),
         ("epochs: 4, model: 8C3-10D, preprocessing: pca", "preprocessing", "use zca or a dense net"),
         ("epochs: 4, train_images: 63, batch_size: 9, preprocessing: pca", "preprocessing", "use more, or zca"),

@@ -1,0 +1,1 @@
+"""The norms and activations as tables, without torch: an entry each."""
