@@ -183,12 +183,7 @@ def locked(project: Project) -> None:
 
 
 def finished(folder: Path, *edits: tuple[str, str]) -> Path:
-    """The miniature's results in `folder`, made stage by stage, without git, DVC and Snakemake.
-
-    Args:
-        folder: where to make them; it does not exist yet.
-        edits: of its parameters, old text and new text.
-    """
+    """The miniature's results in `folder`, after these edits, made stage by stage, without git, DVC and Snakemake."""
     folder.mkdir(parents=True)
     toy(folder, *EDITS, *edits)
     shutil.copytree(ROOT / "workflow", folder / "workflow")

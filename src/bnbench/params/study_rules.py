@@ -22,7 +22,7 @@ MEASURES = (
 )
 RANGED = ("learning_rate", "batch_size")  # settings that may have a usable range
 PROBE_COLUMNS = ("step", "epoch", "part", "layer", "quantity", "item")  # which measurement a row of a probe is
-# an example of each key that a kind of figure may need
+# examples of the keys that kinds of figures need
 EXAMPLES = {"y": "test_accuracy", "x": "learning_rate", "against": "batch_size", "probe": "outputs"}
 
 
@@ -90,35 +90,34 @@ def of_figure(key: Key, figure: Figure, probes: set[str]) -> Iterator[Problem]:
         figure: the figure.
         probes: names of the probes that the study's runs record.
     """
-    kind = KINDS[figure.kind]
-    for name in kind.needs:
-        if getattr(figure, name) is None:
-            rule = f"a figure of kind {figure.kind} needs {name}"
-            yield Problem((*key, name), f"{rule}, as `{name}: {EXAMPLES[name]}`")
+    yield from _of_keys(key, figure)
     settings = [*Run.model_fields, "network", *(PROBE_COLUMNS if figure.probe else ())]
     for name in ("x", "against", "hue", "col", "row"):
         value = getattr(figure, name)
-        known = ["epoch", "step"] if kind.time is not None and name == "x" else settings
+        known = ["epoch", "step"] if KINDS[figure.kind].time and name == "x" else settings
         if value is not None and value not in known:
             rule = f"{value!r} is no setting of a run; known are {', '.join(known)}"
             yield Problem((*key, name), f"{rule}{nearest(value, known)}")
     if figure.within is not None and (figure.kind != "sweep" or figure.x not in RANGED):
         rule = f"within is for sweeps with x: {' or x: '.join(RANGED)}"
         yield Problem((*key, "within"), f"{rule}, not for a {figure.kind} of {figure.x}; leave it out")
-    yield from _of_unused_keys(key, figure)
     yield from _of_measure(key, figure, probes)
 
 
-def _of_unused_keys(key: Key, figure: Figure) -> Iterator[Problem]:
-    """Yield a problem per key of a figure that its kind would ignore."""
+def _of_keys(key: Key, figure: Figure) -> Iterator[Problem]:
+    """Yield a problem per key that a figure's kind needs and is missing, and per key that the kind would ignore."""
     kind = KINDS[figure.kind]
-    given = figure.model_dump(exclude_unset=True, exclude_none=True).keys() - {"within"}
-    for name in sorted(given - kind.keys):
+    for name in kind.needs:
+        if getattr(figure, name) is None:
+            rule = f"a figure of kind {figure.kind} needs {name}"
+            yield Problem((*key, name), f"{rule}, as `{name}: {EXAMPLES[name]}`")
+    given = figure.model_dump(exclude_unset=True, exclude_none=True).keys()
+    for name in sorted(given - kind.keys - {"within"}):  # `within` has a rule of its own
         rule = f"a figure of kind {figure.kind} has no {name}"
         yield Problem((*key, name), f"{rule} (its keys are {', '.join(sorted(kind.keys))}); leave it out")
     if isinstance(figure.y, list) and not kind.time:
-        rule = f"a figure of kind {figure.kind} shows one measure"
-        yield Problem((*key, "y"), f"{rule}, got {', '.join(figure.y)}; use one, or a figure of kind curves")
+        rule = f"a figure of kind {figure.kind} shows one measure, got {', '.join(figure.y)}"
+        yield Problem((*key, "y"), f"{rule}; use one, or a figure of kind curves")
 
 
 def of_published(key: Key, published: Published, probes: set[str]) -> Iterator[Problem]:
