@@ -64,7 +64,6 @@ TESTED_IN = {
     "launch/session.py": "faults/test_stale_locks.py",
     "manage/derived.py": "faults/test_doctor_whole.py",
     "manage/dvc_checks.py": "manage/test_doctor.py",
-    "manage/findings.py": "manage/test_doctor.py",
     "manage/processes.py": "faults/test_stale_locks.py",
     "manage/retrain.py": "manage/test_explain.py",
     "manage/tiers.py": "faults/test_other_tiers.py",

@@ -109,5 +109,5 @@ def remote(root: Path) -> Iterator[Finding]:
     if (root / ".dvc").is_dir() and not any(
         name.strip("'").startswith("remote ") for name in settings(root).sections()
     ):
-        what = "no DVC remote is configured, so dvc push and dvc pull cannot be used"
+        what = "no remote is configured for DVC, so dvc push and dvc pull have no destination"
         yield Finding(what, "dvc remote add --default NAME URL", note=True)

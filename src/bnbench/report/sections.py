@@ -221,10 +221,10 @@ def augmentations(inputs: Inputs) -> list[Picture]:
     return [_picture(inputs, sheet) for sheet in sheets]
 
 
-def _picture(inputs: Inputs, place: str) -> Picture:
-    """Return a figure by its path below the folder of figures, without suffix."""
-    caption = (inputs.figures / f"{place}.md").read_text(encoding="utf-8").strip()
-    return Picture(f"{FIGURES}/{place}.svg", Markdown(caption))
+def _picture(inputs: Inputs, name: str) -> Picture:
+    """Return a figure and its caption; `name` is its path in the folder of figures, without suffix."""
+    caption = (inputs.figures / f"{name}.md").read_text(encoding="utf-8").strip()
+    return Picture(f"{FIGURES}/{name}.svg", Markdown(caption))
 
 
 def environments(inputs: Inputs) -> list[list[str]]:
