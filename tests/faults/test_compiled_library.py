@@ -109,7 +109,7 @@ def test_a_compiler_that_never_ends_is_given_up_with_all_its_programs(
     monkeypatch.setattr(build, "SECONDS", 1.0)
     made, told = kernels.compiled.__wrapped__()
     assert made is torch_loops.REFERENCE
-    assert told == f"the C compiler does not end within 1 s ({tmp_path}/cc)"
+    assert told == f"the C compiler did not finish within 1 s ({tmp_path}/cc)"
     state = Path(f"/proc/{(tmp_path / 'child').read_text().strip()}/stat")
     assert not state.exists() or state.read_text().split()[2] == "Z"
     assert not list((tmp_path / "cache" / "bnbench").iterdir())

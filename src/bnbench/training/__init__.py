@@ -1,1 +1,1 @@
-"""Train runs: the loop, evaluation, checkpoints, workers and devices."""
+"""Training of runs: jobs, workers, the training loop, evaluation, checkpoints, finished runs."""

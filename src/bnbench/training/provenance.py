@@ -1,7 +1,7 @@
-"""Write where runs come from: commit, source, data, libraries, processor; beside the run store, not in it.
+"""Provenance of runs: commit, source, data, libraries, processor; in a folder beside the run store.
 
-A file per trained pack, without time, host or path. It is written before the pack's first step: a run that was
-begun at one commit and ended at another is in two records.
+A file per trained pack, without time, host or path. It is written before the pack's first step: a run that was started
+at one commit and finished at another is in two records.
 """
 
 import os
@@ -21,12 +21,19 @@ from bnbench.plan import cost, identity
 from bnbench.training.arithmetic import calls, kernels, matmul
 
 LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn")
-# variables that choose between routines whose sums round differently
+# environment variables that choose between routines with different rounding of sums
 VARIABLES = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "DNNL_MAX_CPU_ISA", "ONEDNN_MAX_CPU_ISA")
 
 
 def write(folder: Path, runs: dict[str, Run], data: Path, device: str) -> None:
-    """Record where runs that are trained together come from."""
+    """Write the provenance of runs that are trained together.
+
+    Args:
+        folder: the folder of records.
+        runs: settings by run id.
+        data: folder of the prepared data set.
+        device: as torch names it.
+    """
     names = sorted(runs)
     manifest = read_manifest(data)
     checksums = {file_name(p, a): manifest["parts"][p][f"{a}_sha256"] for p in PARTS for a in ARRAYS}
@@ -48,7 +55,7 @@ def write(folder: Path, runs: dict[str, Run], data: Path, device: str) -> None:
 
 
 def arithmetic() -> dict[str, Any]:
-    """What else of this machine and its environment the last bits of a result depend on."""
+    """Return all else of this machine and its environment that the last bits of a result depend on."""
     lacking = kernels.compiled()[1] or calls.lacking()
     return {
         "instructions": torch.backends.cpu.get_cpu_capability(),

@@ -22,7 +22,7 @@ def _compiled() -> None:
 @pytest.fixture
 def way() -> Iterator[ctypes.c_int]:
     """The way to roots that is in use."""
-    used = ctypes.c_int.in_dll(calls.shared_library(), "root_way")
+    used = ctypes.c_int.in_dll(calls.shared_library(), "root_method")
     found = used.value
     yield used
     used.value = found

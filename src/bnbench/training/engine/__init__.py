@@ -1,1 +1,1 @@
-"""How a step is executed: torch operations, recorded programs, CUDA graphs, or the NumPy reference."""
+"""Execution of training steps and predictions: `choose` picks among the ways of this folder."""

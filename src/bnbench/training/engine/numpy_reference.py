@@ -1,4 +1,4 @@
-"""Training by the passes written by hand: `backend: numpy`, for dense nets, in float64, run after run.
+"""Training by the NumPy reference in float64, one run after the other: `backend: numpy`, for dense nets.
 
 Expect: 784-100-10 on MNIST, Adam, batches of 100: 97 % test accuracy after a few epochs.
 """
@@ -22,14 +22,14 @@ from bnbench.training.nets.reference.table import PASSES
 from bnbench.training.pack.optimizers import OPTIMIZERS
 from bnbench.training.pack.pack import Pack
 
-# a run that diverges is a result, and noted as one by its loss
+# a diverging run is a result, recognised by its loss
 quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
 class HandNetwork(Network):
-    """Networks of one shape on the same arrays as the fast ones, in float64.
+    """Networks of one shape with the same arrays as torch's, in float64.
 
-    NumPy's products are put on one thread, as PyTorch's are: how they round depends on it.
+    NumPy's products use one thread, as PyTorch's do: their rounding depends on the number.
     """
 
     def __init__(self, run: Run, shape: architecture.Shape) -> None:
@@ -37,7 +37,7 @@ class HandNetwork(Network):
         threadpool_limits(1, user_api="blas")
 
     def start(self, seeds: list[int]) -> tuple[Tensor, Tensor]:
-        """The same first weights."""
+        """Return the same initial weights as `Network.start`."""
         values, moving = super().start(seeds)
         return values.double(), moving.double()
 
@@ -49,7 +49,7 @@ class HandNetwork(Network):
         statistics: Population | None = None,
         trace: list[Tensor] | None = None,  # noqa: ARG002 - nothing asks for it here
     ) -> Tensor:
-        """As `Network.forward`, without a trace."""
+        """Return logits_RNK as `Network.forward` does, without a trace."""
         self.choose(statistics or self.population)
         self.ways: list[list[Back]] = []
         return torch.stack([self._forward(row, images.double().numpy(), training) for row, images in enumerate(x)])
@@ -63,11 +63,11 @@ class HandNetwork(Network):
         return torch.from_numpy(x)
 
     def backward(self, dy: Tensor) -> None:
-        """As `Network.backward`."""
+        """Compute gradients as `Network.backward` does."""
         for row, ways in enumerate(self.ways):
-            slope = dy[row].numpy()
+            gradient = dy[row].numpy()
             for layer, back in zip(reversed(self.layers), reversed(ways), strict=True):
-                slope, grads = back(slope)
+                gradient, grads = back(gradient)
                 for name, grad in _arrays(layer.grads, row).items():
                     grad[:] = grads[name]
 
@@ -77,13 +77,13 @@ def _own(layer: Layer, row: int) -> Own:
 
 
 def _arrays(views: Views, row: int) -> dict[str, Array]:
-    """A run's arrays as NumPy sees them: weights (inputs, units), anything else (units,)."""
+    """Return a run's arrays as NumPy arrays: weights (inputs, units), all others (units,)."""
     return {name: view[row].numpy() if name == "weight" else view[row, 0].numpy() for name, view in views.items()}
 
 
 @quiet
 def step(pack: Pack, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward, backward and update of every run: logits_RNK and loss_R of before the update."""
+    """Train every run by one step; return logits_RNK and loss_R of before the weight update."""
     logits = pack.network.forward(x, training=True)
     share = 1 / pack.run.batch_size if pack.run.loss == "mean" else 1.0
     pairs = list(zip(logits.numpy(), target.double().numpy(), strict=True))

@@ -1,8 +1,8 @@
-"""Probes: what is measured inside training besides loss and accuracy. A table with one signature.
+"""Probes: measurements inside training besides loss and accuracy. Adding one is one entry of `PROBES`.
 
-A run's setting `probes` names those that look; the others cost nothing. What they see is told in rows
-of long form. A probe looks at one moment: at the start, in a step (after the gradients, before the update),
-at an evaluation, or at the end, when the network has the weights that are kept.
+A run's setting `probes` names those that are active; the others cost nothing. Measurements are rows of long form. A
+probe measures at one moment: at the start, in a step (after the gradients, before the update), at an evaluation, or at
+the end, when the network is bound to the kept weights.
 """
 
 import math
@@ -33,25 +33,29 @@ PROBES: dict[str, Probe] = {
 
 
 def look(pack: Pack, moment: Moment) -> None:
-    """Let the probes of a pack's runs look, if it is their moment, and note what they see in `pack.probed`."""
+    """Append the measurements of all probes that are due at this moment to `pack.probed`."""
     if not pack.run.probes:
         return
-    on = {name: probe for name, probe in PROBES.items() if name in pack.run.probes}
-    due: dict[str, Probe] = {name: probe for name, probe in on.items() if probe.moment == moment and probe.due(pack)}
-    seen = _walked(pack, due)
+    active = {name: probe for name, probe in PROBES.items() if name in pack.run.probes}
+    due: dict[str, Probe] = {
+        name: probe for name, probe in active.items() if probe.moment == moment and probe.due(pack)
+    }
+    picked = _pick(pack, due)
     steps = pack.kept_steps if moment == "end" else [pack.step + (moment == "step")] * len(pack.names)
     for name, probe in due.items():
-        for row, step, cells in zip(pack.probed, steps, probe.cells(pack, seen.get(name, torch.empty(0))), strict=True):
+        for row, step, cells in zip(
+            pack.probed, steps, probe.cells(pack, picked.get(name, torch.empty(0))), strict=True
+        ):
             row += [(name, step, step / pack.epoch_steps, *cell[1:], _finite(cell.value)) for cell in cells]
 
 
 def memory(run: Run, moving: Tensor) -> dict[str, Tensor]:
-    """Arrays that a run's probes keep between two steps: for drift, the statistics of the last evaluation."""
+    """Return the arrays that probes need between two steps: for `drift`, the statistics of the last evaluation."""
     return {"drift_moving": moving.clone()} if "drift" in run.probes else {}
 
 
-def _walked(pack: Pack, due: dict[str, Probe]) -> dict[str, Tensor]:
-    """What the probes pick out of the layers' outputs, one walk over each part of the data."""
+def _pick(pack: Pack, due: dict[str, Probe]) -> dict[str, Tensor]:
+    """Return what each probe selects from the layers' outputs, (runs, rows, values), in one pass over each part."""
     picked: dict[str, list[Tensor]] = defaultdict(list)
     for part in sorted({probe.part for probe in due.values() if probe.part}):
 

@@ -1,4 +1,4 @@
-"""Probes of what layers put out: distributions of a unit's input, extremes, units that never fire."""
+"""Probes of layers' outputs: histograms, percentiles, extremes, inactive units, hyperplanes of the first layer."""
 
 import numpy as np
 import torch
@@ -12,22 +12,22 @@ from bnbench.training.probes.base import Cell, Cells, Probe, hidden, places, spr
 BINS = 60
 UNITS = 5
 PERCENTILES_OF = (15, 50, 85)
-IMAGES = 200  # in the scatter of two inputs
+IMAGES = 200  # in the scatter plot of two inputs
 LINES = 10  # hyperplanes drawn in it
-# least shares of the images on either side of a hyperplane that is said to cut them; 0 is one image
+# smallest share of images on either side of a hyperplane that counts as cutting the data; 0 stands for one image
 CUTS = (0.0, 0.01, 0.05, 0.1, 0.25)
 
 
 def _columns(x: Tensor) -> Tensor:
-    """x_R...C as (runs, values, channels)."""
+    """Return x_R...C as (runs, values, channels)."""
     return x.flatten(1, -2)
 
 
 def _histograms(pack: Pack, _picked: Tensor) -> Cells:
-    """Shares of the first layer's outputs in equal bins between their extremes, and of its norm's, if one follows.
+    """Return histograms of the outputs of the first layer, and of its norm if it has one: shares in `BINS` equal bins.
 
-    The training batch is the last one, with its own statistics as in training; the validation batch is the first
-    images of the validation part, with the moving statistics.
+    The training images are the last mini-batch, with its own statistics as in training; the validation images are the
+    first ones, with running statistics.
     """
     first, runs = places(pack.network)[0], len(pack.names)
     cells: Cells = [[] for _ in range(runs)]
@@ -46,7 +46,7 @@ def _histograms(pack: Pack, _picked: Tensor) -> Cells:
 
 
 def _trace(pack: Pack, images: Tensor, training: bool) -> list[Tensor]:
-    """The layers' outputs of one batch; in training with its statistics, which the moving ones do not gather."""
+    """Return the layers' outputs of one mini-batch; a pass in training mode does not change the running statistics."""
     trace: list[Tensor] = []
     pack.network.bind(pack.arrays["values"], pack.arrays["moving"].clone())
     pack.network.at(Moment(pack.seeds, pack.step - 1, pack.epoch_steps))
@@ -66,8 +66,8 @@ def _bins(values: "np.typing.NDArray[np.float32]", part: str, quantity: str) -> 
 OUTPUTS_HISTOGRAM = Probe(moment="evaluation", due=spread_evaluation, cells=_histograms)
 
 
-def _five(network: Network, trace: list[Tensor]) -> Tensor:
-    """The activation's input of the second hidden layer's first units."""
+def _second_layer_inputs(network: Network, trace: list[Tensor]) -> Tensor:
+    """Return the input of the activation of the second hidden layer, for the first `UNITS` units."""
     _, activation = hidden(network)[1]
     return _columns(trace[activation - 1])[:, :, :UNITS]
 
@@ -79,11 +79,11 @@ def _means(_pack: Pack, picked: Tensor) -> Cells:
     ]
 
 
-NEURONS = Probe(moment="evaluation", part="test", pick=_five, cells=_means)
+NEURONS = Probe(moment="evaluation", part="test", pick=_second_layer_inputs, cells=_means)
 
 
-def _typical(network: Network, trace: list[Tensor]) -> Tensor:
-    """The activation's input of the last hidden layer's first unit."""
+def _last_layer_input(network: Network, trace: list[Tensor]) -> Tensor:
+    """Return the input of the activation of the last hidden layer, for its first unit."""
     _, activation = hidden(network)[-1]
     return _columns(trace[activation - 1])[:, :, :1]
 
@@ -97,11 +97,11 @@ def _percentiles(pack: Pack, picked: Tensor) -> Cells:
     ]
 
 
-PERCENTILES = Probe(moment="evaluation", part="test", pick=_typical, cells=_percentiles)
+PERCENTILES = Probe(moment="evaluation", part="test", pick=_last_layer_input, cells=_percentiles)
 
 
 def _extremes(network: Network, trace: list[Tensor]) -> Tensor:
-    """Smallest and largest output of each activation, over a chunk: (runs, 1, 2 layers)."""
+    """Return smallest and largest output of each activation over a chunk: (runs, 1, 2 layers)."""
     ends = [end(trace[act].flatten(1), 1) for _, act in hidden(network) for end in (torch.amin, torch.amax)]
     return torch.stack(ends, 1)[:, None]
 
@@ -122,15 +122,15 @@ def _smallest_largest(pack: Pack, picked: Tensor) -> Cells:
 ACTIVATIONS = Probe(moment="evaluation", part="test", pick=_extremes, cells=_smallest_largest)
 
 
-def _reach(network: Network, trace: list[Tensor]) -> Tensor:
-    """Per hidden unit, over a chunk: the largest input of its activation, then the largest size of its output."""
+def _largest_values(network: Network, trace: list[Tensor]) -> Tensor:
+    """Return per hidden unit, over a chunk, the largest input of its activation, then the largest absolute output."""
     inputs = [_columns(trace[act - 1]).amax(1) for _, act in hidden(network)]
     outputs = [_columns(trace[act]).abs().amax(1) for _, act in hidden(network)]
     return torch.cat([*inputs, *outputs], 1)[:, None]
 
 
-def _dead(pack: Pack, picked: Tensor) -> Cells:
-    """Inactive: its input is never positive. Dead: its output is never other than 0, so nothing can be learned."""
+def _dead_units(pack: Pack, picked: Tensor) -> Cells:
+    """Return the shares of inactive units (input never positive) and of dead ones (output always 0: no gradient)."""
     inside = [place for place in places(pack.network) if place.activation is not None]
     layers = [place.layer for place in inside]
     units = [_units(pack.network.layers[place.weights].weights["weight"]) for place in inside]
@@ -146,26 +146,26 @@ def _dead(pack: Pack, picked: Tensor) -> Cells:
 
 
 def _units(weight: Shape) -> int:
-    """Units of a dense layer, its weights (inputs, units); kernels of a conv one, (kernels, size, size, channels)."""
+    """Return the units of weights (inputs, units), or the filters of weights (filters, size, size, channels)."""
     return weight[1] if len(weight) == 2 else weight[0]
 
 
-DEAD_UNITS = Probe(moment="end", part="train", pick=_reach, cells=_dead)
+DEAD_UNITS = Probe(moment="end", part="train", pick=_largest_values, cells=_dead_units)
 
 
-def _fires(network: Network, trace: list[Tensor]) -> Tensor:
-    """For how many images of a chunk W x + b > 0, per unit of the first layer: (runs, 1, units)."""
+def _positive_counts(network: Network, trace: list[Tensor]) -> Tensor:
+    """Return for each unit of the first layer the number of images of a chunk with W x + b > 0: (runs, 1, units)."""
     return (trace[places(network)[0].weights] > 0).sum(1, keepdim=True)
 
 
 def _hyperplanes(pack: Pack, picked: Tensor) -> Cells:
-    """The share of hyperplanes W x + b = 0 that cut the data, and the mean share of images on their smaller side.
+    """Return the share of hyperplanes W x + b = 0 that cut the data, and the mean share of images on the smaller side.
 
-    Of many images nearly every hyperplane cuts off at least one, so the share is told also of those that leave at
-    least `CUTS` of the images on either side.
-    For a picture: two inputs of some images, and of some hyperplanes the line that they are in these two, weight_1
-    input_1 + weight_2 input_2 + shift = 0, the other inputs at their means. The two are those of largest mean
-    absolute deviation: where each input has a variance of 1, that of a pixel that is nearly always 0 is small.
+    Nearly every hyperplane separates at least one of many images, so the share is also given for those with at least
+    `CUTS` of the images on either side.
+    For a scatter plot: two inputs of some images, and for some hyperplanes their line in the plane of these inputs,
+    weight_1 input_1 + weight_2 input_2 + shift = 0, with the other inputs at their means. The two inputs are those of
+    largest mean absolute deviation: even at variance 1, it is small for a pixel that is nearly always 0.
     """
     count = len(pack.data["train"].x)
     smaller = torch.minimum(picked.sum(1), count - picked.sum(1)).double()
@@ -193,7 +193,7 @@ def _hyperplanes(pack: Pack, picked: Tensor) -> Cells:
 
 
 def _scatter(points: Tensor, labels: list[int]) -> list[Cell]:
-    """Two inputs of some images, as `image_1` and `image_2`, and their labels."""
+    """Return two inputs of some images, as `image_1` and `image_2`, and their labels."""
     return [
         Cell(float(value), "train", 1, name, image)
         for image, (point, label) in enumerate(zip(points, labels, strict=True), 1)
@@ -201,4 +201,4 @@ def _scatter(points: Tensor, labels: list[int]) -> list[Cell]:
     ]
 
 
-HYPERPLANES = Probe(moment="start", part="train", pick=_fires, cells=_hyperplanes)
+HYPERPLANES = Probe(moment="start", part="train", pick=_positive_counts, cells=_hyperplanes)

@@ -1,4 +1,4 @@
-"""What a probe is, what it tells, and how it finds its way in a network."""
+"""A probe, its measurements, and the layers of a network that probes refer to."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,18 +11,19 @@ from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Pack
 
 Moment = Literal["start", "step", "evaluation", "end"]
-RECORDS = 20  # of what is not recorded at every evaluation: at most so many, evenly over the run
+RECORDS = 20  # most measurements of a probe that does not measure at every evaluation, spread evenly over the run
 
 
 class Cell(NamedTuple):
-    """One number that a probe saw.
+    """One measured number.
 
     Attributes:
-        part: of the data: train, valid or test.
-        layer: which linear or conv layer, or the norm and activation that follow it, from 1 on.
-        quantity: what of the probe's quantities it is.
-        item: which unit, percentile, image, class, ..., or how many.
-        at: where on an axis: a bin's lower edge, a class, a multiple of a step.
+        value: the number.
+        part: part of the data: train, valid or test.
+        layer: number of a linear or conv layer, or of the norm and activation that follow it, from 1.
+        quantity: name of one of the probe's quantities.
+        item: index or number of units, images, ...; a percentile; a class.
+        at: position on an axis: a bin's lower edge, a class, a multiple of a step.
     """
 
     value: float
@@ -42,15 +43,15 @@ def _always(pack: Pack) -> bool:  # noqa: ARG001
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What is measured, and when.
+    """A measurement and its schedule.
 
     Attributes:
-        moment: when it looks.
-        cells: what it tells of each run, given what was picked, if anything.
-        due: whether it looks this time.
-        part: the part of the data to walk over first, outside training.
-        pick: what it picks out of the layers' outputs of a chunk of images: (runs, rows, values); the rows of
-            all chunks come together.
+        moment: when it is taken.
+        cells: returns the numbers of each run, from the pack and the selected outputs of `pick`.
+        due: returns whether it is taken this time.
+        part: part of the data for a forward pass, outside training, before `cells`.
+        pick: selects from the layers' outputs of a chunk of images: (runs, rows, values). `cells` receives the rows
+            of all chunks.
     """
 
     moment: Moment
@@ -62,7 +63,13 @@ class Probe:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a linear or conv layer, counted from 1, and its activation stand in `Network.layers`."""
+    """Position of a linear or conv layer and its activation.
+
+    Attributes:
+        layer: number of the layer, from 1.
+        weights: its index in `Network.layers`.
+        activation: index of its activation; None for the output layer.
+    """
 
     layer: int
     weights: int
@@ -70,7 +77,7 @@ class Place:
 
 
 def places(network: Network) -> list[Place]:
-    """The linear and conv layers of a network, the output layer last: it alone has no activation."""
+    """Return the positions of a network's linear and conv layers; the output layer, without activation, is last."""
     weights = [index for index, layer in enumerate(network.layers) if "weight" in layer.weights]
     acts = [index for index, layer in enumerate(network.layers) if isinstance(layer, Activation)]
     following = [next((act for act in acts if act > index), None) for index in weights]
@@ -78,16 +85,16 @@ def places(network: Network) -> list[Place]:
 
 
 def hidden(network: Network) -> list[tuple[int, int]]:
-    """Number of each hidden layer, and the index of its activation."""
+    """Return the number of each hidden layer, and the index of its activation in `Network.layers`."""
     return [(place.layer, place.activation) for place in places(network) if place.activation is not None]
 
 
 def spread(total: int) -> set[int]:
-    """At most `RECORDS` of 1..total, evenly, the last among them."""
+    """Return at most `RECORDS` of the numbers 1..total, evenly spaced, including the last."""
     count = min(total, RECORDS)
     return {-(-i * total // count) for i in range(1, count + 1)}
 
 
 def spread_evaluation(pack: Pack) -> bool:
-    """Whether an evaluation is one of those that are recorded."""
+    """Return whether this evaluation is among the evenly spaced ones that are recorded."""
     return -(-pack.step // pack.interval) in spread(-(-pack.steps // pack.interval))

@@ -1,4 +1,4 @@
-"""Probes of how a step changes things: gradients, the loss surface along them, running statistics."""
+"""Probes of a training step: gradients, the loss surface along them, drift of running statistics."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ MULTIPLES = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)  # of the learning rate
 
 
 def _magnitudes(pack: Pack, _picked: Tensor) -> Cells:
-    """L2 norm and mean absolute value of the loss's gradient with respect to each layer's weights."""
+    """Return L2 norm and mean absolute value of the loss's gradient with respect to each layer's weights."""
     cells: Cells = [[] for _ in pack.names]
     for place in places(pack.network):
         grads = pack.network.layers[place.weights].grads["weight"].double().cpu()
@@ -30,12 +30,12 @@ GRADIENTS = Probe(moment="step", due=_published, cells=_magnitudes)
 
 
 def _surface(pack: Pack, _picked: Tensor) -> Cells:
-    """The loss surface of a training batch along its gradient (arXiv 1805.11604, section 3.1).
+    """Return properties of the loss surface of a mini-batch along its gradient (arXiv 1805.11604, section 3.1).
 
-    From the weights of the step, the batch's loss and gradient after plain steps of `MULTIPLES` times the learning
-    rate: lowest and highest loss, and their spread; the largest change of the gradient; effective smoothness, the
-    largest ratio of that change to the distance (both L2, over all that is learned). Statistics of the batch as in
-    training.
+    From the step's weights, gradient steps of `MULTIPLES` times the learning rate are tried. Measured are the lowest
+    and highest loss of the mini-batch and their difference, the largest change of the gradient, and the effective
+    smoothness: the largest ratio of that change to the distance (both L2, over all parameters). Norms use the
+    mini-batch's statistics, as in training.
     """
     x, target = pack.batch(pack.step)
     values, moving, first = pack.arrays["values"], pack.arrays["moving"], pack.arrays["grads"]
@@ -44,25 +44,27 @@ def _surface(pack: Pack, _picked: Tensor) -> Cells:
         away, grads = first * (pack.rate * multiple), torch.zeros_like(first)
         pack.network.bind(values - away, moving.clone(), grads)
         logits = pack.network.forward(x, training=True)
-        loss, slope = cross_entropy(logits, target, pack.run.loss == "mean")
-        pack.network.backward(slope)
+        loss, gradient = cross_entropy(logits, target, pack.run.loss == "mean")
+        pack.network.backward(gradient)
         losses.append(loss.double().cpu())
         changes.append(_lengths(grads - first))
         distances.append(_lengths(away))
     pack.bind()
     loss, change = torch.stack(losses), torch.stack(changes)
-    seen = {
+    quantities = {
         "loss_lowest": loss.amin(0),
         "loss_highest": loss.amax(0),
         "loss_spread": loss.amax(0) - loss.amin(0),
         "gradient_change": change.amax(0),
         "smoothness": (change / torch.stack(distances)).amax(0),
     }
-    return [[Cell(float(of[i]), "train", None, name) for name, of in seen.items()] for i in range(len(pack.names))]
+    return [
+        [Cell(float(of[i]), "train", None, name) for name, of in quantities.items()] for i in range(len(pack.names))
+    ]
 
 
 def _lengths(rows: Tensor) -> Tensor:
-    """L2 norm of each run's row, one by one, so that it does not depend on how many there are."""
+    """Return the L2 norm of each run's row, one by one, so that it does not depend on the number of runs."""
     return torch.stack([torch.linalg.vector_norm(row.double().cpu()) for row in rows])
 
 
@@ -74,10 +76,10 @@ SMOOTHNESS = Probe(moment="step", due=_due, cells=_surface)
 
 
 def _drift(pack: Pack, _picked: Tensor) -> Cells:
-    """Change of the running statistics since the last evaluation, in units of those of then: mean over channels.
+    """Return the relative change of the running statistics since the last evaluation, averaged over channels.
 
-    Of the mean: |new - old| / old deviation; of the variance: |new - old| / old variance. A norm that keeps no
-    variance has no such units, and nothing is told of it.
+    Of the mean: |new - old| / old standard deviation; of the variance: |new - old| / old variance. A norm without a
+    running variance has no such unit, and is left out.
     """
     arrays, network = pack.arrays, pack.network
     cells: Cells = [[] for _ in pack.names]

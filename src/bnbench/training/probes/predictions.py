@@ -1,4 +1,4 @@
-"""Probes of what is predicted at the end: one image at a time, with other statistics."""
+"""Probes of the final predictions: for one image at a time, and with other statistics."""
 
 from dataclasses import replace
 
@@ -11,36 +11,36 @@ from bnbench.training.pack.pack import Pack
 from bnbench.training.pack.passes import walk
 from bnbench.training.probes.base import Cell, Cells, Probe
 
-ALONE = 100  # images whose predictions are told one by one
-# values in a layer's output for images predicted together, 128 MB: with more, a conv net took 4.3 GiB
+ALONE = 100  # images whose predictions are recorded individually
+# most values in a layer's output for images predicted together, 128 MB: with more, a conv net took 4.3 GiB
 TOGETHER = 2**25
 
 
 def _predicted(_network: Network, trace: list[Tensor]) -> Tensor:
-    """The predicted class of each image: (runs, images, 1)."""
+    """Return the predicted class of each image: (runs, images, 1)."""
     return trace[-1].argmax(-1, keepdim=True)
 
 
 def _one_by_one(pack: Pack, picked: Tensor) -> Cells:
-    """Predictions of the first test images, and accuracy against how many images are predicted together.
+    """Return predictions of the first test images, and accuracy by the number of images predicted together.
 
-    With the population's statistics, and, where the norm uses a batch's, with those of the images that are
-    predicted together: 1, 2, 4, ..., all; a rest that fills no group is left out, and so are groups too large for
-    memory.
+    Norms use the population's statistics and, if they have any of a mini-batch, also those of the images predicted
+    together: 1, 2, 4, ..., all. An incomplete last group is left out, and so are groups too large for memory.
     """
     test = pack.data["test"]
     labels = test.labels.cpu()
     cells: Cells = []
     for i, predicted in enumerate(picked[:, :, 0]):
-        cells.append(_told(predicted, labels, "population", len(labels)))
+        cells.append(_measure(predicted, labels, "population", len(labels)))
         if pack.network.moving:
             for size in _sizes(pack):
-                cells[i] += _told(_grouped(pack, i, size), labels, "batch", size)
+                cells[i] += _measure(_grouped(pack, i, size), labels, "batch", size)
     pack.network.bind(*pack.kept)
     return cells
 
 
-def _told(predicted: Tensor, labels: Tensor, statistics: str, size: int) -> list[Cell]:
+def _measure(predicted: Tensor, labels: Tensor, statistics: str, size: int) -> list[Cell]:
+    """Return accuracy of one run's predictions, and for single images the first predictions themselves."""
     accuracy = (predicted == labels[: len(predicted)]).double()
     cells = [Cell(float(accuracy.mean()), "test", None, f"accuracy_{statistics}", size)]
     if statistics == "batch" and size > 1:
@@ -53,16 +53,16 @@ def _told(predicted: Tensor, labels: Tensor, statistics: str, size: int) -> list
 
 
 def _sizes(pack: Pack) -> list[int]:
-    """1, 2, 4, ... and all test images."""
+    """Return the sizes of groups: 1, 2, 4, ... and all test images, as memory permits."""
     images = len(pack.data["test"].x)
     sizes = [2**power for power in range(images.bit_length()) if 2**power < images] + [images]
     return [size for size in sizes if size == 1 or size * pack.network.widest <= TOGETHER]
 
 
 def _grouped(pack: Pack, i: int, size: int) -> Tensor:
-    """Classes that a run predicts when so many test images at a time are normalised by their own statistics.
+    """Return a run's predicted classes if groups of `size` test images are normalised by their own statistics.
 
-    A group stands where otherwise a run does.
+    Groups take the place of runs on the first axis of the arrays.
     """
     images = pack.data["test"].x
     groups = images[: len(images) // size * size].view(-1, size, *images.shape[1:])
@@ -78,23 +78,26 @@ ONE_BY_ONE = Probe(moment="end", part="test", pick=_predicted, cells=_one_by_one
 
 
 def _population(pack: Pack, picked: Tensor) -> Cells:
-    """Test accuracy with the run's statistics, and with those gathered after training.
+    """Return test accuracy with the run's own population statistics, and with those gathered after training.
 
-    Gathered: means over all batches of the training set, the weights as they are kept, of the batch's mean and of
-    m / (m - 1) times its variance (arXiv 1502.03167, algorithm 2); with dropout, as in training.
+    Gathered statistics are the means, over all mini-batches of the training set with the kept weights, of the
+    mini-batch's mean and of m / (m - 1) times its variance (arXiv 1502.03167, algorithm 2); dropout is active.
     """
     labels = pack.data["test"].labels.cpu()
-    found = {f"accuracy_{pack.run.population}": picked}
+    predictions = {f"accuracy_{pack.run.population}": picked}
     if pack.network.moving:
-        found["accuracy_gathered"] = _predicted_after(pack)
+        predictions["accuracy_gathered"] = _predict_gathered(pack)
     return [
-        [Cell(float((of[i, :, 0] == labels).double().mean()), "test", None, quantity) for quantity, of in found.items()]
+        [
+            Cell(float((of[i, :, 0] == labels).double().mean()), "test", None, quantity)
+            for quantity, of in predictions.items()
+        ]
         for i in range(len(pack.names))
     ]
 
 
-def _predicted_after(pack: Pack) -> Tensor:
-    """Classes of the test images, (runs, images, 1), with the statistics of one more epoch without learning."""
+def _predict_gathered(pack: Pack) -> Tensor:
+    """Return predicted classes of the test images, (runs, images, 1), with statistics of one epoch without updates."""
     run = pack.run.model_copy(update={"population": "last_epoch"})
     channels_last = pack.data["train"].x.shape[1:]
     network = Network(run, (channels_last[2], *channels_last[:2]))
