@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic: times scaled to a whole grid, ratios within a round, agreement of accuracies."""
+"""Arithmetic of the benchmark: times scaled to a whole grid, ratios within a round, agreement of accuracies."""
 
 import math
 import statistics
@@ -46,7 +46,7 @@ def whole(measured: Measured, keys: Sequence[str], workers: int) -> float:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Median, and in brackets the smallest and largest of several."""
+    """Return the median and, in brackets, the smallest and largest of several values."""
     middle = form.format(statistics.median(values))
     if len(values) == 1:
         return middle
@@ -54,7 +54,7 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def difference(one: Accuracies, other: Accuracies) -> tuple[int, float, float] | None:
-    """How many runs ended in both, one's mean accuracy minus the other's over them, and how large it may be by chance.
+    """Return the number of runs that finished in both, the difference of mean accuracies, and its bound by chance.
 
     None for fewer than two such runs.
     """
@@ -68,7 +68,7 @@ def difference(one: Accuracies, other: Accuracies) -> tuple[int, float, float] |
 
 
 def disagreement(one: Accuracies, other: Accuracies) -> str | None:
-    """Why two programs' accuracies of the same runs are not those of one training; None if they agree."""
+    """Return why two programs' accuracies of the same runs do not agree; None if they do."""
     common = one.keys() & other.keys()
     if ended := [key for key in common if (one[key] is None) != (other[key] is None)]:
         return f"{len(ended)} of {len(common)} runs diverged in one and not in the other"

@@ -89,7 +89,7 @@ def shapes(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
 
 
 def made_up() -> Prepared:
-    """Images of CIFAR's shape and size, of noise."""
+    """Return images of CIFAR's shape and number, of noise."""
     dice = np.random.default_rng(0)
     sizes = {"train": IMAGES, "valid": 64, "test": 64}
     pixels = {name: dice.integers(0, 256, (count, *SHAPE), dtype=np.uint8) for name, count in sizes.items()}
@@ -98,7 +98,7 @@ def made_up() -> Prepared:
 
 
 def compared(model: str, batch: int, runs: int, data: Prepared, arguments: argparse.Namespace) -> Measured:
-    """A row: both programs in turn, each round."""
+    """Measure both programs in turn, each round, and return the row."""
     torch.cuda.empty_cache()
     row = Measured(model, batch, runs)
     settings = dict(yaml_reader.read(ROOT / "params.yaml").values["training"]) | {"model": model, "batch_size": batch}
@@ -118,7 +118,7 @@ def compared(model: str, batch: int, runs: int, data: Prepared, arguments: argpa
 
 
 def pack_step(run: Run, runs: int, data: Prepared) -> tuple[Step, Callable[[], bool]]:
-    """A step of a pack of runs of a seed each; and whether it is a graph by now."""
+    """Return a training step of a pack with one seed per run, and a function: whether it is replayed as a graph."""
     names, each = [str(i) for i in range(runs)], [run.model_copy(update={"seed": i}) for i in range(runs)]
     pack = start(names, each, data, DEVICE)
     engine = choose(pack)
@@ -130,7 +130,7 @@ def pack_step(run: Run, runs: int, data: Prepared) -> tuple[Step, Callable[[], b
 
 
 def plain_step(run: Run, data: Prepared) -> Step:
-    """A step of a plain loop: modules and optimiser of the library, autocast, channels last, data on the device."""
+    """Return a step of a plain loop: torch's modules and optimiser, autocast, channels last, data on the device."""
     net = modules(run).to(DEVICE)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs have it for tensors alone
     optimiser = torch.optim.Adam(net.parameters(), run.learning_rate)
@@ -156,7 +156,7 @@ def _batches(images: int, size: int) -> Iterator[Tensor]:
 
 
 def modules(run: Run) -> nn.Sequential:
-    """The run's net of the library's modules, its first weights the library's."""
+    """Return the run's network of torch's modules, with torch's initial weights."""
     channels, height, width = SHAPE
     parts: list[nn.Module] = []
     normed, layers = run.norm != "none", architecture.parse(run.model).layers
@@ -180,7 +180,7 @@ def modules(run: Run) -> nn.Sequential:
 
 
 def warm(*steps: Step) -> None:
-    """Take what is done once out of the timings."""
+    """Execute steps before timing: what happens once is not measured."""
     for step in steps:
         for _ in range(WARM):
             step()
@@ -188,13 +188,13 @@ def warm(*steps: Step) -> None:
 
 
 def rate(step: Step, images: int, steps: int) -> float:
-    """Images a second over some steps."""
+    """Return images per second over some steps."""
     torch.cuda.synchronize()
     return 1000 * images * steps / gpu.milliseconds(lambda: [step() for _ in range(steps)], DEVICE)
 
 
 def measured_peak(kind: torch.dtype) -> float:
-    """Operations a second of a large product of random matrices."""
+    """Return operations per second of a large product of random matrices."""
     a, b = torch.randn(2, SIDE, SIDE, device=DEVICE).to(kind)
     warm(lambda: torch.mm(a, b))
     times = [gpu.milliseconds(lambda: torch.mm(a, b), DEVICE) for _ in range(10)]
@@ -202,12 +202,12 @@ def measured_peak(kind: torch.dtype) -> float:
 
 
 def share(row: Measured, images: float, peak: float) -> float:
-    """Of the peak, that so many images a second take: three times the forward operations."""
+    """Return the share of the peak of this many images per second: a step counts three times the forward operations."""
     return 3 * cost.flops(row.model, SHAPE) * images / peak
 
 
 def line(row: Measured, peak: float) -> str:
-    """The row's cells."""
+    """Return the row's cells."""
     head = f"| {row.model} | {row.batch} | {row.runs} "
     if row.note:
         return head + f"| | | | {row.note} |"
@@ -219,7 +219,7 @@ def line(row: Measured, peak: float) -> str:
 
 
 def write(rows: list[Measured], peak: float, precision: str) -> None:
-    """All rows so far, as Markdown and as JSON, in files named for the GPU."""
+    """Write all rows so far, as Markdown and as JSON, to files named for the GPU."""
     name = torch.cuda.get_device_name(0)
     stem = re.sub(r"\W+", "-", name).strip("-")
     text = [f"# Training steps on a GPU: {name}, torch {torch.__version__}, {precision}", ""]

@@ -1,4 +1,4 @@
-"""The rows of the table: name -> what is started, which runs it takes, on which grids. A new one is a line."""
+"""Rows of the benchmark table: name -> program, its runs and its grids. Adding one is one entry."""
 
 import importlib.util
 import os
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def able(self) -> bool:
-        """Whether it can be measured here."""
+        """Return whether the program is installed here."""
         return importlib.util.find_spec(self.module) is not None
 
 
@@ -68,13 +68,13 @@ def started(commands: Iterable[Command], workers: int, own: bool, folder: Path =
 
 
 def accuracies(records: Iterable[Path]) -> dict[str, float | None]:
-    """Test accuracy by the run's key."""
+    """Return test accuracy by the run's key."""
     read = [read_json(path) for path in records]
     return {key(record["config"]): record["test_accuracy"] for record in read}
 
 
 def cleared(name: str) -> Path:
-    """An empty folder for records."""
+    """Return an empty folder for records."""
     folder = WORK / "records" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -82,7 +82,7 @@ def cleared(name: str) -> Path:
 
 
 def peer(module: str) -> Measure:
-    """A peer with a process per run."""
+    """Return the measurement of a peer with a process per run."""
 
     def measure(grid: Grid, runs: list[str], workers: int) -> Measured:
         out = cleared(module)

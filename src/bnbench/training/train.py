@@ -80,7 +80,16 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         probed=[[] for _ in runs],
         online=data.augmented.definition if data.augmented and data.augmented.copies is None else None,
     )
-    arrays |= {
+    arrays |= _records(pack)
+    pack.arrays = {name: array.to(device) for name, array in arrays.items()}
+    return pack
+
+
+def _records(pack: Pack) -> dict[str, Tensor]:
+    """Return the arrays of learning rates, losses and best weights before the first step."""
+    run, runs = pack.run, pack.runs
+    values, moving = pack.arrays["values"], pack.arrays["moving"]
+    arrays = {
         "rate": torch.tensor([run.learning_rate for run in runs], dtype=torch.float64),
         "losses": torch.zeros(len(runs), pack.interval),
         "correct": torch.zeros(len(runs), pack.interval),
@@ -90,9 +99,7 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
     if run.keep_weights == "best":
         arrays |= {"best_values": values.clone(), "best_moving": moving.clone()}
         arrays |= {"best_step": torch.zeros(len(runs)).long()}
-    arrays |= {"best_accuracy": torch.full((len(runs),), -1.0).double(), "stale": torch.zeros(len(runs)).long()}
-    pack.arrays = {name: array.to(device) for name, array in arrays.items()}
-    return pack
+    return arrays | {"best_accuracy": torch.full((len(runs),), -1.0).double(), "stale": torch.zeros(len(runs)).long()}
 
 
 def tensors(data: Prepared, run: Run, device: str) -> dict[str, Images]:
