@@ -202,7 +202,7 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "no such data set": (
         (BASE, "    base: {dataset: digit}\n"), "dataset: digit}",
-        "studies.S.base.dataset: no data set 'digit' under datasets (there: digits); did you mean 'digits'?",
+        "studies.S.base.dataset: no data set 'digit' under datasets (defined: digits); did you mean 'digits'?",
     ),
     "another width": (
         (BASE, "    base: {model: 784-10}\n"), "784-10",
@@ -213,7 +213,7 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "steps that fall": (
         (BASE, "    base: {schedule: {kind: step, from_epoch: [3, 2], factor: [1, 1]}}\n"), "[3, 2]",
-        "the epochs of a step schedule rise, got [3, 2]",
+        "the epochs of a step schedule must increase, got [3, 2]; sort them",
     ),
     "a step after the end": (
         (BASE, "    base: {epochs: 4, schedule: {kind: step, from_epoch: [99], factor: [1]}}\n"), "[99]",
