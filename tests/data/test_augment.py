@@ -1,4 +1,4 @@
-"""Moved images: the geometry against SciPy, the draws against the published ranges, the files against damage."""
+"""Augmentation: the geometry against SciPy, the draws against the published ranges, the files against damage."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from scipy import ndimage
 from bnbench.core import locks
 from bnbench.core.errors import DataError, UserError
 from bnbench.data import augment, random_streams
-from bnbench.data.augment import copies, draw, move, online
+from bnbench.data.augment import copies, draw, online, transform
 from bnbench.data.identity import augmented_fingerprint
 from bnbench.data.manifest import AugmentedManifest, read_manifest
 from bnbench.data.prepare import prepare
@@ -30,14 +30,14 @@ def images(n: int = 5, height: int = 12, width: int = 17, channels: int = 3) -> 
     return np.random.RandomState(0).randint(0, 256, (n, channels, height, width)).astype(np.uint8)
 
 
-def numbers(n: int, seed: int = 0, place: tuple[int, ...] = (1,)) -> torch.Tensor:
-    """The four uniform numbers of each image, drawn as `draw` does."""
-    generator = random_streams.generator(seed, "augmentation", *place)
+def numbers(n: int, seed: int = 0, coordinates: tuple[int, ...] = (1,)) -> torch.Tensor:
+    """Return the four uniform numbers of each image, drawn as `draw` does: (n, 4)."""
+    generator = random_streams.generator(seed, "augmentation", *coordinates)
     return torch.rand(n, 4, generator=generator, dtype=torch.float64)
 
 
-def moved_by_scipy(image: Images, row: torch.Tensor, what: Augmentation) -> Any:
-    """One image C x H x W flipped, turned, shifted by SciPy."""
+def transformed_by_scipy(image: Images, row: torch.Tensor, what: Augmentation) -> Any:
+    """Return one image C x H x W flipped, rotated and translated by SciPy."""
     angle, right, down = ((2 * row[:3] - 1) * torch.tensor([what.rotate, what.shift, what.shift])).tolist()
     channels = image[:, :, ::-1] if what.flip and row[3] < 0.5 else image
     height, width = image.shape[1:]
@@ -51,20 +51,20 @@ def moved_by_scipy(image: Images, row: torch.Tensor, what: Augmentation) -> Any:
 
 
 @pytest.mark.parametrize("changed", [{}, {"flip": False}, {"rotate": 0}, {"shift": 0}, {"rotate": 180, "shift": 0.5}])
-def test_an_image_is_moved_as_scipy_moves_it(changed: dict[str, Any]) -> None:
+def test_an_image_is_transformed_as_scipy_does_it(changed: dict[str, Any]) -> None:
     what, pixels = definition(**changed), images()
     x = torch.from_numpy(pixels).movedim(1, -1).float()
-    moved = move(x, draw(0, (1,), what, pixels.shape)).movedim(-1, 1).numpy()
-    for image, row, seen in zip(pixels, numbers(len(pixels)), moved, strict=True):
-        np.testing.assert_allclose(seen, moved_by_scipy(image, row, what), atol=0.02)
+    seen_all = transform(x, draw(0, (1,), what, pixels.shape)).movedim(-1, 1).numpy()
+    for image, row, seen in zip(pixels, numbers(len(pixels)), seen_all, strict=True):
+        np.testing.assert_allclose(seen, transformed_by_scipy(image, row, what), atol=0.02)
 
 
-def test_moves_of_nothing_leave_images_as_they_are() -> None:
+def test_transforms_with_empty_ranges_leave_images_unchanged() -> None:
     made = copies(images(), definition(rotate=0, shift=0, flip=False))
     assert all(np.array_equal(copy, images()) for copy in made)
 
 
-def test_a_flip_alone_is_a_mirror_of_half_of_the_images() -> None:
+def test_a_flip_alone_mirrors_half_of_the_images() -> None:
     pixels = images(2000, 4, 4, 1)
     copy = copies(pixels, definition(rotate=0, shift=0))[0]
     mirrored = np.array([np.array_equal(a, b[:, :, ::-1]) for a, b in zip(copy, pixels, strict=True)])
@@ -72,13 +72,13 @@ def test_a_flip_alone_is_a_mirror_of_half_of_the_images() -> None:
     assert 0.45 < mirrored.mean() < 0.55
 
 
-def test_the_moves_fill_the_published_ranges() -> None:
+def test_the_transforms_fill_the_published_ranges() -> None:
     a, b, c, d, e, f = draw(0, (1,), definition(flip=False), (20_000, 3, 32, 32)).double().unbind(1)
     angle = torch.rad2deg(torch.atan2(b, a))
     assert [float(angle.min()), float(angle.max())] == pytest.approx([-70, 70], abs=0.1)
     assert angle.std() == pytest.approx(140 / 12**0.5, rel=0.02)
-    turned = torch.stack([torch.stack([a, b], -1), torch.stack([d, e], -1)], -2)
-    shift = torch.linalg.solve(turned, -torch.stack([c, f], -1)) / 32  # in widths and heights
+    rotation = torch.stack([torch.stack([a, b], -1), torch.stack([d, e], -1)], -2)
+    shift = torch.linalg.solve(rotation, -torch.stack([c, f], -1)) / 32  # in widths and heights
     assert shift.abs().max() == pytest.approx(0.1, abs=1e-3)
     assert shift.std(0).tolist() == pytest.approx([0.2 / 12**0.5] * 2, rel=0.02)
 
@@ -91,19 +91,19 @@ def test_copies_follow_their_seed_and_differ_from_each_other() -> None:
     assert not np.array_equal(first[0], first[1])
 
 
-def test_an_image_is_moved_the_same_among_any_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_transform_of_an_image_does_not_depend_on_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels = images(50)
     x = torch.from_numpy(pixels).movedim(1, -1).float()
-    moves = draw(0, (1,), definition(), pixels.shape)
-    together = move(x, moves)
-    alone = [move(x[i : i + 1], moves[i : i + 1])[0] for i in range(50)]
+    transforms = draw(0, (1,), definition(), pixels.shape)
+    together = transform(x, transforms)
+    alone = [transform(x[i : i + 1], transforms[i : i + 1])[0] for i in range(50)]
     assert torch.equal(together, torch.stack(alone))
-    whole = copies(pixels, definition())
+    at_once = copies(pixels, definition())
     monkeypatch.setattr(augment, "CHUNK", 3 * pixels[0].size)
-    assert np.array_equal(copies(pixels, definition()), whole)
+    assert np.array_equal(copies(pixels, definition()), at_once)
 
 
-def test_the_online_form_is_fresh_by_epoch_and_by_run() -> None:
+def test_the_online_form_differs_between_epochs_and_runs() -> None:
     draws = [
         online(seed, definition(seed=own), epoch, (4, 1, 8, 8)) for seed in (0, 1) for own in (0, 1) for epoch in (0, 1)
     ]
@@ -142,7 +142,7 @@ def test_the_online_form_is_a_definition_and_a_sheet(prepared: Path, tmp_path: P
 
 
 @pytest.mark.parametrize("file", ["copies.npy", "sheet.npy", "manifest.json"])
-def test_damage_is_noticed_and_named(prepared: Path, tmp_path: Path, file: str) -> None:
+def test_damage_is_detected_and_named(prepared: Path, tmp_path: Path, file: str) -> None:
     augment.augment(digits_set(), definition(), prepared, tmp_path / "out")
     flip(tmp_path / "out" / file)
     with pytest.raises(DataError, match=file.replace(".", r"\.")):
@@ -156,7 +156,7 @@ def test_other_data_and_another_augmentation_are_refused(prepared: Path, tmp_pat
     augment.augment(digits_set(), definition(), prepared, tmp_path / "out")
     with pytest.raises(UserError, match="holds an augmentation with fingerprint"):
         augment.augment(digits_set(), definition(seed=1), prepared, tmp_path / "out")
-    with pytest.raises(UserError, match="something else than an augmentation"):
+    with pytest.raises(UserError, match="something other than an augmentation"):
         augment.augment(digits_set(), definition(), prepared, tmp_path)
 
 
@@ -187,21 +187,21 @@ def test_the_identity_follows_the_definition_and_the_data() -> None:
 
 
 def attached(data: Prepared, what: Augmentation) -> Prepared:
-    """The data with an augmentation, made in memory."""
+    """Return the data with an augmentation that is made in memory."""
     made = None if what.copies == "online" else copies(data.train.images, what)
     augmented = Augmented("a" * 16, data.fingerprint, what, made, data.train.images[None, :1])
     return type(data)(**{**vars(data), "augmented": augmented})
 
 
-def test_part_of_the_training_images_takes_its_own_copies() -> None:
+def test_a_subset_of_the_training_images_uses_their_copies_only() -> None:
     from bnbench.training.train import tensors
     from tests.support.little import digits, run
 
     data = attached(digits(), definition(copies=4))
-    whole, part = (tensors(data, run(train_images=count), "cpu") for count in (None, 100))
+    full, part = (tensors(data, run(train_images=count), "cpu") for count in (None, 100))
     n = len(data.train.labels)
-    assert (len(whole["fed"].x), len(part["fed"].x)) == (4 * n, 400)
-    assert torch.equal(part["fed"].x[300:], whole["fed"].x[3 * n : 3 * n + 100])
+    assert (len(full["fed"].x), len(part["fed"].x)) == (4 * n, 400)
+    assert torch.equal(part["fed"].x[300:], full["fed"].x[3 * n : 3 * n + 100])
     assert torch.equal(part["fed"].labels, part["train"].labels.repeat(4))
     assert isinstance(data.train, Part)
     assert torch.equal(part["train"].x, part["fed"].x[:100])

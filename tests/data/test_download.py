@@ -1,4 +1,4 @@
-"""A data set's folder, filled from mirrors of every kind and state."""
+"""Download of a data set's folder from mirrors of every kind and with every fault."""
 
 import errno
 import hashlib
@@ -37,7 +37,7 @@ HURRIED = Patience(connect=5, read=5, grace=5, pauses=(0, 0))
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the user's own mirror nor a proxy takes part in these tests."""
+    """Unset the user's own mirror and bypass proxies."""
     monkeypatch.delenv("BNBENCH_MIRROR", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
@@ -68,7 +68,7 @@ def listing(folder: Path) -> list[str]:
 
 
 def refused(data: Dataset, out: Path) -> str:
-    """The message with which a download is refused; no file may have got its name."""
+    """Return the message that refuses a download, after checking that no file got its final name."""
     with pytest.raises(DataError) as caught:
         download("toy", data, out, HURRIED)
     assert set(listing(out)) <= {"a.gz.part"}
@@ -76,20 +76,20 @@ def refused(data: Dataset, out: Path) -> str:
 
 
 @pytest.mark.parametrize("answer", [whole, ranged, chunked, body(CONTENT)])
-def test_a_good_mirror_gives_the_file_and_nothing_else(serve: Serve, tmp_path: Path, answer: Answer) -> None:
+def test_a_good_mirror_fills_the_folder_with_the_file_alone(serve: Serve, tmp_path: Path, answer: Answer) -> None:
     download("toy", dataset(serve(answer).address), tmp_path / "raw", HURRIED)
     assert listing(tmp_path / "raw") == ["a.gz"]
     assert (tmp_path / "raw/a.gz").read_bytes() == CONTENT
 
 
-def test_a_file_that_is_there_is_not_fetched_again(serve: Serve, tmp_path: Path) -> None:
+def test_an_existing_file_is_not_downloaded_again(serve: Serve, tmp_path: Path) -> None:
     mirror = serve(whole)
     for _ in range(2):
         download("toy", dataset(mirror.address, files=("a.gz", "b.gz")), tmp_path, HURRIED)
     assert [path for path, _ in mirror.asked] == ["/base/a.gz", "/base/b.gz"]
 
 
-def test_a_wrong_file_that_is_there_is_replaced(serve: Serve, tmp_path: Path) -> None:
+def test_an_existing_file_with_another_checksum_is_replaced(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "a.gz").write_bytes(CONTENT[:-1])
     download("toy", dataset(serve(whole).address), tmp_path, HURRIED)
     assert (tmp_path / "a.gz").read_bytes() == CONTENT
@@ -103,7 +103,7 @@ def test_a_truncated_answer_never_gets_the_final_name(serve: Serve, tmp_path: Pa
 
 
 @pytest.mark.parametrize("size", [0, 1, SIZE // 2, SIZE - 1])
-def test_a_broken_download_goes_on_where_it_stopped(serve: Serve, tmp_path: Path, size: int) -> None:
+def test_an_interrupted_download_resumes_where_it_stopped(serve: Serve, tmp_path: Path, size: int) -> None:
     mirror = serve(truncated(size), ranged)
     download("toy", dataset(mirror.address), tmp_path, HURRIED)
     assert mirror.asked[1] == ("/base/a.gz", f"bytes={size}-" if size else None)
@@ -115,7 +115,7 @@ def test_a_server_without_ranges_is_read_from_the_start(serve: Serve, tmp_path: 
     assert (tmp_path / "a.gz").read_bytes() == CONTENT
 
 
-def test_the_next_mirror_and_the_next_call_go_on_from_the_part(serve: Serve, tmp_path: Path) -> None:
+def test_the_next_mirror_and_the_next_call_resume_from_the_part(serve: Serve, tmp_path: Path) -> None:
     refused(dataset(serve(truncated(1000)).address), tmp_path)
     assert (tmp_path / "a.gz.part").read_bytes() == CONTENT[:1000]
     good = serve(ranged)
@@ -133,7 +133,9 @@ def test_a_part_that_does_not_fit_is_dropped(serve: Serve, tmp_path: Path, part:
 
 
 @pytest.mark.parametrize("position", [0, 1000, SIZE // 2, SIZE - 1])
-def test_one_flipped_bit_is_refused_after_one_fresh_try(serve: Serve, tmp_path: Path, position: int) -> None:
+def test_one_flipped_bit_is_refused_after_one_download_from_the_start(
+    serve: Serve, tmp_path: Path, position: int
+) -> None:
     mirror = serve(flipped(position))
     message = refused(dataset(mirror.address), tmp_path)
     assert "wrong checksum sha256:" in message
@@ -152,13 +154,13 @@ def test_after_a_bad_mirror_the_next_is_used_and_the_bad_one_named(
     assert f"{first.address}/a.gz" in caplog.text
 
 
-def test_the_mirror_that_served_is_asked_first_for_the_next_file(serve: Serve, tmp_path: Path) -> None:
+def test_the_mirror_that_served_is_tried_first_for_the_next_file(serve: Serve, tmp_path: Path) -> None:
     bad, good = serve(status(404)), serve(whole)
     download("toy", dataset(bad.address, good.address, files=("a.gz", "b.gz")), tmp_path, HURRIED)
     assert len(bad.asked) == 1
 
 
-def test_the_message_lists_every_mirror_the_checksum_and_the_way_out(serve: Serve, tmp_path: Path) -> None:
+def test_the_message_lists_every_mirror_the_checksum_and_the_remedy(serve: Serve, tmp_path: Path) -> None:
     wrong = "md5:" + "0" * 32
     page, gone = serve(body(b"<!DOCTYPE html><p>log in")), serve(status(403))
     message = refused(dataset(page.address, gone.address, str(tmp_path / "none"), checksum=wrong), tmp_path)
@@ -171,7 +173,7 @@ def test_the_message_lists_every_mirror_the_checksum_and_the_way_out(serve: Serv
     assert "datasets.toy.mirrors" in message
 
 
-def test_without_any_mirror_the_message_says_so(tmp_path: Path) -> None:
+def test_without_any_mirror_the_message_states_so(tmp_path: Path) -> None:
     assert "no mirror is declared" in refused(dataset(), tmp_path)
 
 
@@ -222,13 +224,13 @@ def test_foreign_files_are_refused_not_deleted(serve: Serve, tmp_path: Path) -> 
     assert listing(tmp_path) == ["thesis.txt"]
 
 
-def test_what_a_killed_download_left_is_removed(serve: Serve, tmp_path: Path) -> None:
+def test_temporary_files_of_a_killed_download_are_removed(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / ".a.gz.k3j2").write_bytes(b"left")
     download("toy", dataset(serve(whole).address), tmp_path, HURRIED)
     assert listing(tmp_path) == ["a.gz"]
 
 
-def test_a_file_in_the_folders_place_is_explained(serve: Serve, tmp_path: Path) -> None:
+def test_a_file_at_the_path_of_the_folder_is_explained(serve: Serve, tmp_path: Path) -> None:
     (tmp_path / "raw").write_text("")
     for out in (tmp_path / "raw", tmp_path / "raw/deeper"):
         with pytest.raises(SystemFault, match="a file lies where a folder is needed"):
@@ -245,7 +247,7 @@ def test_a_full_disk_is_explained(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         download("toy", dataset(str(tmp_path)), tmp_path / "raw")
 
 
-def test_of_two_downloads_at_once_one_fetches(serve: Serve, tmp_path: Path) -> None:
+def test_of_two_concurrent_downloads_one_fetches(serve: Serve, tmp_path: Path) -> None:
     mirror = serve(whole)
     data = dataset(mirror.address, files=("a.gz", "b.gz"))
     both = [threading.Thread(target=download, args=("toy", data, tmp_path, HURRIED)) for _ in range(2)]
@@ -263,7 +265,7 @@ def test_a_data_set_without_files_needs_no_download(tmp_path: Path) -> None:
 
 
 def archived(folder: Path, *mirrors: str, **changed: bytes) -> Dataset:
-    """CIFAR-10 in small, in a tar in `folder`; `changed` files are in the tar and not what is declared."""
+    """Return a small CIFAR-10 in a tar in `folder`; files in `changed` differ from their declared checksums."""
     contents = pickles.contents()
     with tarfile.open(folder / "c.tar.gz", "w:gz") as made:
         for name, content in ((f"{pickles.FOLDER}/{name}", changed.get(name, c)) for name, c in contents.items()):
@@ -291,7 +293,7 @@ def test_an_archive_is_fetched_unpacked_and_removed(serve: Serve, tmp_path: Path
 
 
 @pytest.mark.parametrize("sub", ["", "toy"])
-def test_a_folder_unpacked_by_hand_serves_as_well(
+def test_a_folder_unpacked_by_hand_is_a_mirror_too(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sub: str
 ) -> None:
     pickles.write(tmp_path / "own" / sub / pickles.FOLDER)
@@ -303,7 +305,7 @@ def test_a_folder_unpacked_by_hand_serves_as_well(
 
 
 @pytest.mark.parametrize("damage", ["missing", "corrupt"])
-def test_a_folder_with_a_bad_batch_is_made_good_by_the_archive_or_refused(
+def test_a_folder_with_a_bad_batch_is_completed_from_the_archive_or_refused(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     batch = pickles.write(tmp_path / "own" / pickles.FOLDER)[f"{pickles.FOLDER}/data_batch_3"]
@@ -329,7 +331,7 @@ def test_an_archive_with_another_file_in_it_is_refused_and_leaves_nothing(tmp_pa
 
 
 def listed(folder: Path, names: tuple[str, ...] = ("PetImages/Cat/0.jpg", "PetImages/Dog/0.jpg")) -> Dataset:
-    """A folder with a listing, declared by the listing's digest alone."""
+    """Return a folder with a listing, declared by the listing's digest alone."""
     lines = "".join(f"{hashlib.sha256(name.encode()).hexdigest()}  {name}\n" for name in names)
     (folder / "pets").mkdir(parents=True)
     (folder / "pets/SHA256SUMS").write_text(lines)
@@ -341,7 +343,7 @@ def listed(folder: Path, names: tuple[str, ...] = ("PetImages/Cat/0.jpg", "PetIm
     return dataset(str(folder)).model_copy(update={"files": files})
 
 
-def test_what_a_listing_lists_comes_with_it(tmp_path: Path) -> None:
+def test_the_files_of_a_listing_are_downloaded_with_it(tmp_path: Path) -> None:
     data = listed(tmp_path / "own")
     for _ in range(2):
         download("toy", data, tmp_path / "raw")
@@ -349,7 +351,7 @@ def test_what_a_listing_lists_comes_with_it(tmp_path: Path) -> None:
         assert found == ["pets/PetImages/Cat/0.jpg", "pets/PetImages/Dog/0.jpg"]
 
 
-def test_a_listed_file_that_is_another_is_refused(tmp_path: Path) -> None:
+def test_a_listed_file_with_another_checksum_is_refused(tmp_path: Path) -> None:
     data = listed(tmp_path / "own")
     (tmp_path / "own/pets/PetImages/Dog/0.jpg").write_bytes(b"")
     with pytest.raises(DataError, match=r"PetImages/Dog/0\.jpg: wrong checksum sha256:.*, 0 bytes"):
@@ -358,7 +360,7 @@ def test_a_listed_file_that_is_another_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["../../evil.jpg", "PetImages/../../../evil.jpg", "/etc/evil.jpg"])
-def test_a_listing_that_reaches_outside_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_listing_with_a_path_outside_its_folder_is_refused(tmp_path: Path, name: str) -> None:
     if name.startswith("/"):
         data = listed(tmp_path / "own", ("..",))
         (tmp_path / "own/pets/SHA256SUMS").write_text(f"{'0' * 64}  {name}\n")

@@ -1,4 +1,4 @@
-"""One file over HTTP: what is tried again, what is not, and that nothing waits for ever."""
+"""Download of one file over HTTP: which errors are retried, which are not, and that every wait has a limit."""
 
 import shutil
 import socket
@@ -42,7 +42,7 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 410])
-def test_a_refusal_is_not_tried_again(serve: Serve, tmp_path: Path, code: int) -> None:
+def test_a_permanent_error_is_not_retried(serve: Serve, tmp_path: Path, code: int) -> None:
     mirror = serve(status(code))
     with pytest.raises(MirrorError, match=f"HTTP {code}"):
         fetch(mirror.address, tmp_path / "part", HURRIED)
@@ -51,7 +51,7 @@ def test_a_refusal_is_not_tried_again(serve: Serve, tmp_path: Path, code: int) -
 
 
 @pytest.mark.parametrize("fault", [status(429), status(500), status(503), reset])
-def test_a_passing_error_is_tried_again_within_bounds(serve: Serve, tmp_path: Path, fault: Answer) -> None:
+def test_a_transient_error_is_retried_a_limited_number_of_times(serve: Serve, tmp_path: Path, fault: Answer) -> None:
     mirror = serve(fault)
     with pytest.raises(MirrorError):
         fetch(mirror.address, tmp_path / "part", HURRIED)
@@ -62,7 +62,7 @@ def test_a_passing_error_is_tried_again_within_bounds(serve: Serve, tmp_path: Pa
     assert (tmp_path / "part").read_bytes() == CONTENT
 
 
-def test_the_pauses_between_tries_are_those_given(
+def test_the_pauses_between_attempts_are_those_given(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slept: list[float] = []
@@ -81,33 +81,33 @@ def test_a_dead_address_is_reported(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("address", ["http://", "http://[", "http://127.0.0.1:99999/a", "https://a..b/a"])
-def test_an_address_that_is_none_is_reported(tmp_path: Path, address: str) -> None:
+def test_an_invalid_address_is_reported(tmp_path: Path, address: str) -> None:
     with pytest.raises(MirrorError):
         fetch(address, tmp_path / "part", HURRIED)
 
 
-def test_silence_is_ended_by_the_read_timeout_and_tried_again(serve: Serve, tmp_path: Path) -> None:
+def test_silence_ends_by_the_read_timeout_and_is_retried(serve: Serve, tmp_path: Path) -> None:
     mirror = serve(hang)
     with pytest.raises(MirrorError, match="timed out"):
         fetch(mirror.address, tmp_path / "part", IMPATIENT)
     assert len(mirror.asked) == 1 + len(IMPATIENT.pauses)
 
 
-def test_silence_in_the_middle_is_ended_and_gone_on_from(serve: Serve, tmp_path: Path) -> None:
+def test_silence_in_the_middle_of_a_body_ends_and_the_download_resumes(serve: Serve, tmp_path: Path) -> None:
     mirror = serve(hang_midway, ranged)
     fetch(mirror.address, tmp_path / "part", IMPATIENT)
     assert mirror.asked[1][1] == "bytes=1000-"
     assert (tmp_path / "part").read_bytes() == CONTENT
 
 
-def test_a_dripping_server_is_left_by_the_deadline(serve: Serve, tmp_path: Path) -> None:
+def test_a_dripping_server_is_abandoned_at_the_deadline(serve: Serve, tmp_path: Path) -> None:
     mirror = serve(drip)
     with pytest.raises(MirrorError, match=r"too slow: \d+ bytes"):
         fetch(mirror.address, tmp_path / "part", IMPATIENT)
     assert len(mirror.asked) == 1
 
 
-def test_an_endless_answer_is_cut(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_endless_answer_is_stopped(serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bnbench.data.fetch.LARGEST", 1000)
     with pytest.raises(MirrorError, match="more than 1000 bytes"):
         fetch(serve(whole).address, tmp_path / "part", HURRIED)
@@ -128,7 +128,7 @@ def test_a_redirect_loop_ends_after_five(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """A server's side of TLS, with a certificate that clients trust by REQUESTS_CA_BUNDLE."""
+    """The TLS context of a server, with a certificate that clients trust by REQUESTS_CA_BUNDLE."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("needs the openssl command to make a certificate")
@@ -142,7 +142,7 @@ def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     return context
 
 
-def test_https_is_never_left_for_http(serve: Serve, tls: ssl.SSLContext, tmp_path: Path) -> None:
+def test_a_redirect_from_https_to_http_is_refused(serve: Serve, tls: ssl.SSLContext, tmp_path: Path) -> None:
     plain = serve(whole)
     secure = serve(redirect(plain.address), redirect("/else"), whole, tls=tls)
     with pytest.raises(MirrorError, match="a redirect from https to http, refused"):

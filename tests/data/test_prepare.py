@@ -1,4 +1,4 @@
-"""Prepared data: a partition, fair by class, decided by the split's seed, whole or absent, checked."""
+"""Prepared data: a stratified partition, determined by the seed of the split, complete or absent, and verified."""
 
 import errno
 import gzip
@@ -23,7 +23,7 @@ from bnbench.data.prepare import divide, fair_order, prepare
 from bnbench.data.prepared import PARTS, Arrays, Prepared
 from bnbench.params import resolve as parameters
 from bnbench.params.dataset_schema import Dataset, Split
-from tests.data.formats.test_image_folders import GOOD
+from tests.data.formats.test_folders import GOOD
 
 COUNTS = (100, 53, 7)  # images of each class of the toy data
 Test = Literal["official"] | int
@@ -38,7 +38,7 @@ def digits_set(valid: int = 300, test: Test = 297, seed: int = 0, **changed: Any
 
 
 def numbered(counts: tuple[int, ...] = COUNTS) -> tuple[Any, Any, None, None]:
-    """Toy arrays in which each image is its own number, sorted by class."""
+    """Return toy arrays in which the pixels of each image encode its index, sorted by class."""
     labels = np.repeat(np.arange(len(counts)), counts)
     numbers = np.arange(len(labels))
     images = np.stack([numbers // 256, numbers % 256], axis=1).astype(np.uint8)
@@ -55,7 +55,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The digits, prepared."""
+    """Return a folder with the prepared digits."""
     folder = tmp_path_factory.mktemp("data") / "digits"
     prepare("digits", digits_set(), None, folder)
     return folder
@@ -63,7 +63,7 @@ def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(ready: Path, tmp_path: Path) -> Path:
-    """A copy of the prepared digits, to be damaged."""
+    """Return a copy of the prepared digits, to be damaged."""
     folder = tmp_path / "copy"
     folder.mkdir()
     for path in ready.iterdir():
@@ -73,14 +73,14 @@ def copy(ready: Path, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("valid", "test"), [(3, 3), (20, 31), (80, 77), (3, 154)])
-def test_a_split_is_a_partition_with_each_class_by_its_share(valid: int, test: int, seed: int) -> None:
+def test_a_split_is_a_partition_with_each_class_in_proportion(valid: int, test: int, seed: int) -> None:
     images, labels, *_ = numbered()
     parts = divide("toy", Arrays(images, labels), Split(valid=valid, test=test, seed=seed))
     assert sorted(n for part in parts.values() for n in numbers_of(part.images)) == list(range(160))
     assert [len(parts[part].labels) for part in PARTS] == [160 - valid - test, valid, test]
     assert all(np.array_equal(part.labels, labels[numbers_of(part.images)]) for part in parts.values())
     left = np.array(COUNTS)
-    for name in ("test", "valid"):  # valid is divided out of what test leaves
+    for name in ("test", "valid"):  # valid is taken from the images that test leaves
         counts = np.bincount(parts[name].labels, minlength=3)
         assert np.all(np.abs(counts - left * counts.sum() / left.sum()) < 1)
         left = left - counts
@@ -90,12 +90,12 @@ def test_an_official_test_set_stays_as_published() -> None:
     images, labels, *_ = numbered()
     parts = divide("toy", Arrays(images, labels, images[:9], labels[:9]), Split(valid=20, test="official", seed=3))
     assert numbers_of(parts["test"].images) == list(range(9))
-    both = numbers_of(parts["train"].images) + numbers_of(parts["valid"].images)
-    assert sorted(both) == list(range(160))
+    others = numbers_of(parts["train"].images) + numbers_of(parts["valid"].images)
+    assert sorted(others) == list(range(160))
 
 
 @pytest.mark.parametrize("counts", [COUNTS, (60,) * 10, (5, 500), (1, 1, 1)])
-def test_every_beginning_of_the_training_images_is_a_fair_sample(counts: tuple[int, ...]) -> None:
+def test_every_prefix_of_the_training_images_is_a_fair_sample(counts: tuple[int, ...]) -> None:
     labels = numbered(counts)[1]
     ordered = labels[fair_order(labels, np.random.RandomState(0))]
     seen = np.cumsum(np.eye(len(counts))[ordered], axis=0)
@@ -112,7 +112,7 @@ def test_the_fair_order_is_random_within_and_across_classes() -> None:
     assert 10 < sum(labels[orders[0]][::2]) < 40  # either class may come first in a pair
 
 
-def test_the_same_split_seed_gives_the_same_bytes_and_another_gives_others(ready: Path, tmp_path: Path) -> None:
+def test_the_bytes_depend_on_the_seed_of_the_split(ready: Path, tmp_path: Path) -> None:
     prepare("digits", digits_set(), None, tmp_path / "again")
     prepare("digits", digits_set(seed=1), None, tmp_path / "other")
     assert contents(tmp_path / "again") == contents(ready)
@@ -120,14 +120,14 @@ def test_the_same_split_seed_gives_the_same_bytes_and_another_gives_others(ready
     assert all(other[name] != digest for name, digest in contents(ready).items())
 
 
-def test_a_random_state_set_elsewhere_changes_nothing(ready: Path, tmp_path: Path) -> None:
+def test_the_global_random_state_neither_matters_nor_changes(ready: Path, tmp_path: Path) -> None:
     np.random.seed(12345)
     prepare("digits", digits_set(), None, tmp_path / "again")
     assert contents(tmp_path / "again") == contents(ready)
     assert np.random.random() == np.random.RandomState(12345).random()
 
 
-def test_what_is_read_is_what_the_manifest_says(ready: Path) -> None:
+def test_the_arrays_match_the_manifest(ready: Path) -> None:
     manifest, prepared = read_manifest(ready), Prepared.read(ready)
     assert (prepared.name, prepared.classes, prepared.shape) == ("digits", 10, (1, 8, 8))
     for name, n in (("train", 1200), ("valid", 300), ("test", 297)):
@@ -140,7 +140,7 @@ def test_what_is_read_is_what_the_manifest_says(ready: Path) -> None:
     assert manifest["split"] == {"valid": 300, "test": 297, "seed": 0}
 
 
-def test_the_manifest_names_no_place_and_no_time(ready: Path) -> None:
+def test_the_manifest_contains_no_path_and_no_time(ready: Path) -> None:
     assert set(read_json(ready / "manifest.json")) == {
         *("name", "title", "licence", "format", "sources", "split", "prepare_version", "fingerprint"),
         *("classes", "shape", "parts", "digest"),
@@ -148,7 +148,7 @@ def test_the_manifest_names_no_place_and_no_time(ready: Path) -> None:
     assert str(ready.parent) not in (ready / "manifest.json").read_text()
 
 
-def test_the_fingerprint_follows_what_decides_the_data_and_nothing_else() -> None:
+def test_the_fingerprint_depends_on_what_determines_the_arrays_and_on_nothing_else() -> None:
     base = digits_set()
     files = {"a.gz": "md5:" + "0" * 32}
     same = digits_set(title="Other", licence="other", mirrors=["https://example.org"])
@@ -170,7 +170,7 @@ def test_the_fingerprint_follows_what_decides_the_data_and_nothing_else() -> Non
         (digits_set(valid=9), r"split\.valid: 9 of 1500"),
     ],
 )
-def test_a_split_that_cannot_be_is_explained(tmp_path: Path, dataset: Dataset, message: str) -> None:
+def test_an_impossible_split_is_explained(tmp_path: Path, dataset: Dataset, message: str) -> None:
     with pytest.raises(UserError, match=message):
         prepare("digits", dataset, None, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == [locks.NAME]
@@ -197,16 +197,16 @@ def test_an_interrupted_prepare_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == [locks.NAME]
 
 
-def test_prepared_data_are_left_as_they_are(copy: Path) -> None:
+def test_existing_prepared_data_are_left_unchanged(copy: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in copy.iterdir()}
     assert prepare("digits", digits_set(), None, copy) == read_manifest(copy)
     assert {path: path.stat().st_mtime_ns for path in copy.iterdir()} == before
 
 
-def test_other_data_in_the_folder_are_not_taken_for_these(copy: Path, tmp_path: Path) -> None:
+def test_other_data_in_the_folder_are_refused(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds digits with fingerprint"):
         prepare("digits", digits_set(seed=1), None, copy)
-    with pytest.raises(UserError, match="something else than prepared data"):
+    with pytest.raises(UserError, match="something other than prepared data"):
         prepare("digits", digits_set(), None, tmp_path)
 
 
@@ -230,14 +230,14 @@ def empty(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [zero, flip, truncate, empty, Path.unlink])
 @pytest.mark.parametrize("file", ["train_images.npy", "valid_labels.npy", "manifest.json"])
-def test_damage_is_noticed_and_named(copy: Path, file: str, damage: Callable[[Path], None]) -> None:
+def test_damage_is_detected_and_named(copy: Path, file: str, damage: Callable[[Path], None]) -> None:
     damage(copy / file)
     with pytest.raises(DataError, match=file.replace(".", r"\.")) as caught:
         Prepared.read(copy)
     assert "prepare" in str(caught.value)
 
 
-def test_an_edited_manifest_and_a_file_too_many_are_noticed(copy: Path) -> None:
+def test_an_edited_manifest_and_an_extra_file_are_detected(copy: Path) -> None:
     (copy / "more.npy").write_bytes(b"")
     with pytest.raises(DataError, match=r"more\.npy does not belong"):
         Prepared.read(copy)
@@ -248,7 +248,7 @@ def test_an_edited_manifest_and_a_file_too_many_are_noticed(copy: Path) -> None:
 
 
 def toy_files(folder: Path) -> Dataset:
-    """MNIST in small: 40 images of 2 x 2 pixels of 4 classes, 8 for the test."""
+    """Write a small MNIST and return its declaration: 40 images of 2 x 2 pixels in 4 classes, and 8 test images."""
     checksums = {}
     for part, n in (("train", 40), ("t10k", 8)):
         images = struct.pack(">4I", 2051, n, 2, 2) + bytes(range(4 * n))
@@ -271,7 +271,7 @@ def test_idx_files_are_prepared(tmp_path: Path) -> None:
     assert all(image[0, 0, 0] // 4 % 4 == label for image, label in pairs)
 
 
-def test_test_images_taken_out_leave_the_published_ones_as_a_fourth_part(tmp_path: Path) -> None:
+def test_with_test_images_from_the_training_set_the_published_ones_are_a_fourth_part(tmp_path: Path) -> None:
     dataset = toy_files(tmp_path).model_copy(update={"split": Split(valid="test", test=12, seed=0)})
     manifest = prepare("toy", dataset, tmp_path, tmp_path / "out")
     prepared = Prepared.read(tmp_path / "out")
@@ -290,7 +290,7 @@ def test_test_images_taken_out_leave_the_published_ones_as_a_fourth_part(tmp_pat
     assert dataset.train_images == 28
 
 
-def test_the_archive_tells_nothing_of_the_data(tmp_path: Path) -> None:
+def test_the_archive_is_not_part_of_the_fingerprint(tmp_path: Path) -> None:
     dataset = toy_files(tmp_path)
     assert fingerprint(dataset.model_copy(update={"archive": {"a.tar": "md5:" + "0" * 32}})) == fingerprint(dataset)
 
@@ -301,7 +301,7 @@ def test_the_size_that_images_are_scaled_to_is_part_of_the_fingerprint() -> None
 
 
 def pets(folder: Path, contents: dict[str, bytes]) -> Dataset:
-    """A folder of images with its listing, declared."""
+    """Write a folder of images with its listing and return the declaration."""
     lines = []
     for name, content in contents.items():
         (folder / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -315,7 +315,7 @@ def pets(folder: Path, contents: dict[str, bytes]) -> Dataset:
     )
 
 
-def test_a_folder_of_images_is_prepared_with_what_was_left_out(tmp_path: Path) -> None:
+def test_a_folder_of_images_is_prepared_and_files_left_out_are_recorded(tmp_path: Path) -> None:
     dataset = pets(tmp_path, GOOD | {"PetImages/Dog/bad.jpg": b""})
     manifest = prepare("pets", dataset, tmp_path, tmp_path / "out", 2)
     assert manifest["class_names"] == ["Catty", "Dog"]
@@ -324,7 +324,7 @@ def test_a_folder_of_images_is_prepared_with_what_was_left_out(tmp_path: Path) -
     assert Prepared.read(tmp_path / "out").train.images.shape == (6, 3, 8, 6)
 
 
-def test_a_new_broken_image_stops_and_is_named(tmp_path: Path) -> None:
+def test_an_unexpected_broken_image_is_an_error_that_names_it(tmp_path: Path) -> None:
     broken = GOOD | {"PetImages/Dog/0.jpg": b"no image"}
     with pytest.raises(
         UserError, match=r"images: declared is 8, the data have 7; left out: 1 \(1 x .* pets/PetImages/Dog/0\.jpg \("
@@ -333,7 +333,7 @@ def test_a_new_broken_image_stops_and_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_an_image_that_is_not_the_listed_one_is_named(tmp_path: Path) -> None:
+def test_an_image_with_another_checksum_than_listed_is_named(tmp_path: Path) -> None:
     dataset = pets(tmp_path, GOOD)
     flip(tmp_path / "pets/PetImages/Dog/2.jpg")
     with pytest.raises(DataError, match=r"Dog/2\.jpg: sha256 .* declares"):
@@ -344,7 +344,7 @@ def test_an_image_that_is_not_the_listed_one_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_raw_files_are_checked_again(tmp_path: Path) -> None:
+def test_raw_files_are_verified_before_they_are_read(tmp_path: Path) -> None:
     dataset = toy_files(tmp_path)
     with pytest.raises(UserError, match="bnbench download"):
         prepare("toy", dataset, None, tmp_path / "out")
@@ -369,7 +369,7 @@ REAL = pytest.mark.skipif("BNBENCH_MIRROR" not in os.environ, reason="BNBENCH_MI
 
 
 def declared(name: str) -> Dataset:
-    """A data set of the project's own parameter file."""
+    """Return a data set of the project's own parameter file."""
     from tests.support.little import ROOT
 
     return parameters.dataset(ROOT / "params.yaml", name)
@@ -384,13 +384,13 @@ def test_cifar10_is_split_as_published_and_has_its_published_test_set(tmp_path: 
     assert counts == {"train": [4500] * 10, "valid": [500] * 10, "test": [500] * 10, "official": [1000] * 10}
     assert manifest["class_names"][3:6] == ["cat", "deer", "dog"]
     train = Prepared.read(tmp_path / "out").train.images[:5000]
-    # the deviations per channel that are published for the 50,000; 0.2023 and so on are another quantity
+    # the standard deviations per channel published for the 50,000; 0.2023 and so on are another quantity
     assert train.mean((0, 2, 3)) / 255 == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-3)
     assert train.std((0, 2, 3)) / 255 == pytest.approx([0.2470, 0.2435, 0.2616], abs=5e-3)
 
 
 @REAL
-def test_a_batch_is_what_pickle_reads(tmp_path: Path) -> None:
+def test_a_published_batch_is_read_as_pickle_reads_it(tmp_path: Path) -> None:
     import pickle
 
     dataset = declared("cifar10")
@@ -404,7 +404,7 @@ def test_a_batch_is_what_pickle_reads(tmp_path: Path) -> None:
 
 @REAL
 @pytest.mark.slow
-def test_cats_and_dogs_come_in_both_sizes_from_one_folder(tmp_path: Path) -> None:
+def test_cats_and_dogs_are_prepared_in_both_sizes_from_one_folder(tmp_path: Path) -> None:
     small, large = declared("catsdogs32"), declared("catsdogs224")
     assert small.files == large.files
     download("catsdogs32", small, tmp_path / "raw")

@@ -25,18 +25,18 @@ def _prepared(name: str, x: Tensor = TEST, train: Tensor = TRAIN) -> Tensor:
     return out
 
 
-def test_raw_and_unit_pixels_are_what_they_are() -> None:
+def test_raw_pixels_are_unchanged_and_unit_pixels_divided_by_255() -> None:
     assert torch.equal(_prepared("raw"), TEST.float())
     assert torch.equal(_prepared("unit") * 255, _prepared("raw").div(255).mul(255))
 
 
 @pytest.mark.parametrize(("name", "spread"), [("center", False), ("standard", True)])
-def test_each_pixels_mean_and_deviation_are_those_of_scikit_learn(name: str, spread: bool) -> None:
+def test_each_pixels_mean_and_standard_deviation_are_those_of_scikit_learn(name: str, spread: bool) -> None:
     scaler = StandardScaler(with_std=spread).fit(_flat(TRAIN) / 255)
     np.testing.assert_allclose(_flat(_prepared(name)), scaler.transform(_flat(TEST) / 255), atol=1e-5)
 
 
-def test_zscore_has_a_mean_of_0_and_a_deviation_of_1_per_channel() -> None:
+def test_zscore_has_a_mean_of_0_and_a_standard_deviation_of_1_per_channel() -> None:
     colours = torch.stack([TRAIN[..., 0], TRAIN[..., 0].flip(1) // 2], -1)
     values = _prepared("zscore", colours, colours).double().flatten(0, 2)
     torch.testing.assert_close(values.mean(0), torch.zeros(2).double(), atol=1e-6, rtol=0)
@@ -48,9 +48,9 @@ def test_pca_and_zca_whiten_as_by_a_singular_value_decomposition() -> None:
     mean = x.mean(0)
     _, singular, components = np.linalg.svd(x - mean, full_matrices=False)
     variance = singular**2 / (len(x) - 1)
-    turned = (_flat(TEST) / 255 - mean) @ components.T / np.sqrt(variance + EPSILON)
-    np.testing.assert_allclose(np.abs(_flat(_prepared("pca"))), np.abs(turned), atol=1e-5)
-    np.testing.assert_allclose(_flat(_prepared("zca")), turned @ components, atol=1e-5)
+    projected = (_flat(TEST) / 255 - mean) @ components.T / np.sqrt(variance + EPSILON)
+    np.testing.assert_allclose(np.abs(_flat(_prepared("pca"))), np.abs(projected), atol=1e-5)
+    np.testing.assert_allclose(_flat(_prepared("zca")), projected @ components, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["pca", "zca"])
@@ -65,9 +65,9 @@ def test_whitened_training_images_have_the_covariance_that_epsilon_leaves(name: 
 
 
 def test_signs_of_components_are_fixed_by_their_largest_weight() -> None:
-    ends = PREPROCESSING["pca"](TRAIN)
+    whiten = PREPROCESSING["pca"](TRAIN)
     zero, one = torch.zeros(1, 8, 8, 1), torch.eye(64).view(64, 8, 8, 1) * 255
-    weights = _flat(ends(one) - ends(zero))  # a row per pixel, a column per component
+    weights = _flat(whiten(one) - whiten(zero))  # a row per pixel, a column per component
     assert (weights[np.abs(weights).argmax(0), np.arange(64)] >= 0).all()
 
 

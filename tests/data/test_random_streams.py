@@ -1,9 +1,10 @@
-"""Streams of randomness: one per purpose, place and seed, and nothing else."""
+"""Random number streams: determined by seed, purpose and coordinates, and by nothing else."""
 
 import hashlib
 import itertools
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 import torch
@@ -12,20 +13,20 @@ from bnbench.data import random_streams
 from bnbench.data.random_streams import Purpose
 from bnbench.training.arithmetic import twister
 
-PURPOSES: tuple[Purpose, ...] = ("weights", "order", "dropout")
+PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
-def draws(seed: int, purpose: Purpose, *place: int) -> tuple[float, ...]:
-    return tuple(torch.rand(4, generator=random_streams.generator(seed, purpose, *place)).tolist())
+def draws(seed: int, purpose: Purpose, *coordinates: int) -> tuple[float, ...]:
+    return tuple(torch.rand(4, generator=random_streams.generator(seed, purpose, *coordinates)).tolist())
 
 
-def test_each_seed_purpose_and_place_has_a_stream_of_its_own() -> None:
-    places = [(), (0,), (1,), (11,), (1, 1), (1, 11), (11, 1), (1, 1, 1)]
-    asked = list(itertools.product((0, 1, 11, 111), PURPOSES, places))
-    assert len({draws(seed, purpose, *place) for seed, purpose, place in asked}) == len(asked)
+def test_streams_of_different_seeds_purposes_and_coordinates_differ() -> None:
+    coordinates = [(), (0,), (1,), (11,), (1, 1), (1, 11), (11, 1), (1, 1, 1)]
+    streams = list(itertools.product((0, 1, 11, 111), PURPOSES, coordinates))
+    assert len({draws(seed, purpose, *at) for seed, purpose, at in streams}) == len(streams)
 
 
-def test_a_stream_is_the_same_again_whatever_was_drawn_before() -> None:
+def test_a_stream_does_not_depend_on_earlier_draws() -> None:
     first = draws(3, "order", 1)
     torch.manual_seed(1)
     torch.rand(100)
@@ -33,7 +34,7 @@ def test_a_stream_is_the_same_again_whatever_was_drawn_before() -> None:
     assert draws(3, "order", 1) == first
 
 
-def test_drawing_leaves_the_global_generator_as_it_is() -> None:
+def test_drawing_leaves_the_global_generator_unchanged() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -55,14 +56,14 @@ def test_a_stream_is_seeded_with_63_bits_of_the_hash_of_its_name() -> None:
 
 
 @pytest.mark.parametrize("images", [1, 2, 1000])
-def test_an_order_is_a_permutation_and_another_in_each_epoch(images: int) -> None:
+def test_an_order_is_a_permutation_that_differs_between_epochs(images: int) -> None:
     orders = [random_streams.order(0, epoch, images) for epoch in range(5)]
     assert all(sorted(order.tolist()) == list(range(images)) for order in orders)
     if images == 1000:
         assert len({tuple(order.tolist()) for order in orders}) == 5
 
 
-def test_every_image_comes_at_every_place_as_often() -> None:
+def test_every_image_is_at_every_position_equally_often() -> None:
     images, epochs = 5, 4000
     counts = torch.zeros(images, images)
     for epoch in range(epochs):
@@ -72,7 +73,7 @@ def test_every_image_comes_at_every_place_as_often() -> None:
     assert 3.9 < chi_squared < 39.3  # all but a 1/1000 at either end
 
 
-def test_uniform_numbers_are_each_runs_own_and_from_0_to_1() -> None:
+def test_uniform_numbers_depend_on_the_run_alone_and_lie_in_0_to_1() -> None:
     together = random_streams.uniform([3, 8, 5], (1, 40), (50, 20))
     assert together.shape == (3, 50, 20)
     for row, seed in zip(together, (3, 8, 5), strict=True):
@@ -84,7 +85,7 @@ def test_uniform_numbers_are_each_runs_own_and_from_0_to_1() -> None:
 
 @pytest.mark.parametrize("count", [1, 227, 624, 625, 2000])
 def test_many_generators_at_once_draw_torchs_numbers_bit_for_bit(count: int) -> None:
-    seeds = [0, 5489, 2**32 - 1, 2**32, *(random_streams.number(seed, "dropout", 3, 40) for seed in range(3))]
+    seeds = [0, 5489, 2**32 - 1, 2**32, *(random_streams.stream_seed(seed, "dropout", 3, 40) for seed in range(3))]
     drawn = twister.uniform(seeds, count, "cpu")
     for seed, row in zip(seeds, drawn, strict=True):
         assert torch.equal(row, torch.empty(count).uniform_(generator=torch.Generator().manual_seed(seed)))

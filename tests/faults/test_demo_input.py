@@ -20,7 +20,7 @@ import pytest
 import requests
 
 from bnbench.plan.plan import Plan
-from tests.data.formats.test_image_folders import huge, picture
+from tests.data.formats.test_folders import huge, picture
 from tests.demo.test_serve import params, trained
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("gradio") is None, reason="needs the extra demo")]

@@ -1,4 +1,4 @@
-"""Folders and archives of images as people have them: every file is read, or named with the reason why not."""
+"""Folders and archives of images as users have them: every file is read, or recorded with the reason why not."""
 
 import io
 import struct
@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from bnbench.core.errors import DataError
-from bnbench.data.formats import image_folders
+from bnbench.data.formats import folders
 from bnbench.data.prepared import Arrays, Shape
-from tests.data.formats.test_image_folders import GOOD, laid, picture, zipped
+from tests.data.formats.test_folders import GOOD, laid, picture, zipped
 
 SHAPE: Shape = (3, 8, 6)
 NOT_READ = "cannot be decoded: none of JPEG, PNG, GIF, BMP, WEBP"
@@ -23,7 +23,7 @@ Put = Callable[[Path, dict[str, bytes]], dict[str, Path]]
 
 
 def tarred(folder: Path, contents: dict[str, bytes], kind: str = "", prefix: str = "") -> dict[str, Path]:
-    """A tar of the files, under a name that does not say so."""
+    """Write a tar of the files, under a name that does not tell its kind, and return its path by name."""
     path = folder / "images.bin"
     with tarfile.open(path, f"w:{kind}") as archive:  # type: ignore[call-overload]
         for name, content in contents.items():
@@ -34,7 +34,7 @@ def tarred(folder: Path, contents: dict[str, bytes], kind: str = "", prefix: str
 
 
 def read(files: dict[str, Path]) -> Arrays:
-    return image_folders.folders(files, SHAPE, 2)
+    return folders.read(files, SHAPE, 2)
 
 
 EVERY = pytest.mark.parametrize("put", [laid, zipped, tarred])
@@ -45,14 +45,14 @@ EVERY = pytest.mark.parametrize("put", [laid, zipped, tarred])
     ("name", "kind"), [("8.webp", "WEBP"), ("8.bmp", "BMP"), ("8.gif", "GIF"), ("8.JPG", "JPEG"), ("8.jpe", "JPEG"),
                        ("8", "PNG"), ("8.txt", "JPEG")],
 )  # fmt: skip
-def test_what_an_image_is_its_bytes_say(tmp_path: Path, put: Put, name: str, kind: str) -> None:
+def test_the_kind_of_an_image_is_detected_from_its_bytes(tmp_path: Path, put: Put, name: str, kind: str) -> None:
     made = read(put(tmp_path, {**GOOD, f"PetImages/Dog/{name}": picture(9, kind=kind)}))
     assert len(made.images) == len(GOOD) + 1
     assert made.about["left_out"] == {}
 
 
 @EVERY
-def test_a_class_of_another_kind_of_image_is_a_class(tmp_path: Path, put: Put) -> None:
+def test_a_class_may_consist_of_another_kind_of_images(tmp_path: Path, put: Put) -> None:
     foxes = {f"PetImages/Fox/{i}.webp": picture(20 + i, kind="WEBP") for i in range(3)}
     made = read(put(tmp_path, GOOD | foxes))
     assert made.about["class_names"] == ["Catty", "Dog", "Fox"]
@@ -60,7 +60,7 @@ def test_a_class_of_another_kind_of_image_is_a_class(tmp_path: Path, put: Put) -
 
 
 @EVERY
-def test_every_file_that_is_no_image_is_named(tmp_path: Path, put: Put) -> None:
+def test_every_file_that_is_not_an_image_is_recorded(tmp_path: Path, put: Put) -> None:
     others = ("readme.md", "PetImages/labels.csv", "PetImages/Dog/0.json", "PetImages/Dog/0.xmp", "PetImages/Dog/x.tif")
     made = read(put(tmp_path, GOOD | dict.fromkeys(others, b"II*\x00 or text")))
     assert made.about["left_out"] == dict.fromkeys(sorted(others), NOT_READ)
@@ -68,7 +68,7 @@ def test_every_file_that_is_no_image_is_named(tmp_path: Path, put: Put) -> None:
 
 
 @EVERY
-def test_a_hidden_file_that_no_system_made_is_named(tmp_path: Path, put: Put) -> None:
+def test_a_hidden_file_that_no_operating_system_made_is_recorded(tmp_path: Path, put: Put) -> None:
     made = read(put(tmp_path, GOOD | {"PetImages/Dog/.kept.jpg": picture(3), "PetImages/.git/a.jpg": picture(3)}))
     names = ("PetImages/.git/a.jpg", "PetImages/Dog/.kept.jpg")
     assert made.about["left_out"] == dict.fromkeys(names, "a hidden file")
@@ -76,9 +76,7 @@ def test_a_hidden_file_that_no_system_made_is_named(tmp_path: Path, put: Put) ->
 
 @EVERY
 @pytest.mark.parametrize("content", [b"", b"II*\0", b"words"])
-def test_a_class_of_which_no_file_can_be_read_is_an_error_that_names_it(
-    tmp_path: Path, put: Put, content: bytes
-) -> None:
+def test_a_class_without_a_readable_file_is_an_error_that_names_it(tmp_path: Path, put: Put, content: bytes) -> None:
     with pytest.raises(DataError, match=r"PetImages/Fox has no image .* 1 files .* left out: PetImages/Fox/0\.tif \("):
         read(put(tmp_path, GOOD | {"PetImages/Fox/0.tif": content}))
 
@@ -103,7 +101,7 @@ PROGRAMS = {"PetImages/.ipynb_checkpoints/0.jpg": picture(5), "PetImages/@eaDir/
         (PROGRAMS, {".ipynb_checkpoints": 1, "@eaDir": 1}),
     ],
 )
-def test_what_a_system_put_beside_the_images_is_passed_over_and_counted(
+def test_files_of_an_operating_system_are_ignored_and_counted(
     tmp_path: Path, put: Put, more: dict[str, bytes], counted: dict[str, int]
 ) -> None:
     made = read(put(tmp_path, GOOD | more))
@@ -113,7 +111,7 @@ def test_what_a_system_put_beside_the_images_is_passed_over_and_counted(
     assert made.about["litter"] == counted
 
 
-def test_a_mac_archive_whose_class_folders_lie_at_the_top_has_no_class_more(tmp_path: Path) -> None:
+def test_a_macos_archive_with_class_folders_at_the_top_has_no_extra_class(tmp_path: Path) -> None:
     top = {name.removeprefix("PetImages/"): content for name, content in GOOD.items()}
     made = read(zipped(tmp_path, top | {"__MACOSX/._Dog": b"\0\5\26\7", ".DS_Store": b""}, "__MACOSX/", "Dog/"))
     assert made.about["class_names"] == ["Catty", "Dog"]
@@ -136,19 +134,19 @@ def test_a_zip_with_the_separators_of_windows_is_read(tmp_path: Path) -> None:
     assert made.about["class_names"] == ["Catty", "Dog"]
 
 
-def test_names_in_utf8_without_the_flag_that_says_so_are_read_as_utf8(tmp_path: Path) -> None:
+def test_names_in_utf8_without_the_flag_for_it_are_read_as_utf8(tmp_path: Path) -> None:
     files = zipped(tmp_path, {name.replace("Dog", "Dég"): content for name, content in GOOD.items()})
     content = bytearray(files["c.zip"].read_bytes())
-    for magic, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+    for magic, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         start = -1
         while (start := content.find(magic, start + 1)) >= 0:
-            content[start + place + 1] &= ~0x08
+            content[start + offset + 1] &= ~0x08
     files["c.zip"].write_bytes(content)
     assert read(files).about["class_names"] == ["Catty", "Dég"]
 
 
 def link(folder: Path, mode: int) -> dict[str, Path]:
-    """A zip with a member that is no plain file."""
+    """Write a zip with a member that is a link or a device and return its path by name."""
     files = zipped(folder, GOOD)
     with zipfile.ZipFile(files["c.zip"], "a") as archive:
         info = zipfile.ZipInfo("PetImages/Dog/link.jpg")
@@ -164,40 +162,40 @@ ESCAPES: dict[str, tuple[Any, str]] = {
     "litter that escapes": (lambda folder: zipped(folder, GOOD, "__MACOSX/../../._x"), r"leaves the folder \(\.\.\)"),
     "link": (lambda folder: link(folder, 0o120777), "is a link"),
     "device": (lambda folder: link(folder, 0o060777), "is a device"),
-    "twice": (lambda folder: zipped(folder, GOOD, "PetImages/Dog/0.jpg"), "stands twice"),
+    "twice": (lambda folder: zipped(folder, GOOD, "PetImages/Dog/0.jpg"), "occurs twice"),
 }
 
 
 @pytest.mark.parametrize("name", ESCAPES)
-def test_an_escape_is_refused_with_its_one_reason(tmp_path: Path, name: str) -> None:
+def test_a_path_outside_the_folder_is_refused_with_a_single_reason(tmp_path: Path, name: str) -> None:
     make, reason = ESCAPES[name]
     with pytest.raises(DataError, match=reason) as caught:
         read(make(tmp_path))
     assert "hidden" not in str(caught.value)
-    assert " or " not in str(caught.value).partition("; nothing")[0].replace("a device or another thing", "")
+    assert " or " not in str(caught.value).partition("; the archive")[0].replace("a device or another special file", "")
 
 
-def test_a_bomb_is_not_unfolded_beyond_what_it_announces(tmp_path: Path) -> None:
+def test_a_bomb_is_not_unpacked_beyond_its_announced_size(tmp_path: Path) -> None:
     files = zipped(tmp_path, GOOD | {"PetImages/Dog/b.jpg": bytes(1 << 29)})
     content = bytearray(files["c.zip"].read_bytes())
-    for magic, place in ((b"PK\3\4", 22), (b"PK\1\2", 24)):  # where the two headers of a member say its size
-        start = content.rindex(magic) + place
+    for magic, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):  # of the size in the two headers of a member
+        start = content.rindex(magic) + offset
         content[start : start + 4] = struct.pack("<I", 50)
     files["c.zip"].write_bytes(content)
     tracemalloc.start()
     made = read(files)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 1 << 26  # it unfolds to 2**29 bytes
+    assert peak < 1 << 26  # it would unpack to 2**29 bytes
     assert list(made.about["left_out"]) == ["PetImages/Dog/b.jpg"]
 
 
-def test_a_tar_with_a_damaged_header_in_the_middle_is_refused_not_cut_there(tmp_path: Path) -> None:
+def test_a_tar_with_a_damaged_header_in_the_middle_is_refused_not_truncated(tmp_path: Path) -> None:
     files = tarred(tmp_path, GOOD)
     path = files["images.bin"]
     content = bytearray(path.read_bytes())
-    place = content.rindex(b"ustar")
-    content[place - 100] ^= 1
+    start = content.rindex(b"ustar")
+    content[start - 100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"images\.bin: no zip, and not a whole tar: .* a header is damaged"):
+    with pytest.raises(DataError, match=r"images\.bin: not a zip, and not an intact tar: .* a header is damaged"):
         read(files)

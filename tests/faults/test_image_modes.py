@@ -1,4 +1,4 @@
-"""Images whose pixels are not plain grey or RGB: scaled by a stated rule and recorded, or left out by name."""
+"""Images whose pixels are not 8-bit grey or RGB: converted by a stated rule and recorded, or left out by name."""
 
 import io
 import struct
@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnbench.data.formats import image_folders
+from bnbench.data.formats import folders
 from bnbench.data.prepared import Arrays, Images, Shape
-from tests.data.formats.test_image_folders import laid, picture
+from tests.data.formats.test_folders import laid, picture
 
 GREY: Shape = (1, 4, 4)
 COLOUR: Shape = (3, 4, 4)
@@ -25,12 +25,12 @@ def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def grey16(low: int, high: int) -> bytes:
-    """A PNG of 4 x 4 pixels of 16-bit grey, as X-rays are kept."""
+    """Return a PNG of 4 x 4 pixels of 16-bit grey, as X-rays are stored."""
     return saved(Image.fromarray(np.linspace(low, high, 16).astype(np.uint16).reshape(4, 4)))
 
 
 def png16(kind: int, samples: list[int]) -> bytes:
-    """A PNG of 4 x 4 equal pixels of 16-bit samples; Pillow itself writes grey alone."""
+    """Return a PNG of 4 x 4 equal pixels of 16-bit samples; Pillow itself can write only grey."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -41,19 +41,19 @@ def png16(kind: int, samples: list[int]) -> bytes:
 
 
 def read(folder: Path, contents: dict[str, bytes], shape: Shape = GREY) -> Arrays:
-    """What becomes of these files of class `a`; class `b` has one plain image."""
+    """Read these files as class `a`, and one plain image as class `b`."""
     files = {f"all/a/{name}": content for name, content in contents.items()}
-    return image_folders.folders(laid(folder, {**files, "all/b/plain.jpg": picture(1, (4, 4), "L")}), shape, 1)
+    return folders.read(laid(folder, {**files, "all/b/plain.jpg": picture(1, (4, 4), "L")}), shape, 1)
 
 
 def only(made: Arrays) -> Images:
-    """The pixels of the one image of class `a`, H x W x C."""
+    """Return the pixels of the only image of class `a`, H x W x C."""
     assert made.labels.tolist() == [0, 1]
     pixels: Images = made.images[0].transpose(1, 2, 0)
     return pixels
 
 
-def test_sixteen_bit_grey_keeps_its_upper_eight_bits_and_is_recorded(tmp_path: Path) -> None:
+def test_sixteen_bit_grey_is_reduced_to_its_upper_eight_bits_and_recorded(tmp_path: Path) -> None:
     made = read(tmp_path, {"dark.png": grey16(15_000, 20_000), "light.png": grey16(45_000, 60_000)})
     dark, light = made.images[0], made.images[1]
     assert dark.ravel().tolist() == [int(value) >> 8 for value in np.linspace(15_000, 20_000, 16).astype(np.uint16)]
@@ -63,7 +63,7 @@ def test_sixteen_bit_grey_keeps_its_upper_eight_bits_and_is_recorded(tmp_path: P
 
 
 @pytest.mark.parametrize(("kind", "samples"), [(2, [0x1234, 0xFF00, 0x00FF]), (6, [0x1234, 0xFF00, 0x00FF, 0xFFFF])])
-def test_sixteen_bit_colours_keep_their_upper_eight_bits_and_are_recorded(
+def test_sixteen_bit_colours_are_reduced_to_their_upper_eight_bits_and_recorded(
     tmp_path: Path, kind: int, samples: list[int]
 ) -> None:
     made = read(tmp_path, {"deep.png": png16(kind, samples)}, COLOUR)
@@ -79,8 +79,8 @@ def test_a_sixteen_bit_image_with_a_transparent_shade_is_left_out_by_name(tmp_pa
     assert "8 bits" in made.about["left_out"]["all/a/deep.png"]
 
 
-def clear(mode: str) -> bytes:
-    """Red (or dark grey), the left half of it transparent."""
+def transparent(mode: str) -> bytes:
+    """Return an image in red (or dark grey), the left half of it transparent."""
     image = Image.new("RGBA", (4, 4), (200, 0, 0, 255))
     image.paste((200, 0, 0, 0), (0, 0, 2, 4))
     if mode == "P":
@@ -92,11 +92,11 @@ def clear(mode: str) -> bytes:
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_what_is_transparent_becomes_white_and_is_recorded(tmp_path: Path, mode: str) -> None:
-    made = read(tmp_path, {"clear.png": clear(mode)}, COLOUR)
+def test_transparent_pixels_become_white_and_the_image_is_recorded(tmp_path: Path, mode: str) -> None:
+    made = read(tmp_path, {"half.png": transparent(mode)}, COLOUR)
     assert only(made)[:, 0].tolist() == [[255, 255, 255]] * 4
     assert only(made)[0, 3].max() < 255
-    assert made.about["blended"] == ["all/a/clear.png"]
+    assert made.about["blended"] == ["all/a/half.png"]
 
 
 def test_an_opaque_image_with_an_alpha_channel_keeps_its_colours_and_is_not_recorded_as_blended(tmp_path: Path) -> None:
@@ -136,7 +136,7 @@ def test_black_and_white_becomes_0_and_255(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["F", "I", "LAB", "HSV"])
-def test_pixels_that_have_no_one_scale_to_eight_bits_are_refused_by_their_mode(mode: str) -> None:
+def test_modes_without_a_unique_scale_to_eight_bits_are_refused(mode: str) -> None:
     from bnbench.data.formats.decoding import Unreadable, in_eight_bits
 
     with pytest.raises(Unreadable, match=rf"mode {mode}, which has no one scale to 8 bits"):
@@ -144,7 +144,7 @@ def test_pixels_that_have_no_one_scale_to_eight_bits_are_refused_by_their_mode(m
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG2000", "PPM", "ICO"])
-def test_a_kind_of_file_that_is_not_read_is_left_out_by_name(tmp_path: Path, kind: str) -> None:
+def test_an_unsupported_kind_of_file_is_left_out_by_name(tmp_path: Path, kind: str) -> None:
     made = read(
         tmp_path, {"odd.png": saved(Image.new("L", (16, 16)), kind), "plain.png": picture(2, (4, 4), "L", "PNG")}
     )

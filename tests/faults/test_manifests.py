@@ -1,4 +1,4 @@
-"""Prepared data whose manifest or arrays lie, though their digests are right: told by name, with the way out."""
+"""False manifests and array headers with correct digests: refused by name, with the remedy."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def folders(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
-    """The folders of prepared data and of their moved images, in a copy of a project."""
+    """Return the folders of prepared data and of their augmented images, in a copy of a project."""
     subprocess.run(["cp", "-r", made, tmp_path], check=True)
     monkeypatch.chdir(tmp_path / "project")
     pack = Plan(Path("params.yaml")).packs[0]
@@ -34,14 +34,14 @@ def folders(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
 
 
 def reseal(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    """Change a manifest so that its digest is right all the same."""
+    """Change a manifest and renew its digest."""
     manifest = read_json(folder / MANIFEST)
     change(manifest)
     write_json(folder / MANIFEST, seal(manifest))
 
 
 def parent(manifest: dict[str, Any], key: str) -> tuple[dict[str, Any], str]:
-    """The mapping that a key such as `parts/train/n` stands in, and its last name."""
+    """Return the mapping that contains a key such as `parts/train/n`, and the last name of the key."""
     *above, last = key.split("/")
     for name in above:
         manifest = manifest[name]
@@ -70,12 +70,12 @@ WRONG = {"name": 7, "classes": "ten", "shape": [1, 8], "parts": [], "parts/train
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_a_manifest_without_a_key_is_told(folders: tuple[Path, Path], key: str) -> None:
+def test_a_manifest_without_a_key_is_refused(folders: tuple[Path, Path], key: str) -> None:
     prepared, _ = folders
     reseal(prepared, without(key))
     place = key.replace("/", ".")
     expected = (
-        rf"{MANIFEST} is no manifest of such data: {place}: Field required; delete the folder {prepared}, so that"
+        rf"{MANIFEST} is not a manifest of such data: {place}: Field required; delete the folder {prepared}, so that"
     )
     for read in (read_manifest, Prepared.read):
         with pytest.raises(DataError, match=expected):
@@ -83,45 +83,45 @@ def test_a_manifest_without_a_key_is_told(folders: tuple[Path, Path], key: str) 
 
 
 @pytest.mark.parametrize("key", WRONG)
-def test_a_manifest_with_another_type_of_value_is_told(folders: tuple[Path, Path], key: str) -> None:
+def test_a_manifest_with_a_value_of_another_type_is_refused(folders: tuple[Path, Path], key: str) -> None:
     prepared, _ = folders
     reseal(prepared, put(key, WRONG[key]))
-    with pytest.raises(DataError, match=rf"{MANIFEST} is no manifest of such data: {key.replace('/', '.')}"):
+    with pytest.raises(DataError, match=rf"{MANIFEST} is not a manifest of such data: {key.replace('/', '.')}"):
         Prepared.read(prepared)
 
 
 @pytest.mark.parametrize("key", ["name", "data", "fingerprint", "augmentation", "files", "files/sheet.npy"])
-def test_a_manifest_of_moved_images_without_a_key_is_told(folders: tuple[Path, Path], key: str) -> None:
-    prepared, moved = folders
-    reseal(moved, without(key))
-    with pytest.raises(DataError, match=rf"{MANIFEST} is no manifest of such data: {key.replace('/', '.')}"):
-        Augmented.read(moved)
-    with pytest.raises(DataError, match=rf"{MANIFEST} is no manifest of such data: {key.replace('/', '.')}"):
-        Prepared.read(prepared, moved)
+def test_a_manifest_of_augmented_images_without_a_key_is_refused(folders: tuple[Path, Path], key: str) -> None:
+    prepared, augmented = folders
+    reseal(augmented, without(key))
+    with pytest.raises(DataError, match=rf"{MANIFEST} is not a manifest of such data: {key.replace('/', '.')}"):
+        Augmented.read(augmented)
+    with pytest.raises(DataError, match=rf"{MANIFEST} is not a manifest of such data: {key.replace('/', '.')}"):
+        Prepared.read(prepared, augmented)
 
 
 def test_one_kind_of_folder_is_not_taken_for_the_other(folders: tuple[Path, Path]) -> None:
-    prepared, moved = folders
-    for read in (lambda: Prepared.read(moved), lambda: Augmented.read(prepared), lambda: read_manifest(moved)):
-        with pytest.raises(DataError, match="is no manifest of such data"):
+    prepared, augmented = folders
+    for read in (lambda: Prepared.read(augmented), lambda: Augmented.read(prepared), lambda: read_manifest(augmented)):
+        with pytest.raises(DataError, match="is not a manifest of such data"):
             read()
 
 
-def test_copies_that_are_not_there_are_not_taken_for_images_moved_afresh(folders: tuple[Path, Path]) -> None:
-    prepared, moved = folders
-    reseal(moved, without("files/copies.npy"))
+def test_missing_copies_are_not_taken_for_the_online_form(folders: tuple[Path, Path]) -> None:
+    prepared, augmented = folders
+    reseal(augmented, without("files/copies.npy"))
     with pytest.raises(DataError, match="is of copies: 2"):
-        Prepared.read(prepared, moved)
+        Prepared.read(prepared, augmented)
 
 
-def test_images_moved_of_other_data_are_refused(folders: tuple[Path, Path]) -> None:
-    prepared, moved = folders
-    reseal(moved, put("data", "0" * 16))
+def test_an_augmentation_of_other_data_is_refused(folders: tuple[Path, Path]) -> None:
+    prepared, augmented = folders
+    reseal(augmented, put("data", "0" * 16))
     with pytest.raises(DataError, match=f"augments data with fingerprint {'0' * 16}, not those in {prepared}"):
-        Prepared.read(prepared, moved)
+        Prepared.read(prepared, augmented)
 
 
-def test_a_folder_in_the_place_of_a_manifest_is_told(folders: tuple[Path, Path]) -> None:
+def test_a_folder_in_place_of_a_manifest_is_refused(folders: tuple[Path, Path]) -> None:
     prepared, _ = folders
     (prepared / MANIFEST).unlink()
     (prepared / MANIFEST).mkdir()
@@ -129,7 +129,7 @@ def test_a_folder_in_the_place_of_a_manifest_is_told(folders: tuple[Path, Path])
         Prepared.read(prepared)
 
 
-# --- arrays whose header lies ---
+# --- arrays with a false header ---
 
 
 def saved(array: Any, *, pickled: bool = False, version: tuple[int, int] | None = None) -> bytes:
@@ -138,8 +138,8 @@ def saved(array: Any, *, pickled: bool = False, version: tuple[int, int] | None 
     return buffer.getvalue()
 
 
-def retold(old: str, new: str) -> Callable[[Any], bytes]:
-    """The array with another text in its header."""
+def edited(old: str, new: str) -> Callable[[Any], bytes]:
+    """Return a function that saves an array with another text in its header."""
 
     def change(array: Any) -> bytes:
         content = saved(array)
@@ -150,40 +150,40 @@ def retold(old: str, new: str) -> Callable[[Any], bytes]:
     return change
 
 
-LIES: dict[str, Callable[[Any], bytes]] = {
+FALSE: dict[str, Callable[[Any], bytes]] = {
     "fewer images": lambda array: saved(array[:-1]),
-    "more images than bytes": retold("(1197,", "(1198,"),
-    "a huge array": retold("(1197,", "(987654321987654,"),
-    "a negative number of images": retold("(1197,", "(-197,"),
+    "more images than bytes": edited("(1197,", "(1198,"),
+    "a huge array": edited("(1197,", "(987654321987654,"),
+    "a negative number of images": edited("(1197,", "(-197,"),
     "fewer axes": lambda array: saved(array.reshape(-1)),
     "another type of the same size": lambda array: saved(
         array.view(array.dtype.str.replace("u1", "i1").replace("i8", "u8"))
     ),
-    "a larger type": retold("'|u1'", "'<u2'"),
-    "objects": retold("'|u1'", "'|O'"),
+    "a larger type": edited("'|u1'", "'<u2'"),
+    "objects": edited("'|u1'", "'|O'"),
     "pickled objects": lambda array: saved(array[:2].astype(object), pickled=True),
-    "columns first": retold("False", "True"),
+    "columns first": edited("False", "True"),
     "a newer format": lambda array: saved(array, version=(2, 0)),
     "no header": lambda array: array.tobytes(),
     "a header that ends": lambda array: saved(array)[:60],
     "nothing": lambda _: b"",
     "bytes too many": lambda array: saved(array) + b"\0",
-    "code for a header": retold("'|u1'", "exit()"),
+    "code for a header": edited("'|u1'", "exit()"),
 }
 
 
-def lie(folder: Path, file: str, key: str, change: Callable[[Any], bytes]) -> None:
-    """Write an array otherwise, with the checksum that belongs to it."""
+def falsify(folder: Path, file: str, key: str, change: Callable[[Any], bytes]) -> None:
+    """Rewrite an array by `change`, and record its new checksum in the manifest."""
     content = change(np.load(folder / file))
     (folder / file).write_bytes(content)
     reseal(folder, put(key, hashlib.sha256(content).hexdigest()))
 
 
-@pytest.mark.parametrize("name", LIES)
-def test_a_header_that_lies_is_told(folders: tuple[Path, Path], name: str) -> None:
+@pytest.mark.parametrize("name", FALSE)
+def test_a_false_header_is_refused(folders: tuple[Path, Path], name: str) -> None:
     prepared, _ = folders
-    lie(prepared, "train_images.npy", "parts/train/images_sha256", LIES[name])
-    with pytest.raises(DataError, match=r"train_images\.npy (is no array:|says that it holds) .*delete the folder"):
+    falsify(prepared, "train_images.npy", "parts/train/images_sha256", FALSE[name])
+    with pytest.raises(DataError, match=r"train_images\.npy (is not an array:|has a header of) .*delete the folder"):
         Prepared.read(prepared)
 
 
@@ -199,11 +199,11 @@ def _negative(labels: Any) -> bytes:
     return saved(labels - 1)
 
 
-@pytest.mark.parametrize("change", [_float_labels, _one_class_more, _negative, LIES["fewer images"]])
-def test_labels_that_cannot_be_are_told(folders: tuple[Path, Path], change: Callable[[Any], bytes]) -> None:
+@pytest.mark.parametrize("change", [_float_labels, _one_class_more, _negative, FALSE["fewer images"]])
+def test_impossible_labels_are_refused(folders: tuple[Path, Path], change: Callable[[Any], bytes]) -> None:
     prepared, _ = folders
-    lie(prepared, "valid_labels.npy", "parts/valid/labels_sha256", change)
-    with pytest.raises(DataError, match=r"valid_labels\.npy (has labels from|says that it holds) "):
+    falsify(prepared, "valid_labels.npy", "parts/valid/labels_sha256", change)
+    with pytest.raises(DataError, match=r"valid_labels\.npy (has labels from|has a header of) "):
         Prepared.read(prepared)
 
 
@@ -215,21 +215,19 @@ def _of_other_images(copies: Any) -> bytes:
     return saved(copies[:, :-1])
 
 
-@pytest.mark.parametrize("change", [_fewer_copies, _of_other_images, LIES["columns first"], LIES["objects"]])
-def test_copies_that_are_not_those_of_the_images_are_told(
-    folders: tuple[Path, Path], change: Callable[[Any], bytes]
-) -> None:
-    prepared, moved = folders
-    lie(moved, "copies.npy", "files/copies.npy", change)
-    with pytest.raises(DataError, match=r"copies\.npy (holds copies of|says that it holds) "):
-        Prepared.read(prepared, moved)
+@pytest.mark.parametrize("change", [_fewer_copies, _of_other_images, FALSE["columns first"], FALSE["objects"]])
+def test_copies_of_other_images_are_refused(folders: tuple[Path, Path], change: Callable[[Any], bytes]) -> None:
+    prepared, augmented = folders
+    falsify(augmented, "copies.npy", "files/copies.npy", change)
+    with pytest.raises(DataError, match=r"copies\.npy (holds copies of|has a header of) "):
+        Prepared.read(prepared, augmented)
 
 
-# --- a folder's name says which data it holds ---
+# --- the name of a folder identifies its data ---
 
 
 @pytest.mark.parametrize("name", ["digits-0123456789abcdef", "mnist-{}"])
-def test_data_in_a_folder_that_is_named_for_others_are_refused(folders: tuple[Path, Path], name: str) -> None:
+def test_data_in_a_folder_named_after_others_are_refused(folders: tuple[Path, Path], name: str) -> None:
     prepared, _ = folders
     fingerprint = prepared.name.removeprefix("digits-")
     other = prepared.rename(prepared.with_name(name.format(fingerprint)))
@@ -238,14 +236,14 @@ def test_data_in_a_folder_that_is_named_for_others_are_refused(folders: tuple[Pa
             read(other)
 
 
-def test_moved_images_in_a_folder_that_is_named_for_others_are_refused(folders: tuple[Path, Path]) -> None:
-    prepared, moved = folders
-    other = moved.rename(moved.with_name("moved-0123456789abcdef"))
+def test_augmented_images_in_a_folder_named_after_others_are_refused(folders: tuple[Path, Path]) -> None:
+    prepared, augmented = folders
+    other = augmented.rename(augmented.with_name("moved-0123456789abcdef"))
     with pytest.raises(DataError, match=f"not of {other.name}"):
         Prepared.read(prepared, other)
 
 
-def test_a_folder_may_have_any_name_that_says_nothing(folders: tuple[Path, Path]) -> None:
+def test_a_folder_may_have_any_name_without_a_key(folders: tuple[Path, Path]) -> None:
     prepared, _ = folders
     assert Prepared.read(prepared.rename("mine")).name == "digits"
 
@@ -259,16 +257,16 @@ def test_a_job_does_not_train_on_such_data(folders: tuple[Path, Path], how: str)
     elif how == "no key":
         reseal(prepared, without("classes"))
     else:
-        lie(prepared, "train_images.npy", "parts/train/images_sha256", LIES[how])
+        falsify(prepared, "train_images.npy", "parts/train/images_sha256", FALSE[how])
     done = train_command()
     assert done.returncode == 3, done.stderr
-    assert f"delete the folder {prepared}, so that it is prepared or augmented anew" in done.stderr
+    assert f"delete the folder {prepared}, so that it is prepared or augmented again" in done.stderr
     assert "Traceback" not in done.stderr
     assert not Path("results/runs").exists()
 
 
-def test_a_contact_sheet_whose_header_lies_is_told(folders: tuple[Path, Path]) -> None:
-    _, moved = folders
-    lie(moved, "sheet.npy", "files/sheet.npy", retold("(6, 2,", "(-6, -2,"))
-    with pytest.raises(DataError, match=r"sheet\.npy says that it holds uint8 \(-6, -2, "):
-        Augmented.read(moved)
+def test_a_contact_sheet_with_a_false_header_is_refused(folders: tuple[Path, Path]) -> None:
+    _, augmented = folders
+    falsify(augmented, "sheet.npy", "files/sheet.npy", edited("(6, 2,", "(-6, -2,"))
+    with pytest.raises(DataError, match=r"sheet\.npy has a header of uint8 \(-6, -2, "):
+        Augmented.read(augmented)

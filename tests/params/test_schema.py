@@ -1,7 +1,9 @@
 """The schema allows exactly the implemented values; the JSON schema for editors is that of the program."""
 
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import pytest
@@ -10,7 +12,7 @@ from pydantic import BaseModel, TypeAdapter
 
 from bnbench.cli import main, parser
 from bnbench.core import yaml_reader
-from bnbench.data.formats.table import FORMATS
+from bnbench.data import formats
 from bnbench.data.preprocess import PREPROCESSING
 from bnbench.figures import plot_data
 from bnbench.figures.draw import FIGURES
@@ -46,13 +48,20 @@ def named(model: type[BaseModel], field: str) -> set[str]:
     return found
 
 
+def implemented_formats() -> Iterator[str]:
+    """The modules of `data/formats` that have a reader."""
+    for module in iter_modules(formats.__path__):
+        if hasattr(import_module(f"{formats.__name__}.{module.name}"), "read"):
+            yield module.name
+
+
 TABLES: dict[str, tuple[type[BaseModel], str, Iterable[str]]] = {
     "initial weights": (Run, "init", INITS),
     "optimisers": (Run, "optimizer", OPTIMIZERS),
     "preprocessing": (Run, "preprocessing", PREPROCESSING),
     "figures": (Figure, "kind", FIGURES),
     "points of figures": (Figure, "kind", plot_data.POINTS),
-    "formats": (Dataset, "format", FORMATS),
+    "formats": (Dataset, "format", implemented_formats()),
     "statuses": (run_record.Outcome, "status", ("ok", "diverged", "out_of_memory", "crashed")),
 }
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bnbench.data.formats.cifar import META, TEST, TRAIN
 from bnbench.data.prepared import Images
+from bnbench.params.formats import CIFAR_META, CIFAR_TEST, CIFAR_TRAIN
 
 NAMES = ("airplane", "cat", "dog")
 FOLDER = "cifar-10-batches-py"
@@ -70,9 +70,11 @@ def images_of(n: int, seed: int) -> Images:
 
 def contents() -> dict[str, bytes]:
     """The seven files, six images of three classes each."""
-    files = {name: batch(images_of(6, seed), [0, 1, 2, 0, 1, 2]) for seed, name in enumerate((*TRAIN, TEST))}
+    files = {
+        name: batch(images_of(6, seed), [0, 1, 2, 0, 1, 2]) for seed, name in enumerate((*CIFAR_TRAIN, CIFAR_TEST))
+    }
     meta = {"num_cases_per_batch": number(6), "label_names": listed(list(map(text, NAMES))), "num_vis": number(3072)}
-    return files | {META: mapping(meta)}
+    return files | {CIFAR_META: mapping(meta)}
 
 
 def write(folder: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Names of raw files: paths that stay within their folder, and the many that one SHA256SUMS lists."""
+"""Expansion of SHA256SUMS listings: the checksum of one listing stands for those of all files that it lists."""
 
 import re
 from collections.abc import Mapping
@@ -11,19 +11,20 @@ LINE = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
 def expanded(files: Mapping[str, str], folder: Path) -> dict[str, str]:
-    """`files` (path: checksum) of `folder`, and all that the listings among them list.
+    """Return `files` (path: checksum) of `folder`, and all files that the listings among them list.
 
     Raises:
         DataError: a listing is missing, empty or not as `sha256sum` writes it, or names a path outside its folder.
     """
-    more: dict[str, str] = {}
+    listed: dict[str, str] = {}
     for name in files:
         if PurePosixPath(name).name == LISTING:
-            more |= {str(PurePosixPath(name).parent / path): sha for path, sha in _listed(folder / name).items()}
-    return {**files, **more}
+            listed |= {str(PurePosixPath(name).parent / path): sha for path, sha in _read(folder / name).items()}
+    return {**files, **listed}
 
 
-def _listed(path: Path) -> dict[str, str]:
+def _read(path: Path) -> dict[str, str]:
+    """Return the checksums of a listing by path."""
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
@@ -37,8 +38,8 @@ def _listed(path: Path) -> dict[str, str]:
             raise DataError(
                 f"{path}:{number}: not a sha256, two spaces and a path, as `sha256sum` writes: {line[:80]!r}"
             )
-        name = match[2].removeprefix("./")  # as `find` gives them
-        if reason := unfit(name) or ("stands twice" if name in listed else ""):
+        name = match[2].removeprefix("./")  # as `find` prints them
+        if reason := unfit(name) or ("is listed twice" if name in listed else ""):
             raise DataError(f"{path}:{number}: {name!r} {reason}; write a path below this folder, once")
         listed[name] = f"sha256:{match[1]}"
     if not listed:

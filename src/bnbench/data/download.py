@@ -1,4 +1,4 @@
-"""Fetch a data set's files from its mirrors into a folder; none gets its name unchecked."""
+"""Download of a data set's files from its mirrors; a file gets its final name only after its checksum is verified."""
 
 import logging
 import os
@@ -25,75 +25,89 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file: where it goes, and the checksum that it must have."""
+    """A file to download.
+
+    Attributes:
+        folder: the destination.
+        name: its path below `folder`, and below a mirror.
+        declared: the checksum that it must have, `md5:...` or `sha256:...`.
+    """
 
     folder: Path
-    name: str  # a path below `folder`, and below a mirror
+    name: str
     declared: str
 
     @property
     def path(self) -> Path:
-        """Its place."""
+        """The final path."""
         return self.folder / self.name
 
     @property
     def part(self) -> Path:
-        """Where it grows until it is complete and checked."""
+        """The path of the incomplete or unverified download."""
         return self.path.with_name(f"{self.path.name}.part")
 
-    def seen(self, file: Path) -> str:
-        """The checksum of `file`, written as the declared one is."""
+    def checksum(self, file: Path) -> str:
+        """Return the checksum of `file`, in the form of the declared one."""
         algorithm = self.declared.partition(":")[0]
         return f"{algorithm}:{checksum(file, algorithm)}"
 
-    def there(self) -> bool:
-        """Whether the file lies in its place, as declared."""
-        return self.path.is_file() and self.seen(self.path) == self.declared
+    def is_complete(self) -> bool:
+        """Return whether the file exists with the declared checksum."""
+        return self.path.is_file() and self.checksum(self.path) == self.declared
 
 
 def download(name: str, dataset: Dataset, out: Path, patience: Patience | None = None) -> None:
-    """Put the files of `dataset` into folder `out`, which then holds them and nothing else.
+    """Download the files of `dataset` into folder `out`, which then holds them and nothing else.
 
-    Files that are there with the right checksum are kept. Where a download breaks off, `FILE.part` stays and
-    the next call goes on from it. What the environment variable BNBENCH_MIRROR names is tried first. With an
-    `archive`, local mirrors may hold the files themselves; else the archive is fetched, unpacked and removed.
+    Existing files with the right checksum are retained. An interrupted download leaves `FILE.part`, from which the next
+    call resumes. The mirror in the environment variable BNBENCH_MIRROR is tried first. With an `archive`, local mirrors
+    may hold the files themselves; otherwise the archive is downloaded, unpacked and removed.
+
+    Args:
+        name: the key of the data set in the parameter file.
+        dataset: its declaration.
+        out: the destination.
+        patience: time limits and pauses for mirrors; None: the defaults.
 
     Raises:
         UserError: a mirror of unknown kind, foreign files in `out`, an `out` that is named after other files.
-        DataError: no mirror gave a file with the declared checksum, or an archive that cannot be trusted.
+        DataError: no mirror has a file with the declared checksum, or an archive that cannot be trusted.
         SystemFault: `out` cannot be written.
     """
     mirrors = _mirrors(name, dataset)
     if not dataset.files:
-        return  # the data come with a library
+        return  # the data are part of a library
     check_key(out, raw_key(dataset), f"datasets.{name}.files")
     fetcher = Fetcher(name, mirrors, patience or Patience())
     with explained(out), locks.all_of([locks.of(out)]):
         archives = [Wanted(out, file, declared) for file, declared in dataset.archive.items()]
         for file, declared in dataset.files.items():
             if Path(file).name == LISTING:
-                fetcher.bring(Wanted(out, file, declared))
+                fetcher.fetch(Wanted(out, file, declared))
         files = [Wanted(out, file, declared) for file, declared in expanded(dataset.files, out).items()]
-        _tidy(name, out, [*files, *archives])
+        _clean(name, out, [*files, *archives])
         for archive in archives:
-            _bring_from(archive, files, fetcher)
+            _fetch_archive(archive, files, fetcher)
         for wanted in files:
-            fetcher.bring(wanted)
+            fetcher.fetch(wanted)
         for wanted in [*files, *archives]:
             wanted.part.unlink(missing_ok=True)
 
 
-def _bring_from(archive: Wanted, files: list[Wanted], fetcher: "Fetcher") -> None:
-    """Bring files from local mirrors as they are, or else, all of them, from the archive."""
+def _fetch_archive(archive: Wanted, files: list[Wanted], fetcher: "Fetcher") -> None:
+    """Copy the unpacked files from local mirrors, or download the archive and unpack all of them."""
     local = Fetcher(fetcher.name, [bases for bases in fetcher.mirrors if _is_local(bases[0])], fetcher.patience)
     try:
         for wanted in files:
-            local.bring(wanted)
-    except NotServed as alone:
+            local.fetch(wanted)
+    except NotServed as unpacked:
         try:
-            fetcher.bring(archive)
+            fetcher.fetch(archive)
         except NotServed as error:
-            raise NotServed(fetcher.name, f"{archive.name}, or {alone.what}", error.seen + alone.seen) from None
+            raise NotServed(
+                fetcher.name, f"{archive.name}, or {unpacked.what}", error.failures + unpacked.failures
+            ) from None
         _unpack(archive, files)
     archive.path.unlink(missing_ok=True)
 
@@ -103,7 +117,7 @@ def _unpack(archive: Wanted, files: list[Wanted]) -> None:
         unpack(archive.path, {wanted.name: wanted.part for wanted in files})
         for wanted in files:
             try:
-                _settle(wanted)
+                _accept(wanted)
             except MirrorError as error:
                 raise DataError(f"{archive.path}: its {wanted.name} is not the declared one: {error}") from None
     finally:
@@ -112,7 +126,13 @@ def _unpack(archive: Wanted, files: list[Wanted]) -> None:
 
 
 def _mirrors(name: str, dataset: Dataset) -> list[list[str]]:
-    """For each mirror the folders that may hold the files; a user's own may have a sub-folder a data set."""
+    """Return the addresses or folders to try for each mirror.
+
+    BNBENCH_MIRROR and local mirrors may have a sub-folder for each data set.
+
+    Raises:
+        UserError: a mirror of unknown kind.
+    """
     own = os.environ.get(MIRROR)
     declared = [(mirror, f"datasets.{name}.mirrors") for mirror in dataset.mirrors]
     mirrors = []
@@ -126,7 +146,7 @@ def _checked(mirror: str, where: str) -> str:
     scheme, is_address, rest = mirror.partition("://")
     host = rest.partition("/")[0]
     if is_address and (scheme not in ("https", "http", "file") or (scheme != "file" and not host)):
-        raise UserError(f"{where}: {mirror} is neither an https, http or file address nor a folder")
+        raise UserError(f"{where}: {mirror} is not an https, http or file address and not a folder")
     if scheme == "file" and host not in ("", "localhost"):
         raise UserError(f"{where}: {mirror} names a machine; write file:/// and the folder's full path")
     return mirror
@@ -136,8 +156,14 @@ def _is_local(base: str) -> bool:
     return "://" not in base or base.startswith("file://")
 
 
-def _tidy(name: str, out: Path, files: list[Wanted]) -> None:
-    """Remove what a killed download left in `out`; refuse what is not ours, it may be dear to somebody."""
+def _clean(name: str, out: Path, files: list[Wanted]) -> None:
+    """Remove the temporary files of a killed download from `out`, and refuse a folder with foreign files.
+
+    Foreign files are never deleted: they may be the only copy of something.
+
+    Raises:
+        UserError: there are foreign files.
+    """
     for folder in {wanted.path.parent for wanted in files}:
         for left in folder.glob(".*.*"):
             if any(left.name.startswith(f".{wanted.path.name}.") for wanted in files):
@@ -148,40 +174,40 @@ def _tidy(name: str, out: Path, files: list[Wanted]) -> None:
     foreign = sorted(str(path.relative_to(out)) for path in others)
     if foreign:
         raise UserError(
-            f"{out} must hold the files of datasets.{name} alone, but there is also: {', '.join(foreign[:20])}; "
+            f"{out} must hold the files of datasets.{name} alone, but it also holds: {', '.join(foreign[:20])}; "
             "move that away, or download into another folder"
         )
 
 
 class NotServed(DataError):
-    """No mirror gave a file."""
+    """The error that no mirror gave a file."""
 
-    def __init__(self, name: str, what: str, seen: list[str]) -> None:
+    def __init__(self, name: str, what: str, failures: list[str]) -> None:
         super().__init__(
-            f"{name}: no mirror gave {what}. Seen:\n"
-            + "".join(f"  {line}\n" for line in seen or ["no mirror is declared"])
+            f"{name}: no mirror gave {what}. Tried:\n"
+            + "".join(f"  {line}\n" for line in failures or ["no mirror is declared"])
             + f"Set {MIRROR} to a folder that holds the file, or add a mirror to datasets.{name}.mirrors "
             "in params.yaml."
         )
-        self.what, self.seen = what, seen
+        self.what, self.failures = what, failures
 
 
 @dataclass
 class Fetcher:
-    """Brings a data set's files, each from the mirror that served last or the next that does."""
+    """Downloads a data set's files, each from the mirror that served last or the next one that has it."""
 
     name: str
     mirrors: list[list[str]]
     patience: Patience
 
-    def bring(self, wanted: Wanted) -> None:
-        """Put one file in its place, unless it is there.
+    def fetch(self, wanted: Wanted) -> None:
+        """Download one file, unless it exists with the declared checksum.
 
         Raises:
             NotServed: no mirror gave it.
         """
-        seen: list[str] = []
-        if wanted.there():
+        tried: list[str] = []
+        if wanted.is_complete():
             return
         wanted.path.parent.mkdir(parents=True, exist_ok=True)
         for index, bases in enumerate(self.mirrors):
@@ -196,22 +222,22 @@ class Fetcher:
                     self.mirrors = self.mirrors[index:] + self.mirrors[:index]
                     return
             log.warning("%s", "; ".join(failures))
-            seen += failures
-        raise NotServed(self.name, f"{wanted.name} with checksum {wanted.declared}", seen)
+            tried += failures
+        raise NotServed(self.name, f"{wanted.name} with checksum {wanted.declared}", tried)
 
 
 def _from_mirror(base: str, wanted: Wanted, patience: Patience) -> None:
     if _is_local(base):
         _copy(_folder(base) / wanted.name, wanted.part)
-        return _settle(wanted)
+        return _accept(wanted)
     address = f"{base}/{quote(wanted.name)}"
     fetch(address, wanted.part, patience)
     try:
-        return _settle(wanted)
-    except MirrorError as error:  # what it went on from was perhaps another file's beginning
-        log.info("%s: %s; once more from the start", address, error)
+        return _accept(wanted)
+    except MirrorError as error:  # it may have been resumed from the beginning of another file
+        log.info("%s: %s; downloading again from the start", address, error)
     fetch(address, wanted.part, patience)
-    return _settle(wanted)
+    return _accept(wanted)
 
 
 def _folder(base: str) -> Path:
@@ -226,15 +252,19 @@ def _copy(source: Path, part: Path) -> None:
     try:
         if not source.is_file():
             raise MirrorError("no such file")
-        source.open("rb").close()  # so that a refusal further down is one to write
+        source.open("rb").close()  # so that an OSError below is about writing
     except OSError as error:
         raise MirrorError(f"cannot be read: {error.strerror}") from None
     shutil.copyfile(source, part)
 
 
-def _settle(wanted: Wanted) -> None:
-    """Give the downloaded file its name if it is the right one; else remove it."""
-    seen, size = wanted.seen(wanted.part), wanted.part.stat().st_size
+def _accept(wanted: Wanted) -> None:
+    """Give a download its final name if its checksum is right, else remove it.
+
+    Raises:
+        MirrorError: another checksum.
+    """
+    seen, size = wanted.checksum(wanted.part), wanted.part.stat().st_size
     if seen != wanted.declared:
         with wanted.part.open("rb") as file:
             start = file.read(512).lstrip().lower()

@@ -1,7 +1,8 @@
-"""Bring one file over HTTP: resumed where it broke off, retried within bounds, never from https to http.
+"""Download of one file over HTTP: resumed after an interruption, with bounded retries, never from https to http.
 
-pooch checks and renames well, but it cannot go on with half a file, tries a 404 again, and follows a redirect
-from https to http. So the transfer is made with requests, which is what pooch uses itself.
+Made with requests. Its retries (`urllib3.Retry`) repeat a request until an answer starts; they cannot resume an answer
+that breaks off in the middle, so one loop here does both. pooch cannot resume either, retries a 404, and follows a
+redirect from https to http.
 """
 
 import logging
@@ -14,30 +15,37 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # statuses that may differ a moment later
+TRANSIENT = (408, 425, 429, 500, 502, 503, 504)  # HTTP statuses that are worth a retry
 BLOCK = 1 << 16  # bytes
-LARGEST = 1 << 32  # bytes; an answer without end must not fill the disk
+LARGEST = 1 << 32  # bytes; an endless answer must not fill the disk
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a mirror is waited for, in seconds.
+    """Time limits for a mirror, in seconds.
 
-    A try may last `grace`, and a second more for every `slowest` bytes that it brought: a big file has its
-    time, a server that sends a byte now and then has not.
+    An attempt may last `grace`, plus one second for every `slowest` bytes received: large files get the time they
+    need, a server that sends a byte now and then does not.
+
+    Attributes:
+        connect: limit of connecting.
+        read: limit between two packets.
+        grace: limit of an attempt that receives nothing.
+        slowest: the slowest accepted rate, in bytes per second.
+        pauses: waits between attempts; one attempt more than pauses is made.
     """
 
     connect: float = 10.0
     read: float = 20.0
     grace: float = 60.0
     slowest: float = 10_000.0
-    pauses: tuple[float, ...] = (1.0, 5.0)  # between tries, so three tries
+    pauses: tuple[float, ...] = (1.0, 5.0)
 
 
 class MirrorError(Exception):
-    """What was seen instead of the file; `transient`: another try may help."""
+    """The answer of a mirror instead of the file; `transient` if a retry may help."""
 
     def __init__(self, seen: str, transient: bool = False) -> None:
         super().__init__(seen)
@@ -45,14 +53,18 @@ class MirrorError(Exception):
 
 
 class CarefulSession(requests.Session):
-    """Follows at most five redirects, and none from https to anything else."""
+    """A session that follows at most five redirects, and none from https to anything else."""
 
     def __init__(self) -> None:
         super().__init__()
         self.max_redirects = 5
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """The address that `resp` sends to, or None."""
+        """Return the address that a response redirects to, or None.
+
+        Raises:
+            MirrorError: a redirect from https to another scheme.
+        """
         target = super().get_redirect_target(resp)
         if target and urlsplit(resp.url).scheme == "https":
             scheme = urlsplit(urljoin(resp.url, target)).scheme
@@ -62,25 +74,30 @@ class CarefulSession(requests.Session):
 
 
 def fetch(address: str, part: Path, patience: Patience) -> None:
-    """Download `address` to `part`, with pauses and further tries on errors that may pass.
+    """Download `address` to `part`, retrying after transient errors.
 
-    What has come stays in `part` when it breaks off; a later call goes on from there.
+    An interrupted download leaves its bytes in `part`, from which a later call resumes.
+
+    Args:
+        address: an http or https URL.
+        part: the destination.
+        patience: the time limits and pauses.
 
     Raises:
         MirrorError: no complete answer.
     """
     for pause in patience.pauses:
         try:
-            return _try(address, part, patience)
+            return _attempt(address, part, patience)
         except MirrorError as error:
             if not error.transient:
                 raise
-            log.info("%s: %s; next try in %g s", address, error, pause)
+            log.info("%s: %s; retrying in %g s", address, error, pause)
             time.sleep(pause)
-    return _try(address, part, patience)
+    return _attempt(address, part, patience)
 
 
-def _try(address: str, part: Path, patience: Patience) -> None:
+def _attempt(address: str, part: Path, patience: Patience) -> None:
     start = part.stat().st_size if part.exists() else 0
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
     timeout = (patience.connect, patience.read)
@@ -88,18 +105,18 @@ def _try(address: str, part: Path, patience: Patience) -> None:
         with (
             CarefulSession() as session,
             session.get(address, headers=headers, stream=True, timeout=timeout) as response,
-            part.open("ab" if _goes_on(response, start, part) else "wb") as file,
+            part.open("ab" if _resumes(response, start, part) else "wb") as file,
         ):
             for block in _blocks(response, patience):
                 file.write(block)
     except (requests.exceptions.SSLError, requests.TooManyRedirects, ValueError) as error:
-        raise MirrorError(_cause(error)) from error  # ValueError: an address that is none
+        raise MirrorError(_cause(error)) from error  # ValueError: an invalid address
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise MirrorError(_cause(error), transient=True) from error
 
 
-def _goes_on(response: requests.Response, start: int, part: Path) -> bool:
-    """Whether the answer goes on from byte `start`; if not, it is the whole file.
+def _resumes(response: requests.Response, start: int, part: Path) -> bool:
+    """Return whether the answer continues from byte `start`, as opposed to being the complete file.
 
     Raises:
         MirrorError: it is neither.
@@ -109,22 +126,25 @@ def _goes_on(response: requests.Response, start: int, part: Path) -> bool:
         return False
     if start and code == 206 and response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         return True
-    if start and code in (206, 416):  # the beginning that lies here does not fit this server's file
+    if start and code in (206, 416):  # the bytes in `part` are not the beginning of this server's file
         part.unlink()
-        raise MirrorError(f"HTTP {code}, nothing to go on with from byte {start}", transient=True)
+        raise MirrorError(f"HTTP {code}, cannot resume from byte {start}", transient=True)
     raise MirrorError(f"HTTP {code} {response.reason}", transient=code in TRANSIENT)
 
 
 def _blocks(response: requests.Response, patience: Patience) -> Iterator[bytes]:
-    """The answer as it arrives, undecoded.
+    """Yield the body of an answer as it arrives, undecoded.
 
-    `read1` returns what has come; `read` waits for a full block, which at a byte a second takes hours.
+    `read1` returns the bytes that have arrived; `read` waits for a full block, which at a byte a second takes hours.
+
+    Raises:
+        MirrorError: too slow, or larger than `LARGEST`.
     """
-    begun, received = time.monotonic(), 0
+    started, received = time.monotonic(), 0
     while block := response.raw.read1(BLOCK, decode_content=False):
         yield block
         received += len(block)
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started
         if seconds > patience.grace + received / patience.slowest:
             raise MirrorError(f"too slow: {received} bytes in {seconds:.0f} s")
         if received > LARGEST:
@@ -132,7 +152,7 @@ def _blocks(response: requests.Response, patience: Patience) -> Iterator[bytes]:
 
 
 def _cause(error: BaseException) -> str:
-    """What lies under a library's wrapped error, in one line."""
-    while under := error.__cause__ or error.__context__:
-        error = under
+    """Return the innermost cause of a library's wrapped error as one line."""
+    while inner := error.__cause__ or error.__context__:
+        error = inner
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -1,4 +1,4 @@
-"""Manifests of prepared and augmented data: what they say, sealed by a digest and checked on reading."""
+"""Manifests of prepared and augmented data: their schema, their seal (a digest of the content) and reading them."""
 
 import re
 from pathlib import Path
@@ -13,16 +13,16 @@ from bnbench.params.dataset_schema import Augmentation
 
 MANIFEST = "manifest.json"
 
-IDENTIFIED = re.compile(r".+-[0-9a-f]{16}")  # a folder whose name says which data it holds
+IDENTIFIED = re.compile(r".+-[0-9a-f]{16}")  # a folder whose name ends in the fingerprint of its data
 
 
-class _Said(BaseModel):
-    """A part of a manifest, of which at least this is read; more keys may be there."""
+class _Entry(BaseModel):
+    """A mapping of a manifest with the keys that are required; more keys may be present."""
 
     model_config = ConfigDict(strict=True)
 
 
-class PartSaid(_Said):
+class PartEntry(_Entry):
     """One part of a split: number of images, checksums of its two files."""
 
     n: PositiveInt
@@ -30,16 +30,16 @@ class PartSaid(_Said):
     labels_sha256: str
 
 
-class _PartsSaid(_Said):
+class _PartEntries(_Entry):
     model_config = ConfigDict(extra="forbid")
 
-    train: PartSaid
-    valid: PartSaid
-    test: PartSaid
-    official: PartSaid | None = None
+    train: PartEntry
+    valid: PartEntry
+    test: PartEntry
+    official: PartEntry | None = None
 
 
-class PreparedManifest(_Said):
+class PreparedManifest(_Entry):
     """The manifest of prepared data."""
 
     name: str
@@ -50,37 +50,42 @@ class PreparedManifest(_Said):
     fingerprint: str
     classes: PositiveInt
     shape: Annotated[list[PositiveInt], Field(min_length=3, max_length=3)]
-    parts: _PartsSaid
+    parts: _PartEntries
 
 
-class _FilesSaid(_Said):
+class _FileEntries(_Entry):
     model_config = ConfigDict(extra="forbid")
 
     copies: str | None = Field(None, alias="copies.npy")
     sheet: str = Field(alias="sheet.npy")
 
 
-class AugmentedManifest(_Said):
-    """The manifest of moved images."""
+class AugmentedManifest(_Entry):
+    """The manifest of augmented images."""
 
     name: str
     data: str
     fingerprint: str
     augmentation: Augmentation
-    files: _FilesSaid
+    files: _FileEntries
 
 
 def seal(manifest: dict[str, Any]) -> dict[str, Any]:
-    """`manifest` with the hash of its own content, so that an edited one is noticed."""
+    """Return `manifest` with the digest of its own content, so that a later edit is detected."""
     content = {key: value for key, value in manifest.items() if key != "digest"}
     return {**content, "digest": digest(content)}
 
 
 def read_manifest(folder: Path, kind: type[BaseModel] = PreparedManifest) -> dict[str, Any]:
-    """The manifest of a folder of prepared data or, as `kind` says, of moved images.
+    """Read and verify the manifest of a folder.
+
+    Args:
+        folder: a folder that `prepare` or `augment` wrote.
+        kind: the schema of the manifest, `PreparedManifest` or `AugmentedManifest`.
 
     Raises:
-        DataError: there is none, it was altered, lacks a key, or is of other data than the folder's name says.
+        DataError: the manifest is missing or was altered, lacks a key, or belongs to other data than the folder's name
+            states.
     """
     path = folder / MANIFEST
     try:
@@ -90,27 +95,27 @@ def read_manifest(folder: Path, kind: type[BaseModel] = PreparedManifest) -> dic
     except OSError as error:
         raise untrusted(path, f"cannot be read: {error.strerror}") from None
     except ValueError:
-        raise untrusted(path, "is no JSON") from None
+        raise untrusted(path, "is not JSON") from None
     if not isinstance(manifest, dict) or seal(manifest) != manifest:
-        raise untrusted(path, "was altered: it does not have the digest that it names")
+        raise untrusted(path, "was altered: its content does not match its digest")
     try:
         kind.model_validate(manifest)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise untrusted(path, f"is no manifest of such data: {key}: {first['msg']}") from None
+        raise untrusted(path, f"is not a manifest of such data: {key}: {first['msg']}") from None
     _check_name(path, manifest, kind)
     return manifest
 
 
 def _check_name(path: Path, manifest: dict[str, Any], kind: type[BaseModel]) -> None:
-    """A folder whose name says which data it holds must hold those."""
+    """Check that a folder whose name ends in a fingerprint holds the data with that fingerprint."""
     seen = path.parent.name
-    name = manifest["name"] if kind is PreparedManifest else seen[:-17]  # that of the augmentation is not told
+    name = manifest["name"] if kind is PreparedManifest else seen[:-17]  # an augmentation's own name is not recorded
     if IDENTIFIED.fullmatch(seen) and seen != f"{name}-{manifest['fingerprint']}":
         raise untrusted(path, f"is of {manifest['name']} with fingerprint {manifest['fingerprint']}, not of {seen}")
 
 
-def untrusted(path: Path, what: str) -> DataError:
+def untrusted(path: Path, reason: str) -> DataError:
     """Return the error for a file of a data folder that cannot be trusted, with the remedy."""
-    return DataError(f"{path} {what}; delete the folder {path.parent}, so that it is prepared or augmented anew")
+    return DataError(f"{path} {reason}; delete the folder {path.parent}, so that it is prepared or augmented again")

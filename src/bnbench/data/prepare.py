@@ -1,4 +1,7 @@
-"""Turn raw files into checked, split arrays. Expect: digits -> 1797 images, MNIST -> 60,000 and 10,000."""
+"""Prepare a data set: verify and decode raw files, split them, write arrays and a manifest.
+
+Expect: digits -> 1797 images; MNIST -> 60,000 to train and validate, 10,000 to test.
+"""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,8 +17,8 @@ from bnbench.core.errors import DataError, UserError
 from bnbench.core.files import checksum, write_json
 from bnbench.data import prepared
 from bnbench.data.checksums import expanded
-from bnbench.data.formats.image_folders import shown
-from bnbench.data.formats.table import FORMATS
+from bnbench.data.formats.folders import shown
+from bnbench.data.formats.readers import reader
 from bnbench.data.identity import PREPARE_VERSION, check_key, fingerprint
 from bnbench.data.manifest import MANIFEST, read_manifest, seal
 from bnbench.data.prepared import OFFICIAL, Arrays, Labels, Part, Prepared
@@ -26,54 +29,65 @@ Indices = NDArray[np.intp]
 # keys of a manifest that hold names (or counts) of files -> what was done to them
 NOTED = {
     "left_out": "left out",
-    "litter": "passed over that a system left (litter)",
-    "turned": "turned as their EXIF says",
+    "litter": "ignored as litter of an operating system",
+    "turned": "rotated by their EXIF orientation",
     "reduced": "reduced from 16 bits to the upper 8",
     "blended": "blended with white where transparent",
-    "first_frame": "animations of which the first frame was taken",
+    "first_frame": "animations reduced to their first frame",
     "converted": "converted to grey or RGB",
     "flat": "of one colour",
 }
 
 
 def prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int = 1) -> dict[str, Any]:
-    """Write the arrays of each part and their manifest into folder `out`; returns the manifest.
+    """Write the arrays of each part and their manifest into folder `out`, and return the manifest.
 
-    The same files and split give the same bytes. Data that are there already are checked and left.
+    The same files and split give the same bytes. An `out` that is already complete is verified and left unchanged.
+
+    Args:
+        name: the key of the data set in the parameter file.
+        dataset: its declaration.
+        raw: the folder that `download` filled; None for a format without files.
+        out: the destination.
+        workers: number of threads that decode images.
 
     Raises:
-        UserError: a split that the data cannot give, other data in `out`, or an `out` that is named after others.
-        DataError: a raw file is missing or not the declared one, or breaks its format.
+        UserError: files that the format does not read, a split that the data cannot give, other data in `out`, or an
+            `out` that is named after others.
+        DataError: a raw file is missing, differs from its declared checksum, or breaks its format.
         SystemFault: `out` cannot be written.
     """
     check_key(out, fingerprint(dataset), f"datasets.{name}")
     if filled(out):
-        return _already(name, dataset, out)
-    with locks.all_of([locks.of(out)]):  # of two processes the second waits, and finds the data there
-        return _already(name, dataset, out) if filled(out) else _made(name, dataset, raw, out, workers)
+        return _existing(name, dataset, out)
+    with locks.all_of([locks.of(out)]):  # a second process waits here, and then finds the data complete
+        return _existing(name, dataset, out) if filled(out) else _prepare(name, dataset, raw, out, workers)
 
 
-def _made(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int) -> dict[str, Any]:
-    arrays = FORMATS[dataset.format](_verified(name, dataset, raw), dataset.shape, workers)
+def _prepare(name: str, dataset: Dataset, raw: Path | None, out: Path, workers: int) -> dict[str, Any]:
+    for key, problem in dataset.problems():
+        raise UserError(f"datasets.{name}.{key}: {problem}")
+    arrays = reader(dataset.format)(_verified(name, dataset, raw), dataset.shape, workers)
     _check_declared(name, dataset, arrays)
     parts, classes = divide(name, arrays, dataset.split), dataset.classes
     shape = parts["train"].images.shape[1:]
     with atomic_folder(out) as folder:
-        recorded = {part: _write_part(folder, part, divided, classes) for part, divided in parts.items()}
-        manifest = arrays.about | _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": recorded}
+        written = {part: _write_part(folder, part, content, classes) for part, content in parts.items()}
+        manifest = arrays.about | _describe(name, dataset) | {"classes": classes, "shape": shape, "parts": written}
         write_json(folder / MANIFEST, seal(manifest))
     return read_manifest(out)
 
 
 def noted(manifest: Mapping[str, Any]) -> str:
-    """Return what was done to raw files besides splitting, counted: "3 left out, 16 reduced from 16 bits"."""
+    """Return the conversions of raw files with their counts: "3 left out, 16 reduced from 16 bits to the upper 8"."""
     counts = {key: len(manifest.get(key, ())) for key in NOTED} | {"litter": sum(manifest.get("litter", {}).values())}
     return ", ".join(f"{counts[key]} {words}" for key, words in NOTED.items() if counts[key])
 
 
-def _already(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:
+def _existing(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:
+    """Verify data that are already in `out` and return their manifest."""
     if not (out / MANIFEST).is_file():
-        raise UserError(f"{out} holds something else than prepared data; delete it, or name another folder")
+        raise UserError(f"{out} holds something other than prepared data; delete it, or name another folder")
     Prepared.read(out)
     manifest = read_manifest(out)
     seen, wanted = (manifest["name"], manifest["fingerprint"]), (name, fingerprint(dataset))
@@ -86,7 +100,7 @@ def _already(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:
 
 
 def _verified(name: str, dataset: Dataset, raw: Path | None) -> dict[str, Path]:
-    """The raw files by name, each with its declared checksum."""
+    """Return the paths of the raw files by name, after comparing each with its declared checksum."""
     if dataset.files and raw is None:
         raise UserError(f"{name} is prepared from files; name the folder that `bnbench download` filled")
     declared = expanded(dataset.files, raw or Path())
@@ -105,19 +119,22 @@ def _verified(name: str, dataset: Dataset, raw: Path | None) -> dict[str, Path]:
 
 
 def _check_declared(name: str, dataset: Dataset, arrays: Arrays) -> None:
-    """Check that the data are what planning was told of them."""
+    """Check that the data have the declared shape, classes and number of images, on which planning relied."""
     labels = [part for part in (arrays.labels, arrays.test_labels) if part is not None]
-    classes = 1 + max(int(part.max()) for part in labels)
+    classes = 1 + max(int(part.max(initial=-1)) for part in labels)
     seen = {"shape": arrays.images.shape[1:], "classes": classes, "images": len(arrays.images)}
     for key, value in seen.items():
         declared = getattr(dataset, key)
         if value != declared:
-            told = f"datasets.{name}.{key}: declared is {declared}, the data have {value}"
-            raise UserError(f"{told}{_remedy(key, value, arrays.about)}")
+            problem = f"datasets.{name}.{key}: declared is {declared}, the data have {value}"
+            raise UserError(f"{problem}{_remedy(key, value, arrays.about)}")
 
 
 def _remedy(key: str, value: object, about: Mapping[str, Any]) -> str:
-    """What to do where a declaration and the data differ: first about files left out, which may be a fault."""
+    """Return the remedy for a declaration that differs from the data.
+
+    Files that were left out are reported first, because they are more often the fault than the declaration.
+    """
     names = f": {', '.join(about['class_names'][:20])}" if key == "classes" and "class_names" in about else ""
     left_out = about.get("left_out") if key == "images" else None
     if not left_out:
@@ -132,13 +149,17 @@ def _remedy(key: str, value: object, about: Mapping[str, Any]) -> str:
 def divide(name: str, arrays: Arrays, split: Split) -> dict[str, Part]:
     """Split into train, valid and test, stratified by class, by `split.seed` alone.
 
-    Where the test images are taken out of those for training, a published test set is a fourth part, `official`.
+    If the test images are taken from the published training images, a published test set becomes a fourth part,
+    `official`.
+
+    Raises:
+        UserError: the data have too few images, or no published test set.
     """
     images, labels = arrays.images, arrays.labels
     official = None
     if arrays.test_images is not None and arrays.test_labels is not None:
         official = Part(arrays.test_images, arrays.test_labels)
-    # RandomState, for its stream is frozen for ever; a Generator's may change with numpy's version.
+    # RandomState, because its stream never changes; that of a Generator may change with NumPy's version
     random = np.random.RandomState(split.seed)
     rest: Indices = np.arange(len(labels))
     if split.test == "official":
@@ -160,8 +181,8 @@ def divide(name: str, arrays: Arrays, split: Split) -> dict[str, Part]:
 def _take(
     key: str, rest: Indices, labels: Labels, count: int, random: np.random.RandomState
 ) -> tuple[Indices, Indices]:
-    """Divide the images `rest` into those left and `count` taken, each class by its share."""
-    from sklearn.model_selection import train_test_split  # takes a second, and planning imports this module
+    """Divide the images `rest` into those left and `count` taken, each class in proportion to its size."""
+    from sklearn.model_selection import train_test_split  # importing scikit-learn takes a second
 
     per_class = np.unique(labels[rest], return_counts=True)[1]
     least = len(per_class)
@@ -177,19 +198,20 @@ def _take(
 
 
 def fair_order(labels: Labels, random: np.random.RandomState) -> Indices:
-    """A random order of which every beginning has each class by its share: "the first n" is a fair sample.
+    """Return a random order in which every prefix has each class in proportion: "the first n" is a fair sample.
 
-    The i-th image of a class of k, shuffled, comes at (i + 1/2) / k; equals in random order.
+    The i-th image of a class of k, after shuffling, gets the sort key (i + 1/2) / k; ties are in random order.
     """
     shuffled: Indices = random.permutation(len(labels))
-    place = np.empty(len(labels))
+    key = np.empty(len(labels))
     for label in np.unique(labels):
         members = np.flatnonzero(labels[shuffled] == label)
-        place[members] = (np.arange(len(members)) + 0.5) / len(members)
-    return shuffled[np.lexsort((random.permutation(len(labels)), place))]
+        key[members] = (np.arange(len(members)) + 0.5) / len(members)
+    return shuffled[np.lexsort((random.permutation(len(labels)), key))]
 
 
 def _write_part(folder: Path, part: str, arrays: Part, classes: int) -> dict[str, Any]:
+    """Write the two arrays of a part and return its entry in the manifest."""
     return {
         "n": len(arrays.labels),
         "class_counts": np.bincount(arrays.labels, minlength=classes).tolist(),
@@ -199,7 +221,7 @@ def _write_part(folder: Path, part: str, arrays: Part, classes: int) -> dict[str
 
 
 def _describe(name: str, dataset: Dataset) -> dict[str, Any]:
-    """What the data were made from. No time and no place, so that it is the same everywhere."""
+    """Return the sources of the data for the manifest. Paths and times are left out: it is the same everywhere."""
     return {
         "name": name,
         "title": dataset.title,

@@ -1,6 +1,7 @@
-"""Preprocessing, a table with one signature: from the training pixels to a function of any pixels.
+"""Preprocessing: a table of functions that fit statistics to the training images and return a transform of any images.
 
-All statistics are of the training pixels alone, x_NHWC of 0..255. Whitening is in units of pixels / 255.
+Images are x_NHWC with pixels 0..255. Statistics come from the training images alone. Whitening is in units of
+pixels / 255.
 """
 
 from collections.abc import Callable
@@ -10,58 +11,59 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-Prepare = Callable[[Tensor], Tensor]
+Prepare = Callable[[Tensor], Tensor]  # images, 0..255 -> inputs of the network, float32
 
-# Added to each principal component's variance before its root is divided by: it keeps components that hardly vary
-# (a tenth of MNIST's pixels never do) from becoming noise of size 1. Variances of MNIST's: 5.1 to 0.
+# Added to the variance of each principal component before dividing by its square root, so that components that hardly
+# vary (a tenth of MNIST's pixels never do) do not become noise of size 1. Variances of MNIST's components: 5.1 to 0.
 EPSILON = 0.01
 
 
 def raw(_train: Tensor) -> Prepare:
-    """Pixels as they are, 0..255."""
+    """Leave pixels as they are, 0..255."""
     return lambda pixels: pixels.float()
 
 
 def unit(_train: Tensor) -> Prepare:
-    """Pixels 0..255 to 0..1."""
+    """Scale pixels to 0..1."""
     return lambda pixels: pixels.float() / 255
 
 
 def center(train: Tensor) -> Prepare:
-    """Pixels 0..1, each place in the image minus its own mean."""
+    """Scale pixels to 0..1 and subtract the mean of each position (row, column, channel)."""
     mean = _unit(train).mean(0)
     return lambda pixels: (_unit(pixels) - mean).float()
 
 
 def zscore(train: Tensor) -> Prepare:
-    """Per channel: minus the mean, over the deviation."""
+    """Subtract the mean of each channel and divide by its standard deviation."""
     values = train.double().flatten(0, 2)
-    mean, deviation = values.mean(0), values.std(0, correction=0)
-    return lambda pixels: ((pixels.double() - mean) / deviation).float()
+    mean, std = values.mean(0), values.std(0, correction=0)
+    return lambda pixels: ((pixels.double() - mean) / std).float()
 
 
 def standard(train: Tensor) -> Prepare:
-    """Each place in the image minus its own mean, over its own deviation; a place that never varies is 0."""
-    mean, deviation = _unit(train).mean(0), _unit(train).std(0, correction=0)
-    scale = torch.where(deviation > 0, 1 / deviation, 0.0)
+    """Subtract the mean of each position and divide by its standard deviation; a constant position becomes 0."""
+    mean, std = _unit(train).mean(0), _unit(train).std(0, correction=0)
+    scale = torch.where(std > 0, 1 / std, 0.0)
     return lambda pixels: ((_unit(pixels) - mean) * scale).float()
 
 
 def pca(train: Tensor) -> Prepare:
-    """Whitened: minus the mean, in the principal components, the one of largest variance first.
+    """Whiten: subtract the mean, project onto the principal components in order of decreasing variance, and scale.
 
-    Each is divided by the root of its variance plus `EPSILON`; the images' shape (H, W, C) only counts them.
+    Each component is divided by sqrt(variance + EPSILON). The result has the shape of the images, (N, H, W, C), but its
+    values no longer have a position in an image.
     """
     mean, components, scale = _principal(train)
-    turn = components.T * scale
-    return lambda pixels: ((_unit(pixels).flatten(1) - mean) @ turn).float().view(pixels.shape)
+    projection = components.T * scale
+    return lambda pixels: ((_unit(pixels).flatten(1) - mean) @ projection).float().view(pixels.shape)
 
 
 def zca(train: Tensor) -> Prepare:
-    """Whitened as by `pca` and turned back: of all whitened images those that are nearest to the pixels."""
+    """Whiten as `pca` does and rotate back: of all whitened images those that are nearest to the pixels."""
     mean, components, scale = _principal(train)
-    turn = (components.T * scale) @ components
-    return lambda pixels: ((_unit(pixels).flatten(1) - mean) @ turn).float().view(pixels.shape)
+    projection = (components.T * scale) @ components
+    return lambda pixels: ((_unit(pixels).flatten(1) - mean) @ projection).float().view(pixels.shape)
 
 
 def _unit(pixels: Tensor) -> Tensor:
@@ -69,12 +71,12 @@ def _unit(pixels: Tensor) -> Tensor:
 
 
 def _principal(train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Mean (d,), principal components (k, d) and the factors (k,) that give them a variance of 1.
+    """Return the mean (d,), the principal components (k, d) and the factors (k,) that scale them to unit variance.
 
-    The sign of a component is such that its largest weight is positive, and one thread computes them: so they do
-    not depend on the pack, nor on how many cores there are.
+    The sign of a component makes its largest weight positive, and a single thread computes them, so that they depend
+    on neither the pack nor the number of cores.
     """
-    from sklearn.decomposition import PCA  # takes a second, and most runs need none
+    from sklearn.decomposition import PCA  # importing scikit-learn takes a second, and most runs do not need it
 
     with threadpool_limits(1):
         fitted = PCA(svd_solver="covariance_eigh").fit(_unit(train).flatten(1).numpy())

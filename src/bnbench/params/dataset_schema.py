@@ -1,11 +1,18 @@
 """Schema of data sets, their splits and augmentations."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
 from bnbench.core.names import plain
 from bnbench.params.fields import Count, Strict
+from bnbench.params.formats import FORMATS, problems
+
+if TYPE_CHECKING:
+    FormatName = str
+else:
+    FormatName = Literal[*FORMATS]
 
 
 class Split(Strict):
@@ -42,11 +49,8 @@ class Dataset(Strict):
 
     title: Annotated[str, Field(min_length=1, description="name in figures and reports")]
     format: Annotated[
-        Literal["digits", "idx", "cifar", "folders"],
-        Field(
-            description="digits: comes with scikit-learn; idx: as MNIST; cifar: the batches of CIFAR-10; "
-            "folders: a folder of images for each class, listed in SHA256SUMS, or in a zip or tar"
-        ),
+        FormatName,
+        Field(description="; ".join(f"{name}: {known.about}" for name, known in FORMATS.items())),
     ]
     licence: Annotated[str, Field(min_length=1, description="terms under which the data are published")]
     shape: Annotated[
@@ -75,6 +79,10 @@ class Dataset(Strict):
     def train_images(self) -> int:
         """Number of training images."""
         return self.images - self.split.held_out
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """Yield the keys that break the rules of the format, each with the reason."""
+        return problems(self.format, self.files, self.shape)
 
 
 class Augmentation(Strict):

@@ -24,6 +24,8 @@ def violations(values: dict[str, Any], params: Params) -> Iterator[Problem]:
     """
     for key, setting, value in _checked(values):
         yield from (Problem(key, problem) for problem in CHECKS[setting](params, value))
+    for name, dataset in params.datasets.items():
+        yield from (Problem(("datasets", name, key), problem) for key, problem in dataset.problems())
 
 
 def _checked(values: dict[str, Any]) -> Iterator[tuple[Key, str, Any]]:

@@ -1,4 +1,7 @@
-"""Decode an image file to 8-bit grey or RGB: what it is, its first bytes say; what had to be done to it is recorded."""
+"""Decoding of one image file to 8-bit grey or RGB, with a record of the conversions that were needed.
+
+The kind of file is detected from its first bytes, not from its name.
+"""
 
 import io
 import warnings
@@ -13,9 +16,9 @@ from bnbench.data.prepared import Images, Shape
 if TYPE_CHECKING:
     from PIL import Image
 
-KINDS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # no format that runs or refers to anything
-MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's name
-DEEP_GREY = ("I;16", "I;16L", "I;16B")  # Pillow's modes of 16-bit grey; 16-bit colours it gives by their upper bytes
+KINDS = ("JPEG", "PNG", "GIF", "BMP", "WEBP")  # no format that executes or references anything
+MODES = {1: "L", 3: "RGB"}  # channels -> Pillow's mode
+DEEP_GREY = ("I;16", "I;16L", "I;16B")  # Pillow's modes of 16-bit grey; of 16-bit colours it decodes the upper bytes
 EIGHT_BIT = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 EXIF_ORIENTATION = 0x0112
 LARGEST_IMAGE = 1 << 26  # pixels
@@ -24,26 +27,29 @@ Source = Callable[[], bytes]
 
 
 class Unreadable(Exception):
-    """An image that has no one form in 8 bits, or a file too large for one; the text says why."""
+    """An image without a unique 8-bit form, or a file too large for an image; the text gives the reason."""
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """An image, C x H x W, or why there is none; and what had to be done to it."""
+    """A decoded image, C x H x W, or the fault that prevented it, and the conversions that were needed.
+
+    Faults are recorded in manifests, so their wording is part of the prepared data.
+    """
 
     pixels: Images | None
     fault: str = ""
-    signs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def decode(source: Source, shape: Shape) -> Decoded:
-    """Decode one image, whatever its bytes are: upright, in grey or RGB, scaled to `shape`.
+    """Decode one image: upright, in grey or RGB, scaled to `shape`. Any bytes are accepted and give a result.
 
-    `signs` of the result, each a list of names in the manifest: `turned` as the EXIF said, `reduced` from 16 to the
-    upper 8 bits, `blended` with white where it is transparent, `first_frame` of several, `converted` from another
-    mode, `flat`, one colour all over.
+    The `notes` of the result are keys of the manifest, each a list of file names: `turned` by the EXIF orientation,
+    `reduced` from 16 to the upper 8 bits, `blended` with white where transparent, `first_frame` of several,
+    `converted` from another mode, `flat`, one colour all over.
     """
-    from PIL import Image, UnidentifiedImageError  # planning imports this module, and needs no Pillow
+    from PIL import Image, UnidentifiedImageError  # only this format needs Pillow
 
     channels, height, width = shape
     try:
@@ -51,28 +57,28 @@ def decode(source: Source, shape: Shape) -> Decoded:
         if not content:
             return Decoded(None, "an empty file")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd EXIF; a size beyond all bounds is refused below
+            warnings.simplefilter("ignore")  # about odd EXIF; excessive sizes are refused below
             image = Image.open(io.BytesIO(content), formats=KINDS)
         if image.width * image.height > LARGEST_IMAGE:
             return Decoded(None, f"its header promises {image.width} x {image.height} pixels")
-        upright, signs = in_eight_bits(image, MODES[channels])
-        small = upright.resize((width, height), Image.Resampling.BILINEAR)
+        upright, notes = in_eight_bits(image, MODES[channels])
+        scaled = upright.resize((width, height), Image.Resampling.BILINEAR)
     except Unreadable as reason:
         return Decoded(None, str(reason))
-    except UnidentifiedImageError:  # whose own text has an address in memory
+    except UnidentifiedImageError:  # its own text contains a memory address
         return Decoded(None, f"cannot be decoded: none of {', '.join(KINDS)}")
-    except Exception as error:  # a decoder that is given rubbish may raise anything
+    except Exception as error:  # a decoder may raise anything on damaged input
         return Decoded(None, f"cannot be decoded: {type(error).__name__}: {error}"[:120])
-    pixels = np.asarray(small, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
-    signs["flat"] = bool(pixels.min() == pixels.max())
-    return Decoded(pixels, signs=tuple(sign for sign, true in signs.items() if true))
+    pixels = np.asarray(scaled, np.uint8).reshape(height, width, channels).transpose(2, 0, 1)
+    notes["flat"] = bool(pixels.min() == pixels.max())
+    return Decoded(pixels, notes=tuple(note for note, applies in notes.items() if applies))
 
 
 def in_eight_bits(image: "Image.Image", mode: str) -> tuple["Image.Image", dict[str, bool]]:
-    """Return an opened image upright in `mode` (L or RGB), and for each sign whether it is true.
+    """Return an opened image upright in `mode` (L or RGB), and for each note whether it applies.
 
     Raises:
-        Unreadable: pixels of a mode that has no one scale to 8 bits.
+        Unreadable: pixels of a mode without a unique scale to 8 bits.
     """
     from PIL import Image, ImageOps
 
@@ -82,7 +88,7 @@ def in_eight_bits(image: "Image.Image", mode: str) -> tuple["Image.Image", dict[
         raise Unreadable(f"its pixels are of mode {image.mode}, which has no one scale to 8 bits")
     if deep and "transparency" in image.info:
         raise Unreadable("one of its 16-bit colours is transparent, which 8 bits cannot tell from its neighbours")
-    signs = {
+    notes = {
         "turned": image.getexif().get(EXIF_ORIENTATION, 1) not in (0, 1),
         "converted": image.mode != mode,
         "reduced": deep,
@@ -91,11 +97,11 @@ def in_eight_bits(image: "Image.Image", mode: str) -> tuple["Image.Image", dict[
     upright = ImageOps.exif_transpose(image)
     if upright.mode in DEEP_GREY:
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    if upright.has_transparency_data and _is_clear(clear := upright.convert("RGBA")):
-        signs["blended"] = True
-        upright = Image.alpha_composite(Image.new("RGBA", clear.size, "white"), clear).convert("RGB")
-    return upright.convert(mode), signs
+    if upright.has_transparency_data and _has_transparency(rgba := upright.convert("RGBA")):
+        notes["blended"] = True
+        upright = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return upright.convert(mode), notes
 
 
-def _is_clear(image: "Image.Image") -> bool:
+def _has_transparency(image: "Image.Image") -> bool:
     return image.getchannel("A").getextrema() != (255, 255)

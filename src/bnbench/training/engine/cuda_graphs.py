@@ -170,6 +170,8 @@ class Draws:
         most = max(AHEAD // sum(now.numel() for now in self.now.values()), 1)
         self.steps = range(pack.step, min(pack.step + most, pack.steps))
         for place, now in self.now.items():
-            seeds = [random_streams.number(seed, "dropout", place, step) for step in self.steps for seed in pack.seeds]
+            seeds = [
+                random_streams.stream_seed(seed, "dropout", place, step) for step in self.steps for seed in pack.seeds
+            ]
             drawn = twister.uniform(seeds, now[0].numel(), self.device)
             self.ahead[place] = drawn.view(len(self.steps), len(now), -1)

@@ -109,7 +109,7 @@ class Pack:
         fed = self.data["fed"]
         x = _gather(fed.x, index)
         if moves is not None:
-            x = augment.move(x.flatten(0, 1), moves.flatten(0, 1)).view_as(x)
+            x = augment.transform(x.flatten(0, 1), moves.flatten(0, 1)).view_as(x)
         return self._each(x), self._each(_gather(fed.target, index))
 
     def drawn(self, step: int, steps: int = 1) -> Tensor:

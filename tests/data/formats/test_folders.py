@@ -1,4 +1,4 @@
-"""Folders and zips of images: decoded as Pillow does, whatever is broken named, whatever attacks refused."""
+"""Folders and zips of images: decoded as Pillow does; broken files are recorded by name, attacks refused."""
 
 import io
 import struct
@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bnbench.core.errors import DataError, UserError
-from bnbench.data.formats import image_folders
+from bnbench.core.errors import DataError
+from bnbench.data.formats import folders
 from bnbench.data.formats.decoding import KINDS, decode
 from bnbench.data.prepared import Shape
 
@@ -22,7 +22,7 @@ SHAPE: Shape = (3, 8, 6)
 def picture(
     seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB", kind: str = "JPEG", **options: Any
 ) -> bytes:
-    """An image file of coloured fields."""
+    """Return an image file of coloured fields."""
     fields = np.random.RandomState(seed).randint(0, 256, (3, 4, 3)).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(fields).resize(size, Image.Resampling.NEAREST).convert(mode).save(buffer, kind, **options)
@@ -33,7 +33,7 @@ GOOD = {f"PetImages/{name}/{i}.jpg": picture(10 * len(name) + i) for name in ("D
 
 
 def laid(folder: Path, contents: dict[str, bytes]) -> dict[str, Path]:
-    """Files in `folder`, by name; with a listing, which this format takes for granted."""
+    """Write files and a listing, by which the reader detects a folder, and return their paths by name."""
     for name, content in {**contents, "SHA256SUMS": b""}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
@@ -41,9 +41,9 @@ def laid(folder: Path, contents: dict[str, bytes]) -> dict[str, Path]:
 
 
 def zipped(folder: Path, contents: dict[str, bytes], *more: str) -> dict[str, Path]:
-    """A zip of the files, with `more` empty members."""
+    """Write a zip of the files with `more` empty members and return its path by name."""
     with warnings.catch_warnings(), zipfile.ZipFile(folder / "c.zip", "w", zipfile.ZIP_DEFLATED) as archive:
-        warnings.simplefilter("ignore")  # of names that stand twice
+        warnings.simplefilter("ignore")  # about duplicate names
         for name, content in [*contents.items(), *((name, b"") for name in more)]:
             archive.writestr(name, content)
     return {"c.zip": folder / "c.zip"}
@@ -51,9 +51,9 @@ def zipped(folder: Path, contents: dict[str, bytes], *more: str) -> dict[str, Pa
 
 @pytest.mark.parametrize("put", [laid, zipped])
 @pytest.mark.parametrize("workers", [1, 4])
-def test_images_come_scaled_sorted_and_labelled_by_folder(tmp_path: Path, put: Any, workers: int) -> None:
+def test_images_are_scaled_sorted_and_labelled_by_folder(tmp_path: Path, put: Any, workers: int) -> None:
     files = put(tmp_path, GOOD | {"PetImages/Dog/Thumbs.db": b"no image", "readme.txt": b"words"})
-    made = image_folders.folders(files, SHAPE, workers)
+    made = folders.read(files, SHAPE, workers)
     names = sorted(GOOD)
     assert made.about == {
         "class_names": ["Catty", "Dog"],
@@ -80,7 +80,7 @@ def exif(orientation: int) -> Image.Exif:
     return made
 
 
-def test_an_image_is_turned_as_its_exif_says() -> None:
+def test_an_image_is_rotated_by_its_exif_orientation() -> None:
     upright = Image.open(io.BytesIO(picture(1, kind="PNG")))
     for orientation, undo in (
         (3, Image.Transpose.ROTATE_180),
@@ -89,43 +89,41 @@ def test_an_image_is_turned_as_its_exif_says() -> None:
     ):
         content = io.BytesIO()
         upright.transpose(undo).save(content, "PNG", exif=exif(orientation))
-        turned = decode(content.getvalue, SHAPE)
-        assert turned.signs == ("turned",)
+        rotated = decode(content.getvalue, SHAPE)
+        assert rotated.notes == ("turned",)
         plain = decode(lambda: picture(1, kind="PNG"), SHAPE).pixels
-        assert turned.pixels is not None
+        assert rotated.pixels is not None
         assert plain is not None
-        assert np.array_equal(turned.pixels, plain)
+        assert np.array_equal(rotated.pixels, plain)
 
 
 @pytest.mark.parametrize(
     ("mode", "kind"), [("L", "JPEG"), ("CMYK", "JPEG"), ("P", "PNG"), ("RGBA", "PNG"), ("1", "PNG"), ("RGB", "GIF")]
 )
-def test_what_is_not_rgb_is_converted_and_counted(mode: str, kind: str) -> None:
+def test_other_modes_than_rgb_are_converted_and_recorded(mode: str, kind: str) -> None:
     made = decode(lambda: picture(2, mode=mode, kind=kind), SHAPE)
-    assert made.signs == ("converted",)
+    assert made.notes == ("converted",)
     assert made.pixels is not None
     assert made.pixels.shape == SHAPE
 
 
-def test_colours_become_grey_where_one_channel_is_asked_for(tmp_path: Path) -> None:
-    assert image_folders.folders(laid(tmp_path, GOOD), (1, 5, 5), 1).images.shape == (8, 1, 5, 5)
-    with pytest.raises(UserError, match="1 or 3 channels"):
-        image_folders.folders(laid(tmp_path, GOOD), (2, 5, 5), 1)
+def test_colours_become_grey_for_a_shape_of_one_channel(tmp_path: Path) -> None:
+    assert folders.read(laid(tmp_path, GOOD), (1, 5, 5), 1).images.shape == (8, 1, 5, 5)
 
 
 def huge() -> bytes:
-    """A JPEG whose header promises 50,000 x 50,000 pixels."""
+    """Return a JPEG whose header announces 50,000 x 50,000 pixels."""
     content = bytearray(picture(3))
-    place = content.index(b"\xff\xc0") + 5
-    content[place : place + 4] = struct.pack(">2H", 50_000, 50_000)
+    start = content.index(b"\xff\xc0") + 5
+    content[start : start + 4] = struct.pack(">2H", 50_000, 50_000)
     return bytes(content)
 
 
 def large() -> bytes:
-    """As `huge`, but of a size that Pillow alone would only warn of."""
+    """Return a JPEG like `huge`, but of a size that only makes Pillow warn."""
     content = bytearray(picture(3))
-    place = content.index(b"\xff\xc0") + 5
-    content[place : place + 4] = struct.pack(">2H", 10_000, 10_000)
+    start = content.index(b"\xff\xc0") + 5
+    content[start : start + 4] = struct.pack(">2H", 10_000, 10_000)
     return bytes(content)
 
 
@@ -144,18 +142,20 @@ BAD = {
 
 @pytest.mark.parametrize("name", BAD)
 @pytest.mark.parametrize("put", [laid, zipped])
-def test_a_broken_image_is_left_out_and_named(tmp_path: Path, put: Any, name: str) -> None:
+def test_a_broken_image_is_left_out_and_recorded(tmp_path: Path, put: Any, name: str) -> None:
     content, reason = BAD[name]
-    made = image_folders.folders(put(tmp_path, {**GOOD, "PetImages/Dog/bad.jpg": content}), SHAPE, 2)
+    made = folders.read(put(tmp_path, {**GOOD, "PetImages/Dog/bad.jpg": content}), SHAPE, 2)
     assert len(made.images) == len(made.labels) == len(GOOD)
     assert list(made.about["left_out"]) == ["PetImages/Dog/bad.jpg"]
     assert made.about["left_out"]["PetImages/Dog/bad.jpg"].startswith(reason)
-    assert " at 0x" not in made.about["left_out"]["PetImages/Dog/bad.jpg"]  # an address, another each time
+    assert (
+        " at 0x" not in made.about["left_out"]["PetImages/Dog/bad.jpg"]
+    )  # a memory address, which would differ each time
 
 
-def test_a_single_pixel_and_a_flat_image_are_kept_and_named(tmp_path: Path) -> None:
+def test_an_image_of_a_single_pixel_is_read_and_recorded_as_flat(tmp_path: Path) -> None:
     files = laid(tmp_path, {**GOOD, "PetImages/Dog/9.jpg": picture(5, (1, 1), "L")})
-    made = image_folders.folders(files, SHAPE, 1)
+    made = folders.read(files, SHAPE, 1)
     assert len(made.images) == len(GOOD) + 1
     assert made.about["flat"] == made.about["converted"] == ["PetImages/Dog/9.jpg"]
 
@@ -164,19 +164,19 @@ def test_a_class_without_a_good_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"class folder PetImages/Bird has no image .* left out: PetImages/Bird/1.jpg \(an empty file\)"
     ):
-        image_folders.folders(laid(tmp_path, {**GOOD, "PetImages/Bird/1.jpg": b""}), SHAPE, 1)
+        folders.read(laid(tmp_path, {**GOOD, "PetImages/Bird/1.jpg": b""}), SHAPE, 1)
 
 
 def test_an_empty_class_folder_of_a_zip_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the class folder PetImages/Bird has no image"):
-        image_folders.folders(zipped(tmp_path, GOOD, "PetImages/", "PetImages/Dog/", "PetImages/Bird/"), SHAPE, 1)
+        folders.read(zipped(tmp_path, GOOD, "PetImages/", "PetImages/Dog/", "PetImages/Bird/"), SHAPE, 1)
 
 
 @pytest.mark.parametrize("kept", ["PetImages/Dog", "PetImages/Bird"])
 def test_one_class_folder_or_none_is_refused(tmp_path: Path, kept: str) -> None:
     contents = {name: content for name, content in GOOD.items() if name.startswith(kept)}
-    with pytest.raises(DataError, match="two or more class folders beside each other; seen: "):
-        image_folders.folders(laid(tmp_path, contents), SHAPE, 1)
+    with pytest.raises(DataError, match="two or more class folders beside each other; found in: "):
+        folders.read(laid(tmp_path, contents), SHAPE, 1)
 
 
 ATTACKS = {
@@ -185,49 +185,47 @@ ATTACKS = {
     "absolute": ("/etc/evil.jpg", "is absolute, so it leaves the folder"),
     "backslash": ("PetImages\\..\\evil.jpg", "leaves the folder"),
     "no image": ("../evil.txt", "leaves the folder"),
-    "twice": ("PetImages/Dog/0.jpg", "stands twice"),
+    "twice": ("PetImages/Dog/0.jpg", "occurs twice"),
 }
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_a_zip_that_reaches_outside_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_zip_with_a_path_outside_the_folder_is_refused(tmp_path: Path, name: str) -> None:
     member, message = ATTACKS[name]
     with pytest.raises(DataError, match=message):
-        image_folders.folders(zipped(tmp_path, GOOD, member), SHAPE, 1)
+        folders.read(zipped(tmp_path, GOOD, member), SHAPE, 1)
     assert [path.name for path in tmp_path.iterdir()] == ["c.zip"]
 
 
 @pytest.mark.parametrize(
-    ("limit", "message"), [("LARGEST_FILE", "an image has at most 4096"), ("LARGEST_ALL", "unfold to .* at most 4096")]
+    ("limit", "message"),
+    [("LARGEST_FILE", "an image has at most 4096"), ("LARGEST_ALL", "bytes unpacked; at most 4096")],
 )
-def test_a_zip_bomb_is_refused_by_what_it_announces(
+def test_a_zip_bomb_is_refused_by_its_announced_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: str, message: str
 ) -> None:
-    monkeypatch.setattr(image_folders, limit, 4096)
+    monkeypatch.setattr(folders, limit, 4096)
     with pytest.raises(DataError, match=message):
-        image_folders.folders(zipped(tmp_path, {**GOOD, "PetImages/Dog/b.jpg": bytes(1 << 20)}), SHAPE, 1)
+        folders.read(zipped(tmp_path, {**GOOD, "PetImages/Dog/b.jpg": bytes(1 << 20)}), SHAPE, 1)
 
 
-def test_a_bomb_that_announces_less_than_it_unfolds_to_is_left_out(tmp_path: Path) -> None:
+def test_a_bomb_that_announces_less_than_it_unpacks_to_is_left_out(tmp_path: Path) -> None:
     files = zipped(tmp_path, {**GOOD, "PetImages/Dog/b.jpg": bytes(1 << 20)})
     content = files["c.zip"].read_bytes()
     files["c.zip"].write_bytes(content.replace(struct.pack("<I", 1 << 20), struct.pack("<I", 50)))
-    made = image_folders.folders(files, SHAPE, 1)
+    made = folders.read(files, SHAPE, 1)
     assert list(made.about["left_out"]) == ["PetImages/Dog/b.jpg"]
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "no zip, and not a whole tar"), (b"<html>", "no zip, and"), (b"PK\x03\x04 and no more", "not a whole zip")],
+    [
+        (b"", "not a zip, and not an intact tar"),
+        (b"<html>", "not a zip, and"),
+        (b"PK\x03\x04 and no more", "incomplete or damaged zip"),
+    ],
 )
-def test_no_zip_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_an_archive_is_named(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "c.zip").write_bytes(content)
     with pytest.raises(DataError, match=rf"c\.zip: {message}"):
-        image_folders.folders({"c.zip": tmp_path / "c.zip"}, SHAPE, 1)
-
-
-def test_images_need_a_listing(tmp_path: Path) -> None:
-    files = laid(tmp_path, GOOD)
-    del files["SHA256SUMS"]
-    with pytest.raises(UserError, match="one zip or tar, or a SHA256SUMS and what it lists"):
-        image_folders.folders(files, SHAPE, 1)
+        folders.read({"c.zip": tmp_path / "c.zip"}, SHAPE, 1)
