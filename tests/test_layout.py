@@ -37,6 +37,7 @@ TESTED_IN = {
     "data/formats/readers.py": "params/test_schema.py",
     "data/identity.py": "data/test_prepare.py",
     "data/manifest.py": "faults/test_manifests.py",
+    "data/mirrors.py": "data/test_download.py",
     "data/prepared.py": "data/test_prepare.py",
     "demo/guard.py": "faults/test_demo_input.py",
     "demo/page.py": "demo/test_serve.py",

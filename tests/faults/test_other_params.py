@@ -83,7 +83,7 @@ def test_a_folder_named_after_another_definition_is_not_filled(tmp_path: Path) -
 
 
 def test_a_download_folder_named_after_other_files_is_not_filled(tmp_path: Path) -> None:
-    toy(tmp_path, ("    classes: 10", f"    files: {{a.gz: 'md5:{'0' * 32}'}}\n    classes: 10"))
+    toy(tmp_path, ("format: digits", f"format: folders\n    files: {{a.zip: 'md5:{'0' * 32}'}}"))
     told = bnbench("download", "digits", "--out", f"digits-{'f' * 16}", folder=tmp_path)
     assert "is named after key ffffffffffffffff, but datasets.digits.files has key " in told
     assert not list(tmp_path.glob("digits-*"))

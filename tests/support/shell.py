@@ -48,9 +48,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def with_mirror(folder: Path, mirror: str) -> None:
-    """The toy file whose data set is a file of `mirror`."""
+    """Write the toy parameter file with a data set that is one file of `mirror`."""
     declared = f"mirrors: ['{mirror}']\n    files: {{a.gz: 'sha256:{hashlib.sha256(CONTENT).hexdigest()}'}}"
-    toy(folder, ("    classes: 10", f"    {declared}\n    classes: 10"))
+    toy(folder, ("format: digits", "format: folders"), ("    classes: 10", f"    {declared}\n    classes: 10"))
 
 
 def namespace(*mount: str) -> tuple[str, ...]:

@@ -90,20 +90,20 @@ def online(seed: int, definition: Augmentation, epoch: int, shape: tuple[int, ..
     return draw(seed, (definition.seed, epoch), definition, shape)
 
 
-def sheet(prepared: Prepared, definition: Augmentation, made: Images | None) -> Images:
+def sheet(prepared: Prepared, definition: Augmentation, versions: Images | None) -> Images:
     """Return the contact sheet: a few training images, each followed by its transformed versions.
 
     Args:
         prepared: the data.
         definition: the augmentation.
-        made: the copies of the static form; None: the versions are those of the first epochs of a run with seed 0.
+        versions: the copies of the static form; None: sample those of the first epochs of a run with seed 0.
     """
     shape = prepared.train.images.shape
     images = prepared.train.images[:SHEET_IMAGES]
-    if made is None:
+    if versions is None:
         epochs = [online(0, definition, epoch, shape)[: len(images)] for epoch in range(SHEET_COLUMNS)]
-        made = np.stack([transformed(images, transforms) for transforms in epochs])
-    return np.stack([images, *made[:SHEET_COLUMNS, : len(images)]], axis=1)
+        versions = np.stack([transformed(images, transforms) for transforms in epochs])
+    return np.stack([images, *versions[:SHEET_COLUMNS, : len(images)]], axis=1)
 
 
 def augment(dataset: Dataset, definition: Augmentation, folder: Path, out: Path) -> dict[str, Any]:
@@ -150,9 +150,9 @@ def _existing(out: Path, identity: str) -> dict[str, Any]:
     """Verify an augmentation that is already in `out` and return its manifest."""
     if not (out / MANIFEST).is_file():
         raise UserError(f"{out} holds something other than an augmentation; delete it, or name another folder")
-    seen = Augmented.read(out).fingerprint
-    if seen != identity:
+    actual = Augmented.read(out).fingerprint
+    if actual != identity:
         raise UserError(
-            f"{out} holds an augmentation with fingerprint {seen}, not {identity}; delete it, or name another folder"
+            f"{out} holds an augmentation with fingerprint {actual}, not {identity}; delete it, or name another folder"
         )
     return read_manifest(out, AugmentedManifest)

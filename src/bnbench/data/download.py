@@ -1,11 +1,9 @@
 """Download of a data set's files from its mirrors; a file gets its final name only after its checksum is verified."""
 
 import logging
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote
 
 from bnbench.core import locks
 from bnbench.core.atomic import atomic, explained
@@ -16,9 +14,8 @@ from bnbench.data.checksums import expanded
 from bnbench.data.containers import unpack
 from bnbench.data.fetch import MirrorError, Patience, fetch
 from bnbench.data.identity import check_key, raw_key
+from bnbench.data.mirrors import MIRROR, copy, is_local, mirrors
 from bnbench.params.dataset_schema import Dataset
-
-MIRROR = "BNBENCH_MIRROR"
 
 log = logging.getLogger(__name__)
 
@@ -75,11 +72,11 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
         DataError: no mirror has a file with the declared checksum, or an archive that cannot be trusted.
         SystemFault: `out` cannot be written.
     """
-    mirrors = _mirrors(name, dataset)
+    bases = mirrors(name, dataset)
     if not dataset.files:
         return  # the data are part of a library
     check_key(out, raw_key(dataset), f"datasets.{name}.files")
-    fetcher = Fetcher(name, mirrors, patience or Patience())
+    fetcher = Fetcher(name, bases, patience or Patience())
     with explained(out), locks.all_of([locks.of(out)]):
         archives = [Wanted(out, file, declared) for file, declared in dataset.archive.items()]
         for file, declared in dataset.files.items():
@@ -97,7 +94,7 @@ def download(name: str, dataset: Dataset, out: Path, patience: Patience | None =
 
 def _fetch_archive(archive: Wanted, files: list[Wanted], fetcher: "Fetcher") -> None:
     """Copy the unpacked files from local mirrors, or download the archive and unpack all of them."""
-    local = Fetcher(fetcher.name, [bases for bases in fetcher.mirrors if _is_local(bases[0])], fetcher.patience)
+    local = Fetcher(fetcher.name, [bases for bases in fetcher.mirrors if is_local(bases[0])], fetcher.patience)
     try:
         for wanted in files:
             local.fetch(wanted)
@@ -123,37 +120,6 @@ def _unpack(archive: Wanted, files: list[Wanted]) -> None:
     finally:
         for wanted in files:
             wanted.part.unlink(missing_ok=True)
-
-
-def _mirrors(name: str, dataset: Dataset) -> list[list[str]]:
-    """Return the addresses or folders to try for each mirror.
-
-    BNBENCH_MIRROR and local mirrors may have a sub-folder for each data set.
-
-    Raises:
-        UserError: a mirror of unknown kind.
-    """
-    own = os.environ.get(MIRROR)
-    declared = [(mirror, f"datasets.{name}.mirrors") for mirror in dataset.mirrors]
-    mirrors = []
-    for mirror, where in [(own, MIRROR), *declared] if own else declared:
-        base = _checked(mirror, where).rstrip("/") or "/"
-        mirrors.append([f"{base}/{name}", base] if where == MIRROR or _is_local(base) else [base])
-    return mirrors
-
-
-def _checked(mirror: str, where: str) -> str:
-    scheme, is_address, rest = mirror.partition("://")
-    host = rest.partition("/")[0]
-    if is_address and (scheme not in ("https", "http", "file") or (scheme != "file" and not host)):
-        raise UserError(f"{where}: {mirror} is not an https, http or file address and not a folder")
-    if scheme == "file" and host not in ("", "localhost"):
-        raise UserError(f"{where}: {mirror} names a machine; write file:/// and the folder's full path")
-    return mirror
-
-
-def _is_local(base: str) -> bool:
-    return "://" not in base or base.startswith("file://")
 
 
 def _clean(name: str, out: Path, files: list[Wanted]) -> None:
@@ -227,8 +193,8 @@ class Fetcher:
 
 
 def _from_mirror(base: str, wanted: Wanted, patience: Patience) -> None:
-    if _is_local(base):
-        _copy(_folder(base) / wanted.name, wanted.part)
+    if is_local(base):
+        copy(base, wanted.name, wanted.part)
         return _accept(wanted)
     address = f"{base}/{quote(wanted.name)}"
     fetch(address, wanted.part, patience)
@@ -240,36 +206,18 @@ def _from_mirror(base: str, wanted: Wanted, patience: Patience) -> None:
     return _accept(wanted)
 
 
-def _folder(base: str) -> Path:
-    try:
-        return Path(unquote(urlsplit(base).path) if base.startswith("file://") else base).expanduser()
-    except RuntimeError:
-        raise MirrorError(f"this machine knows no home folder {base.split('/')[0]}; write the full path") from None
-
-
-def _copy(source: Path, part: Path) -> None:
-    """Copy a file of a local mirror."""
-    try:
-        if not source.is_file():
-            raise MirrorError("no such file")
-        source.open("rb").close()  # so that an OSError below is about writing
-    except OSError as error:
-        raise MirrorError(f"cannot be read: {error.strerror}") from None
-    shutil.copyfile(source, part)
-
-
 def _accept(wanted: Wanted) -> None:
     """Give a download its final name if its checksum is right, else remove it.
 
     Raises:
         MirrorError: another checksum.
     """
-    seen, size = wanted.checksum(wanted.part), wanted.part.stat().st_size
-    if seen != wanted.declared:
+    actual, size = wanted.checksum(wanted.part), wanted.part.stat().st_size
+    if actual != wanted.declared:
         with wanted.part.open("rb") as file:
             start = file.read(512).lstrip().lower()
         wanted.part.unlink()
         page = ", an HTML page (a login, an error?)" if start.startswith((b"<!doctype html", b"<html")) else ""
-        raise MirrorError(f"wrong checksum {seen}, {size} bytes{page}")
+        raise MirrorError(f"wrong checksum {actual}, {size} bytes{page}")
     with atomic(wanted.path) as temporary:
         wanted.part.replace(temporary)

@@ -47,8 +47,8 @@ class Patience:
 class MirrorError(Exception):
     """The answer of a mirror instead of the file; `transient` if a retry may help."""
 
-    def __init__(self, seen: str, transient: bool = False) -> None:
-        super().__init__(seen)
+    def __init__(self, actual: str, transient: bool = False) -> None:
+        super().__init__(actual)
         self.transient = transient
 
 

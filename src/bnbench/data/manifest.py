@@ -110,10 +110,10 @@ def read_manifest(folder: Path, kind: type[BaseModel] = PreparedManifest) -> dic
 
 def _check_name(path: Path, manifest: dict[str, Any], kind: type[BaseModel]) -> None:
     """Check that a folder whose name ends in a fingerprint holds the data with that fingerprint."""
-    seen = path.parent.name
-    name = manifest["name"] if kind is PreparedManifest else seen[:-17]  # an augmentation's own name is not recorded
-    if IDENTIFIED.fullmatch(seen) and seen != f"{name}-{manifest['fingerprint']}":
-        raise untrusted(path, f"is of {manifest['name']} with fingerprint {manifest['fingerprint']}, not of {seen}")
+    actual = path.parent.name
+    name = manifest["name"] if kind is PreparedManifest else actual[:-17]  # an augmentation's own name is not recorded
+    if IDENTIFIED.fullmatch(actual) and actual != f"{name}-{manifest['fingerprint']}":
+        raise untrusted(path, f"is of {manifest['name']} with fingerprint {manifest['fingerprint']}, not of {actual}")
 
 
 def untrusted(path: Path, reason: str) -> DataError:

@@ -90,10 +90,10 @@ def _existing(name: str, dataset: Dataset, out: Path) -> dict[str, Any]:
         raise UserError(f"{out} holds something other than prepared data; delete it, or name another folder")
     Prepared.read(out)
     manifest = read_manifest(out)
-    seen, wanted = (manifest["name"], manifest["fingerprint"]), (name, fingerprint(dataset))
-    if seen != wanted:
+    actual, wanted = (manifest["name"], manifest["fingerprint"]), (name, fingerprint(dataset))
+    if actual != wanted:
         raise UserError(
-            f"{out} holds {seen[0]} with fingerprint {seen[1]}, not {wanted[0]} with {wanted[1]}; "
+            f"{out} holds {actual[0]} with fingerprint {actual[1]}, not {wanted[0]} with {wanted[1]}; "
             "delete it, or name another folder"
         )
     return manifest
@@ -109,10 +109,10 @@ def _verified(name: str, dataset: Dataset, raw: Path | None) -> dict[str, Path]:
         if not path.is_file():
             raise DataError(f"{path}: no such file; run `bnbench download` first")
         algorithm, _, expected = declared[file].partition(":")
-        seen = checksum(path, algorithm)
-        if seen != expected:
+        actual = checksum(path, algorithm)
+        if actual != expected:
             raise DataError(
-                f"{path}: {algorithm} {seen}, {path.stat().st_size} bytes, but datasets.{name}.files "
+                f"{path}: {algorithm} {actual}, {path.stat().st_size} bytes, but datasets.{name}.files "
                 f"declares {expected}; delete the file and download it again"
             )
     return files
@@ -122,8 +122,8 @@ def _check_declared(name: str, dataset: Dataset, arrays: Arrays) -> None:
     """Check that the data have the declared shape, classes and number of images, on which planning relied."""
     labels = [part for part in (arrays.labels, arrays.test_labels) if part is not None]
     classes = 1 + max(int(part.max(initial=-1)) for part in labels)
-    seen = {"shape": arrays.images.shape[1:], "classes": classes, "images": len(arrays.images)}
-    for key, value in seen.items():
+    actual = {"shape": arrays.images.shape[1:], "classes": classes, "images": len(arrays.images)}
+    for key, value in actual.items():
         declared = getattr(dataset, key)
         if value != declared:
             problem = f"datasets.{name}.{key}: declared is {declared}, the data have {value}"

@@ -158,8 +158,8 @@ def _read_part(folder: Path, name: str, manifest: PreparedManifest) -> Part:
     images = _read_array(paths[0], part.images_sha256, np.uint8, (part.n, *manifest.shape))
     labels = _read_array(paths[1], part.labels_sha256, np.int64, (part.n,))
     if labels.min() < 0 or labels.max() >= manifest.classes:
-        seen = f"has labels from {labels.min()} to {labels.max()}"
-        raise untrusted(paths[1], f"{seen}; for {manifest.classes} classes they are 0 to {manifest.classes - 1}")
+        actual = f"has labels from {labels.min()} to {labels.max()}"
+        raise untrusted(paths[1], f"{actual}; for {manifest.classes} classes they are 0 to {manifest.classes - 1}")
     return Part(images, labels)
 
 
@@ -170,9 +170,9 @@ def _read_array(path: Path, recorded: str, dtype: DTypeLike, shape: tuple[int | 
     """
     if not path.is_file():
         raise untrusted(path, "is missing")
-    seen = checksum(path, "sha256")
-    if seen != recorded:
-        raise untrusted(path, f"was altered: sha256 {seen}, {path.stat().st_size} bytes; recorded is {recorded}")
+    actual = checksum(path, "sha256")
+    if actual != recorded:
+        raise untrusted(path, f"was altered: sha256 {actual}, {path.stat().st_size} bytes; recorded is {recorded}")
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)

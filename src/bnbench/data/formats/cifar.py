@@ -83,9 +83,9 @@ def unpickled(content: bytes) -> Any:
     return value
 
 
-def _require(condition: bool, seen: str) -> None:
+def _require(condition: bool, otherwise: str) -> None:
     if not condition:
-        raise Refused(seen)
+        raise Refused(otherwise)
 
 
 def read(files: Mapping[str, Path], *_: object) -> Arrays:

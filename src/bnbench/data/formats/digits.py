@@ -23,10 +23,10 @@ def read(_files: Mapping[str, Path], *_: object) -> Arrays:
     bunch = load_digits()
     images = np.rint(bunch.images * 255 / 16).astype(np.uint8)[:, None]
     labels = bunch.target.astype(np.int64)
-    seen = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    if seen != SHA256:
+    actual = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
+    if actual != SHA256:
         raise DataError(
-            f"scikit-learn's digits are not the expected ones: sha256 {seen}, expected {SHA256}; "
+            f"scikit-learn's digits are not the expected ones: sha256 {actual}, expected {SHA256}; "
             "install the version of scikit-learn that the lock file names"
         )
     return Arrays(images, labels)

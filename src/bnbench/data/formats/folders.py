@@ -109,11 +109,11 @@ def _classes(found: Found, decoded: list[str]) -> list[str]:
             f"are left out: {shown(inside) or 'none'}; put images there, or remove the folder"
         )
     if len(parents) != 1 or len(homes) < 2 or None in parents:
-        seen = ", ".join(sorted(str(home) for home in homes)[:9])
+        places = ", ".join(sorted(str(home) for home in homes)[:9])
         why = f"; {len(found.left_out)} files are left out: {shown(found.left_out)}" if found.left_out else ""
         raise DataError(
             f"{found.origin}: images must lie in two or more class folders beside each other; "
-            f"found in: {seen or 'none'}{why}"
+            f"found in: {places or 'none'}{why}"
         )
     return sorted(home.name for home in homes)
 

@@ -63,8 +63,8 @@ def read_file(path: Path, kind: str) -> Images:
     except DAMAGE as error:
         raise DataError(f"{path}: incomplete or damaged: {error}") from error
     if len(content) != size:
-        seen = f"only {len(content)}" if len(content) < size else "more"
-        raise DataError(f"{path}: the header announces {shape}, {size} bytes; there are {seen}")
+        actual = f"only {len(content)}" if len(content) < size else "more"
+        raise DataError(f"{path}: the header announces {shape}, {size} bytes; there are {actual}")
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
@@ -81,9 +81,9 @@ def _shape(path: Path, header: bytes, magic: int) -> tuple[int, ...]:
     dimensions = magic & 0xFF
     if len(header) != 4 + 4 * dimensions:
         raise DataError(f"{path}: {len(header)} bytes; an IDX header has {4 + 4 * dimensions}")
-    seen, *shape = struct.unpack(f">{1 + dimensions}I", header)
-    if seen != magic:
-        raise DataError(f"{path}: starts with {seen:#010x}, not with {magic:#010x}; is it another file?")
+    actual, *shape = struct.unpack(f">{1 + dimensions}I", header)
+    if actual != magic:
+        raise DataError(f"{path}: starts with {actual:#010x}, not with {magic:#010x}; is it another file?")
     if not 0 < math.prod(shape) <= LARGEST:
         raise DataError(f"{path}: the header announces {tuple(shape)}, not between 1 and {LARGEST} bytes")
     return tuple(shape)
