@@ -26,7 +26,7 @@ PARAMS: dict[str, tuple[tuple[str, str], str, str]] = {
         "    grid:", "the grid is empty; name at least one setting with its values, as `seed: [0, 1, 2]`",
     ),
     "no such data set": (
-        (BASE, "    base: {dataset: digts}\n"), "digts}", "no data set 'digts' under datasets (there: digits); did you",
+        (BASE, "    base: {dataset: digts}\n"), "digts}", "no data set 'digts' under datasets (defined: digits); did",
     ),
     "an unknown layer": (
         (BASE, "    base: {model: 64-32Q-10}\n"), "32Q",

@@ -31,7 +31,7 @@ def seen(project: Path, *more: str) -> str:
     ("old", "new", "message"),
     [
         ("learning_rate: 0.1\n", "learning_rate: fast\n", "training.learning_rate: expected a number, got 'fast'"),
-        ("{model: 64-16-10", "{dataset: nope, model: 64-16-10", "no data set 'nope' under datasets (there: digits, "),
+        ("{model: 64-16-10", "{dataset: nope, model: 64-16-10", "no data set 'nope' under datasets (defined: digits, "),
         ("{model: 64-16-10", "{model: 64-16Q-10", "    64-16Q-10\n       ^ here"),
         ("{model: 64-16-10", "{batch_size: 5000, model: 64-16-10", "a batch of 5000 is larger than the training set"),
     ],

@@ -243,7 +243,7 @@ UNUSED: dict[str, tuple[list[tuple[str, str]], str]] = {
     ),
     "a schedule": (
         [("base: {epochs: 5}}", "base: {schedule: {kind: step, from_epoch: [3, 2], factor: [1, 1]}}}")],
-        "tiers.small.base.schedule: the epochs of a step schedule rise, got [3, 2]",
+        "tiers.small.base.schedule: the epochs of a step schedule must increase, got [3, 2]; sort them",
     ),
 }  # fmt: skip
 

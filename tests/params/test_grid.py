@@ -1,4 +1,4 @@
-"""The grid grammar against expectations written out, or made by plain loops."""
+"""Expansion of grids, compared with expected runs written out or computed by plain loops."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ BASE: dict[str, Any] = {"a": 0, "b": 0, "c": 0, "schedule": {"kind": "constant"}
 
 
 def changes(grid: dict[str, Any]) -> list[dict[str, Any]]:
-    """What each cell of a grid changes of `BASE`."""
+    """Return the changes of `BASE` in each run of a grid."""
     return [{name: value for name, value in cell.items() if value != BASE[name]} for cell in cells(grid, BASE)]
 
 
-def test_product_makes_every_combination_the_last_axis_fastest() -> None:
+def test_product_gives_every_combination_and_the_last_setting_varies_fastest() -> None:
     expected = [BASE | {"a": a, "b": b, "c": c} for a in (1, 2) for b in (3, 4, 5) for c in (6, 7)]
     assert cells({"product": {"a": [1, 2], "b": [3, 4, 5], "c": [6, 7]}}, BASE) == expected
 
@@ -21,7 +21,7 @@ def test_zip_joins_first_with_first() -> None:
     assert changes({"zip": {"a": [1, 2, 3], "b": [4, 5, 6]}}) == [{"a": 1, "b": 4}, {"a": 2, "b": 5}, {"a": 3, "b": 6}]
 
 
-def test_around_is_the_base_then_each_deviation_alone() -> None:
+def test_around_is_the_base_then_each_change_alone() -> None:
     assert changes({"around": {"a": [0, 1, 2], "b": [3]}}) == [{}, {"a": 1}, {"a": 2}, {"b": 3}]
 
 
@@ -33,12 +33,12 @@ def test_zip_around_and_product_are_crossed() -> None:
     assert cells(grid, BASE) == expected
 
 
-def test_exclude_drops_the_cells_that_have_all_values_of_an_item() -> None:
+def test_exclude_drops_the_runs_that_have_all_values_of_an_item() -> None:
     grid = {"product": {"a": [1, 2], "b": [3, 4]}, "exclude": [{"a": 1, "b": 3}, {"a": 2, "c": 9}]}
     assert changes(grid) == [{"a": 1, "b": 4}, {"a": 2, "b": 3}, {"a": 2, "b": 4}]
 
 
-def test_exclude_sees_the_values_of_the_base() -> None:
+def test_exclude_matches_values_of_the_base_too() -> None:
     assert cells({"product": {"a": [1, 2]}, "exclude": [{"c": 0}]}, BASE) == []
 
 
@@ -47,13 +47,13 @@ def test_include_adds_products_that_exclude_does_not_touch() -> None:
     assert changes(grid) == [{"a": 2}, {"a": 1, "b": 3}, {"a": 1, "b": 4}, {"c": 5}]
 
 
-def test_the_varied_settings_are_named_once_in_the_order_of_the_grammar() -> None:
+def test_the_varied_settings_are_listed_once_in_the_order_of_the_grammar() -> None:
     grid = {"product": {"c": [1]}, "around": {"b": [1]}, "zip": {"a": [1]}, "include": [{"c": [2], "d": [1]}]}
     assert axes(grid) == ["a", "b", "c", "d"]
     assert axes({"product": None}) == []
 
 
-def test_size_counts_the_cells_without_making_them() -> None:
+def test_size_counts_the_runs_without_expanding_the_grid() -> None:
     grid = {
         "zip": {"a": [1, 2], "b": [3, 4]},
         "around": {"c": [5, 6]},
@@ -71,12 +71,12 @@ def test_an_axis_of_the_tier_replaces_the_studys_of_that_name() -> None:
     assert merge(study, tier) == expected
 
 
-def test_merging_changes_neither_side() -> None:
+def test_merging_changes_neither_argument() -> None:
     study, tier = {"product": {"a": [1]}}, {"product": {"a": [2]}}
     merge(study, tier)
     assert (study, tier) == ({"product": {"a": [1]}}, {"product": {"a": [2]}})
 
 
-def test_a_schedule_is_replaced_whole() -> None:
+def test_a_schedule_is_replaced_as_one_value() -> None:
     step, plateau = {"kind": "step", "factor": [0.1]}, {"kind": "plateau", "window": 3}
     assert merge({"schedule": step}, {"schedule": plateau}) == {"schedule": plateau}

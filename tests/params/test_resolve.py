@@ -1,4 +1,4 @@
-"""Resolving a parameter file: which place wins, what counts as the same run, where an error is."""
+"""Resolving a parameter file: precedence of the sources of a setting, equal runs, file and line of errors."""
 
 import random
 from collections import ChainMap
@@ -17,7 +17,7 @@ from tests.support.parameters import PARAMS, line_of, refusal, toy
 BASE = "    base: {epochs: 4}\n"
 AXES = "        seed: [0, 1]\n"
 
-# weakest first: what is written, where the toy file takes it
+# sources of a setting, the weakest first: a text of the toy file, and its replacement
 LEVELS: dict[str, tuple[str, str]] = {
     "training": (f"\n  epochs: {defaults()['epochs']}\n", "\n  epochs: {}\n"),
     "tier": ("quick: {about: toy}", "quick: {{about: toy, base: {{epochs: {}}}}}"),
@@ -32,7 +32,7 @@ def runs_of(path: Path, study: str = "S", tier: str | None = None) -> list[Run]:
 
 
 @pytest.mark.parametrize("strongest", range(len(LEVELS)), ids=list(LEVELS))
-def test_the_strongest_place_that_names_a_setting_wins(tmp_path: Path, strongest: int) -> None:
+def test_the_strongest_source_of_a_setting_wins(tmp_path: Path, strongest: int) -> None:
     edits = [(old, new.format(100 + i)) for i, (old, new) in enumerate(LEVELS.values()) if i <= strongest]
     if strongest < list(LEVELS).index("study"):
         edits.append((BASE, ""))
@@ -40,7 +40,9 @@ def test_the_strongest_place_that_names_a_setting_wins(tmp_path: Path, strongest
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_settings_come_from_each_place_alone_whatever_the_others_name(tmp_path: Path, seed: int) -> None:
+def test_each_setting_comes_from_its_strongest_source_independently_of_other_settings(
+    tmp_path: Path, seed: int
+) -> None:
     draw = random.Random(seed)
     names = ("epochs", "batch_size", "train_images", "dropout", "weight_decay", "slope", "diverged_above")
     levels: list[dict[str, Any]] = [
@@ -64,7 +66,7 @@ def test_settings_come_from_each_place_alone_whatever_the_others_name(tmp_path: 
         assert {name: getattr(run, name) for name in names} == {name: expected[name] for name in names}
 
 
-def test_another_tier_takes_its_own_settings_and_leaves_the_rest(tmp_path: Path) -> None:
+def test_another_tier_uses_its_own_settings(tmp_path: Path) -> None:
     variant = "    tiers:\n      small: {base: {batch_size: 32}, grid: {product: {seed: [7]}}}\n    figures:\n"
     path = toy(tmp_path, ("    figures:\n", variant), (BASE, "    base: {slope: 0.5}\n"))
     quick, small = runs_of(path), runs_of(path, tier="small")
@@ -73,14 +75,14 @@ def test_another_tier_takes_its_own_settings_and_leaves_the_rest(tmp_path: Path)
     assert {(run.epochs, run.batch_size, run.slope, run.seed) for run in small} == {(5, 32, 0.5, 7)}
 
 
-def test_a_grid_makes_its_runs_in_the_order_written(tmp_path: Path) -> None:
+def test_a_grid_gives_its_runs_in_the_order_of_the_file(tmp_path: Path) -> None:
     study = resolve(toy(tmp_path)).studies[0]
     assert study.varies == ["norm", "learning_rate", "seed"]
     seen = [(run.norm, run.learning_rate, run.seed) for run in study.runs]
     assert seen == list(product(["none", "batch"], [0.1, 1.0], [0, 1]))
 
 
-def test_a_run_that_a_grid_names_twice_is_one(tmp_path: Path) -> None:
+def test_equal_runs_of_a_grid_are_one_run(tmp_path: Path) -> None:
     path = toy(
         tmp_path, (AXES, f"{AXES}      include: [{{norm: [none, batch], learning_rate: [0.1, 2], seed: [0]}}]\n")
     )
@@ -100,13 +102,13 @@ def test_a_run_that_a_grid_names_twice_is_one(tmp_path: Path) -> None:
         ("title: A figure", "title: Another"),
     ],
 )
-def test_what_says_nothing_about_the_runs_changes_none(tmp_path: Path, edit: tuple[str, str]) -> None:
+def test_an_edit_that_changes_no_setting_of_a_run_changes_no_run(tmp_path: Path, edit: tuple[str, str]) -> None:
     before = runs_of(toy(tmp_path))
     after = runs_of(toy(tmp_path, edit))
     assert [run.model_dump_json() for run in after] == [run.model_dump_json() for run in before]
 
 
-# a batch larger than the training set, in every place that a setting may stand in
+# a batch larger than the training set, in every source of a setting
 TOO_LARGE = "9999"
 PLACES: dict[str, tuple[tuple[str, str], str]] = {
     "training": ((f"\n  batch_size: {defaults()['batch_size']}\n", "\n  batch_size: 9999\n"), "training.batch_size"),
@@ -137,13 +139,15 @@ PLACES: dict[str, tuple[tuple[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("edit", "key"), PLACES.values(), ids=PLACES)
-def test_a_value_that_does_not_fit_is_found_where_it_was_set(tmp_path: Path, edit: tuple[str, str], key: str) -> None:
+def test_an_error_in_a_value_is_located_where_the_value_was_set(
+    tmp_path: Path, edit: tuple[str, str], key: str
+) -> None:
     path = toy(tmp_path, edit)
     expected = "a batch of 9999 is larger than the training set of 1197 images (study S, tier quick)"
     assert refusal(path) == f"params.yaml:{line_of(path, TOO_LARGE)}: {key}: {expected}"
 
 
-# what is written wrong; what marks its line; the message after the place
+# an edit that breaks a rule; the text that marks its line; the message after the line number
 REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
     "an unknown setting": (
         (BASE, "    base: {epocs: 4}\n"), "epocs", "studies.S.base.epocs: unknown key; known here: dataset, ",
@@ -161,7 +165,7 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
         (BASE, "    base: {learning_rate: '1_0e-3'}\n"), "1_0e-3",
         "expected a number, got '1_0e-3'; write 10e-3, without quotes or underscores",
     ),
-    "a part of a step": ((BASE, "    base: {epochs: 2.5}\n"), "2.5", "studies.S.base.epochs: expected a whole number"),
+    "half an epoch": ((BASE, "    base: {epochs: 2.5}\n"), "2.5", "studies.S.base.epochs: expected a whole number"),
     "a rate of zero": ((BASE, "    base: {learning_rate: 0}\n"), "rate: 0}", "expected a number above 0, got 0"),
     "infinity": ((BASE, "    base: {learning_rate: .inf}\n"), ".inf", "expected a finite number, got inf"),
     "an unknown norm": (
@@ -202,7 +206,7 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "no such data set": (
         (BASE, "    base: {dataset: digit}\n"), "dataset: digit}",
-        "studies.S.base.dataset: no data set 'digit' under datasets (there: digits); did you mean 'digits'?",
+        "studies.S.base.dataset: no data set 'digit' under datasets (defined: digits); did you mean 'digits'?",
     ),
     "another width": (
         (BASE, "    base: {model: 784-10}\n"), "784-10",
@@ -213,7 +217,7 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
     ),
     "steps that fall": (
         (BASE, "    base: {schedule: {kind: step, from_epoch: [3, 2], factor: [1, 1]}}\n"), "[3, 2]",
-        "the epochs of a step schedule rise, got [3, 2]",
+        "the epochs of a step schedule must increase, got [3, 2]; sort them",
     ),
     "a step after the end": (
         (BASE, "    base: {epochs: 4, schedule: {kind: step, from_epoch: [99], factor: [1]}}\n"), "[99]",
@@ -233,9 +237,7 @@ REFUSED: dict[str, tuple[tuple[str, str], str, str]] = {
 
 
 @pytest.mark.parametrize(("edit", "mark", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_is_refused_with_its_line(
-    tmp_path: Path, edit: tuple[str, str], mark: str, message: str
-) -> None:
+def test_a_violation_is_reported_with_its_line(tmp_path: Path, edit: tuple[str, str], mark: str, message: str) -> None:
     path = toy(tmp_path, edit)
     seen = refusal(path)
     number = next(i for i, line in enumerate(path.read_text().splitlines(keepends=True), 1) if mark in line)

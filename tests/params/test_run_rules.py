@@ -1,4 +1,4 @@
-"""Settings that do not go together are refused before training, with the reason, the place and a way out."""
+"""Contradictory settings of a run are refused before training, with reason, line and remedy."""
 
 from pathlib import Path
 
@@ -36,7 +36,7 @@ BASE = "base: {epochs: 4}"
         ("epochs: 4, schedule: {kind: step, from_epoch: [5], factor: [0.1]}", "schedule", "a step from epoch 5"),
     ],
 )
-def test_settings_at_odds_are_refused_with_the_reason(tmp_path: Path, base: str, key: str, reason: str) -> None:
+def test_contradictory_settings_are_refused_with_the_reason(tmp_path: Path, base: str, key: str, reason: str) -> None:
     path = toy(tmp_path, (BASE, f"base: {{{base}}}"))
     message = refusal(path)
     assert reason in message
@@ -51,5 +51,5 @@ def test_settings_at_odds_are_refused_with_the_reason(tmp_path: Path, base: str,
         "epochs: 4, probes: [gradients, neurons, hyperplanes]",
     ],
 )
-def test_settings_that_go_together_are_taken(tmp_path: Path, base: str) -> None:
+def test_consistent_settings_are_accepted(tmp_path: Path, base: str) -> None:
     assert resolve(toy(tmp_path, (BASE, f"base: {{{base}}}"))).studies

@@ -1,4 +1,4 @@
-"""The schema and what implements it name the same things; the schema of the editors is this schema."""
+"""The schema allows exactly the implemented values; the JSON schema for editors is that of the program."""
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -31,7 +31,7 @@ JSON_SCHEMA = ROOT / "workflow" / "schemas" / "params.schema.json"
 
 
 def words(annotation: Any) -> Iterator[str]:
-    """The literal words that an annotation allows."""
+    """Yield the literal words that an annotation allows."""
     if get_origin(annotation) is Literal:
         yield from get_args(annotation)
     elif get_origin(annotation) is Annotated:
@@ -85,7 +85,7 @@ def test_each_kind_of_schedule_has_an_example() -> None:
 
 
 @pytest.mark.parametrize("kind", list(SCHEDULES))
-def test_each_kind_of_schedule_does_what_it_says(kind: str) -> None:
+def test_each_kind_of_schedule_gives_its_factor(kind: str) -> None:
     settings, expected = SCHEDULES[kind]
     schedule: Any = TypeAdapter(Schedule).validate_python({"kind": kind, **settings})
     arrays = schedules.memory(schedule, 1)

@@ -112,7 +112,7 @@ def test_an_augmentation_that_cannot_be_is_refused_with_its_line(tmp_path: Path,
 def test_an_augmentation_that_is_not_declared_is_named_with_the_nearest(tmp_path: Path) -> None:
     path = toy(tmp_path, DECLARED, (VARIED[0], VARIED[1].replace("moved", "mooved")))
     told = refusal(path)
-    assert "no augmentation 'mooved' (there: none, moved)" in told
+    assert "no augmentation 'mooved' (defined: none, moved)" in told
     assert "did you mean 'moved'?" in told
     assert told.startswith(f"params.yaml:{line_of(path, 'mooved')}:")
 

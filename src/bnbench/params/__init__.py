@@ -1,1 +1,1 @@
-"""The parameter file: schema, grids, model names, rules of norms; every check before anything is trained."""
+"""Parameter files: schema, grids, model shorthand, norms and activations, and every check before training."""

@@ -1,4 +1,4 @@
-"""`params.yaml`, checked and resolved: what each study runs in the chosen tier."""
+"""Resolved parameter files: the runs of each study in one tier, after all checks."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,15 @@ Entry = TypeVar("Entry")
 
 @dataclass(frozen=True)
 class ResolvedStudy:
-    """A study in one tier: its words, the settings that its grid starts from, its runs in the grid's order."""
+    """A study in one tier.
+
+    Attributes:
+        name: its key in the parameter file.
+        study: its texts, figures and published values.
+        varies: the settings that its grid varies.
+        runs: its distinct runs, in the order of the grid.
+        base: the settings that the grid is merged into.
+    """
 
     name: str
     study: Study
@@ -33,7 +41,16 @@ class ResolvedStudy:
 
 @dataclass(frozen=True)
 class Resolved:
-    """All that `params.yaml` asks for in one tier; `values` is the file as it was read."""
+    """A parameter file resolved in one tier.
+
+    Attributes:
+        values: the file as it was read, with the entries it inherits.
+        tier: the tier in use.
+        about: the tier's description.
+        datasets: all data sets of the file.
+        augmentations: all augmentations of the file.
+        studies: all studies, with their runs.
+    """
 
     values: dict[str, Any]
     tier: Tier
@@ -69,7 +86,7 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
 
 
 def check(path: Path) -> Params:
-    """Read a parameter file, and check its schema and its single values, used or not, in whatever tier.
+    """Read a parameter file, and check its schema and all its single values, also those that its tier does not use.
 
     Raises:
         UserError: violations of the schema, or of the rules about single values, one line each.
@@ -110,7 +127,7 @@ def _variant(study: dict[str, Any], tier: str) -> dict[str, Any]:
 
 
 def asked_data(values: dict[str, Any], name: str) -> list[str]:
-    """The data sets that a study is about: those of the tier `full`, whatever the others take in their place."""
+    """Return the data sets of a study in the tier `full`, for which other tiers may substitute smaller ones."""
     raw = values["studies"][name]
     variant, tier = _variant(raw, "full"), values["tiers"].get("full") or {}
     parts = (values["training"], tier.get("base"), raw.get("base"), variant.get("base"))
@@ -122,19 +139,19 @@ def asked_data(values: dict[str, Any], name: str) -> list[str]:
 
 
 def dataset(path: Path, name: str) -> Dataset:
-    """One data set of a parameter file.
+    """Return the definition of a data set in a parameter file.
 
     Raises:
-        UserError: the file is not as it must be, or has no such data set.
+        UserError: the file violates a rule, or has no such data set.
     """
     return _entry(path, "data set", "datasets", check(path).datasets, name)
 
 
 def augmentation(path: Path, name: str) -> Augmentation:
-    """One augmentation of a parameter file.
+    """Return the definition of an augmentation in a parameter file.
 
     Raises:
-        UserError: the file is not as it must be, or has no such augmentation.
+        UserError: the file violates a rule, or has no such augmentation.
     """
     return _entry(path, "augmentation", "augmentations", check(path).augmentations, name)
 

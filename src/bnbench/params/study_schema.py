@@ -79,11 +79,11 @@ class Pick(Strict):
     """Filter of a probe's rows by column; columns that are not given are not filtered."""
 
     step: Annotated[int | Literal["last"] | None, Field(description="training step; last: of each run")] = None
-    part: Annotated[str | None, Field(description="data that were measured, as train or valid")] = None
-    layer: Annotated[int | None, Field(description="number of the layer")] = None
-    quantity: Annotated[str | list[str] | None, Field(description="what was measured")] = None
-    item: Annotated[int | None, Field(description="number of the unit, image or value")] = None
-    at: Annotated[float | None, Field(description="position of the value, as a percentile or the edge of a bin")] = None
+    part: Annotated[str | None, Field(description="data that it was measured on: train, valid or test")] = None
+    layer: Annotated[int | None, Field(description="linear or conv layer, counted from 1")] = None
+    quantity: Annotated[str | list[str] | None, Field(description="quantity of the probe")] = None
+    item: Annotated[int | None, Field(description="unit, percentile, image or class")] = None
+    at: Annotated[float | None, Field(description="position on an axis: lower edge of a bin, class")] = None
 
 
 class Measure(Strict):

@@ -30,11 +30,11 @@ def violations(values: dict[str, Any], params: Params) -> Iterator[Problem]:
 
 def _checked(values: dict[str, Any]) -> Iterator[tuple[Key, str, Any]]:
     """Yield key, setting and value of each value that has a check."""
-    for place, settings, listed in _mappings(values):
+    for key, settings, listed in _mappings(values):
         for name in CHECKS.keys() & (settings or {}):
             value = settings[name]
             each = enumerate(value) if listed else [(None, value)]
-            yield from (((*place, name, *(() if i is None else (i,))), name, item) for i, item in each)
+            yield from (((*key, name, *(() if i is None else (i,))), name, item) for i, item in each)
 
 
 def _mappings(values: dict[str, Any]) -> Iterator[tuple[Key, Any, bool]]:
@@ -45,30 +45,31 @@ def _mappings(values: dict[str, Any]) -> Iterator[tuple[Key, Any, bool]]:
     for name, study in values["studies"].items():
         own: Key = ("studies", name)
         variants = [(own, study), *(((*own, "tiers", tier), v) for tier, v in (study.get("tiers") or {}).items())]
-        for place, variant in variants:
-            yield (*place, "base"), variant.get("base"), False
-            yield from _of_grid((*place, "grid"), variant.get("grid") or {})
-        measures = [(("figures", key), value) for key, value in (study.get("figures") or {}).items()]
+        for key, variant in variants:
+            yield (*key, "base"), variant.get("base"), False
+            yield from _of_grid((*key, "grid"), variant.get("grid") or {})
+        measures = [(("figures", name), value) for name, value in (study.get("figures") or {}).items()]
         measures += [(("published", i), value) for i, value in enumerate(study.get("published") or [])]
-        yield from (((*own, *key, "where"), value.get("where"), False) for key, value in measures)
+        yield from (((*own, *rest, "where"), value.get("where"), False) for rest, value in measures)
 
 
-def _of_grid(place: Key, grid: dict[str, Any]) -> Iterator[tuple[Key, Any, bool]]:
-    yield from (((*place, part), grid.get(part), True) for part in ("product", "zip", "around"))
+def _of_grid(key: Key, grid: dict[str, Any]) -> Iterator[tuple[Key, Any, bool]]:
+    """Yield the mappings of a grid in the same form."""
+    yield from (((*key, part), grid.get(part), True) for part in ("product", "zip", "around"))
     for part, listed in (("include", True), ("exclude", False)):
-        yield from (((*place, part, i), item, listed) for i, item in enumerate(grid.get(part) or []))
+        yield from (((*key, part, i), item, listed) for i, item in enumerate(grid.get(part) or []))
 
 
 def _dataset(params: Params, name: str) -> Iterator[str]:
     if name not in params.datasets:
         known = list(params.datasets)
-        yield f"no data set {name!r} under datasets (there: {', '.join(known)}){nearest(name, known)}"
+        yield f"no data set {name!r} under datasets (defined: {', '.join(known)}){nearest(name, known)}"
 
 
 def _augmentation(params: Params, name: str) -> Iterator[str]:
     known = [NO_AUGMENTATION, *params.augmentations]
     if name not in known:
-        yield f"no augmentation {name!r} (there: {', '.join(known)}){nearest(name, known)}"
+        yield f"no augmentation {name!r} (defined: {', '.join(known)}){nearest(name, known)}"
 
 
 def _model(_params: Params, text: str) -> Iterator[str]:
@@ -83,11 +84,12 @@ def _schedule(_params: Params, schedule: dict[str, Any]) -> Iterator[str]:
         return
     starts, factors = schedule["from_epoch"], schedule["factor"]
     if len(starts) != len(factors):
-        yield f"a step schedule has one factor for each from_epoch, got {len(factors)} for {len(starts)}"
+        yield f"a step schedule has one factor per from_epoch, got {len(factors)} for {len(starts)}; add or remove some"
     if any(later <= earlier for earlier, later in pairwise(starts)):
-        yield f"the epochs of a step schedule rise, got {starts}"
+        yield f"the epochs of a step schedule must increase, got {starts}; sort them"
 
 
+# setting -> check of its value: yields what is wrong with it
 CHECKS: dict[str, Callable[[Params, Any], Iterator[str]]] = {
     "dataset": _dataset,
     "augmentation": _augmentation,
