@@ -54,7 +54,9 @@ def test_a_key_that_a_kind_needs_is_asked_for(tmp_path: Path, kind: str, key: st
     assert f"a figure of kind {kind} needs {key}" in refusal(path)
 
 
-@pytest.mark.parametrize(("kind", "key"), [(kind, key) for kind in KINDS for key in sorted(VALUES.keys() - KINDS[kind].keys)])
+@pytest.mark.parametrize(
+    ("kind", "key"), [(kind, key) for kind in KINDS for key in sorted(VALUES.keys() - KINDS[kind].keys)]
+)
 def test_a_key_that_a_kind_would_ignore_is_refused(tmp_path: Path, kind: str, key: str) -> None:
     problem = refusal(figure(tmp_path, kind, {*KINDS[kind].needs, key}))
     assert f"studies.S.figures.f.{key}" in problem
