@@ -87,16 +87,18 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
         runs = {identity(config, "d1", 1): {"config": config, "data": "d1"} for config in configs(base, axes)}
         plan["runs"] |= runs
         plan["studies"][name] = {
-            "title": title, "question": question, "work": name[0], "varies": list(axes), "data": ["digits"],
+            "title": title, "question": question, "work": name[0] if name[0] in "ABCDE" else "E",
+            "varies": list(axes), "data": ["digits"],
             "figures": FIGURES.get(name, {}), "order": list(FIGURES.get(name, {})), "published": [], "runs": list(runs),
         }  # fmt: skip
     return plan | changes
 
 
 def as_record(plan: dict[str, Any]) -> PlanRecord:
-    """The plan as stages read it; figures are shown in the order of their keys."""
+    """The plan as stages read it, without its file's digest; figures are shown in the order of their keys."""
     studies = {name: study | {"order": list(study["figures"])} for name, study in plan["studies"].items()}
-    return PlanRecord.model_validate(plan | {"studies": studies})
+    content = {key: value for key, value in plan.items() if key != "digest"}
+    return PlanRecord.model_validate(content | {"studies": studies})
 
 
 def fill_store(plan: dict[str, Any], store: Path) -> None:
