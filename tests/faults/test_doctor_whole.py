@@ -166,7 +166,7 @@ def test_a_check_that_fails_is_a_finding_and_hides_no_other(monkeypatch: pytest.
 
 @pytest.mark.usefixtures("project")
 def test_a_damaged_wall_time_or_origin_is_told_with_a_remedy_that_costs_no_result() -> None:
-    for kind, lost in (("wall times", "only an estimate"), ("provenance", "only the record")):
+    for kind, lost in (("wall times", "only an estimate"), ("provenance", "only the provenance")):
         path = first(JSON[kind])
         HARMS["cut"](path)
         (finding,) = (finding for finding in examine() if str(path) in finding.what)
