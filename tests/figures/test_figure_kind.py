@@ -17,6 +17,7 @@ from bnbench.figures.figure_kind import find
 from bnbench.figures.plot_data import PlotData
 from bnbench.params.figure_kinds import KINDS
 from bnbench.params.study_schema import Figure
+from tests.support.extensions import patch
 from tests.support.little import ROOT
 
 ADDED = """
@@ -46,7 +47,7 @@ def test_an_unknown_column_is_refused_with_the_known_ones() -> None:
 @pytest.mark.slow
 def test_the_documented_extension_adds_a_kind_of_figure(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
-    apply = ["git", "apply", str(ROOT / "docs" / "extending-figure.diff")]
+    apply = ["git", "apply", str(patch("Add a kind of figure", tmp_path))]
     subprocess.run(apply, cwd=tmp_path, check=True, env=os.environ | {"GIT_CEILING_DIRECTORIES": str(tmp_path.parent)})
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path / "src"), str(ROOT)])}
     done = subprocess.run(

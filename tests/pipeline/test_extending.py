@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.extensions import patch
 from tests.support.little import ROOT
 
 COPIED = ("src", "tests", "workflow", "params.yaml", "pyproject.toml")
-DIFFS = ("docs/extending-norm.diff", "docs/extending-activation.diff")
+ADDITIONS = ("Add a norm", "Add an activation")
 FINISH = """
 from pathlib import Path
 from tests.support.miniature import finished
@@ -36,8 +37,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
         else:
             shutil.copy(ROOT / name, folder / name)
-    for diff in DIFFS:
-        run(folder, "git", "apply", "--whitespace=error", str(ROOT / diff))
+    for title in ADDITIONS:
+        run(folder, "git", "apply", "--whitespace=error", str(patch(title, folder)))
     run(folder, "bnbench", "schema", "--out", "workflow/schemas/params.schema.json")
     return folder
 
@@ -81,8 +82,8 @@ def test_the_tests_that_go_through_the_tables_cover_the_additions(extended: Path
         )
 
 
-def test_the_additions_are_entries_and_classes_alone() -> None:
-    for diff in DIFFS:
-        lines = (ROOT / diff).read_text().splitlines()
+def test_the_additions_are_entries_and_classes_alone(tmp_path: Path) -> None:
+    for title in ADDITIONS:
+        lines = patch(title, tmp_path).read_text().splitlines()
         assert not [line for line in lines if line.startswith("-") and not line.startswith("--- ")]
         assert sum(line.startswith("+++ ") for line in lines) == 2

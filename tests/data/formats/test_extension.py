@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from tests.support.little import ROOT
+from tests.support.extensions import patch
 from tests.support.miniature import Project, miniature
 
-DIFF = ROOT / "docs" / "extending-format.diff"
 PIXELS = np.random.RandomState(0).randint(0, 256, (60, 3, 4, 5)).astype(np.uint8)
 LABELS = np.arange(60) % 3
 
@@ -21,7 +20,7 @@ LABELS = np.arange(60) % 3
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy of the project with the addition, and a declared data set in the new format."""
     project = miniature(tmp_path_factory.mktemp("extended") / "project")
-    project.run("git apply", str(DIFF))
+    project.run("git apply", str(patch("Add a data format", project.folder.parent)))
     np.savez_compressed(project.folder / "toy.npz", images=PIXELS, labels=LABELS)
     checksum = hashlib.sha256((project.folder / "toy.npz").read_bytes()).hexdigest()
     declared = (
