@@ -48,7 +48,7 @@ INJURIES: dict[str, tuple[Injury, str, str]] = {
     "a result gone": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),
     "a result emptied": (lambda _, run: (run / "run.json").write_bytes(b""), "no JSON", "Delete the folder"),
     "a file too many": (lambda _, run: write(run / "copy.json"), "is not part of the run", "Move it away"),
-    "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "holds the intact run", "Rename the folder to"),
+    "a run renamed": (lambda _, run: run.rename(run.with_name("f" * 16)), "the intact run", "Rename the folder to"),
     "a run half-written": (
         lambda _, run: run.rename(run.with_name(f".{run.name}.abcdefgh")), "was left half-written", "rm -r"
     ),
