@@ -89,7 +89,7 @@ def lowered(needs: Sequence[float], workers: int, root: Path = ROOT) -> Iterator
 
 
 def short_of_memory(root: Path = ROOT) -> str:
-    """Return the second half of a message about a process that was killed."""
+    """Return cause and remedy for a message about a process that ran out of memory, to follow what was killed."""
     return (
         f"as the system does when memory is used up: all together may use {memory(root)}. What was trained is saved; "
         "start again to resume, with fewer workers (`snakemake --cores 1`, `bnbench train --workers 1`) "

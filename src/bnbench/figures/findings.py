@@ -14,7 +14,7 @@ SIDES = ("entirely above", "entirely below", "overlapping")
 
 
 def describe_findings(plot: PlotData) -> list[str]:
-    """Return sentences on smallest batches, norms, colours, usable ranges and medians; "" for those that do not fit."""
+    """Return the caption's sentences about what the plotted means show; an empty text for each that does not apply."""
     return [describe(plot) for describe in (_smallest_batch, _norms, _two_colours, _usable, _median)]
 
 
