@@ -213,7 +213,7 @@ def line(row: Measured, peak: float) -> str:
         return head + f"| | | | {row.note} |"
     ratios = [a / b for a, b in zip(row.pack, row.plain, strict=True)]
     parts = [f"{share(row, statistics.median(each), peak):.1%}" for each in (row.plain, row.pack)]
-    way = "; ".join(["graph" if row.graph else "operation by operation", *(f"without {what}" for what in kernels.lacking)])
+    way = "; ".join(["graph" if row.graph else "single operations", *(f"without {what}" for what in kernels.lacking)])
     cells = [f"{spread(row.plain, '{:,.0f}')}, {parts[0]}", f"{spread(row.pack, '{:,.0f}')}, {parts[1]}"]
     return head + f"| {' | '.join(cells)} | {spread(ratios, '{:.1f}')} | {way} |"
 
