@@ -168,6 +168,6 @@ def begin_alike(run: Run, arrays: list[Array]) -> None:
         first = layer.start("weight", 0)
         assert isinstance(first, Tensor)
         few = 5 / np.sqrt(2 * array.size)  # five standard errors of a deviation, relative
-        assert array.std() == pytest.approx(float(layer.deviation), rel=few)  # type: ignore[attr-defined]
+        assert array.std() == pytest.approx(float(layer.std), rel=few)  # type: ignore[attr-defined]
         assert float(first.std()) == pytest.approx(float(array.std()), rel=2 * few)
         assert abs(array.mean()) < 5 * array.std() / np.sqrt(array.size)

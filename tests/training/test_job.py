@@ -113,7 +113,10 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(tmp_path: Path, prepared: Path,
     jobs.train_job(job, _space(tmp_path / "whole"), workers=1)
     folder = tmp_path / "stopped"
     command = _command(job, folder, "--checkpoint-seconds", "0.01")
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    process = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
+    )  # fmt: skip
     saved = folder / "work" / "checkpoints"
     for _ in _wait(30):
         if saved.is_dir() and len(list(saved.glob("*.checkpoint"))) == len(LONG):

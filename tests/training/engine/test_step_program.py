@@ -141,7 +141,10 @@ def test_a_compiled_step_whose_numbers_differ_is_not_used(monkeypatch: pytest.Mo
     monkeypatch.setattr(products, "LOOPED", 10**9)  # products by plain loops: sums of another order
     pack = _pack(RECORDED["odd"])
     assert isinstance(choose(pack).steps, Operations)
-    assert kernels.lacking == {"compiled steps of 64-33-5-10": "their numbers are not torch's"}
+    expected_lack = {
+        f"compiled {what} of 64-33-5-10": "their numbers are not torch's" for what in ("steps", "predictions")
+    }
+    assert kernels.lacking == expected_lack
     assert _outcomes(trained(_grid(RECORDED["odd"]))) == expected
 
 
