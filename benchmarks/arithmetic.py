@@ -31,7 +31,7 @@ class Measured:
     note: str = ""
 
 
-def whole(measured: Measured, keys: Sequence[str], workers: int) -> float:
+def seconds_of_all(measured: Measured, keys: Sequence[str], workers: int) -> float:
     """Return the seconds for all runs of `keys`: as measured if all were timed, otherwise scaled by their number.
 
     The processes are independent and `workers` of them run at a time, so the scaled time is that of a schedule in which

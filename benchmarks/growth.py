@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import seaborn as sns
 
-from benchmarks.arithmetic import whole
+from benchmarks.arithmetic import seconds_of_all
 from benchmarks.compare import RESULTS
 from benchmarks.grids import Grid, evenly, key
 from benchmarks.rows import ROWS
@@ -64,7 +64,7 @@ def point(name: str, grid: Grid, workers: int, subset: int) -> dict[str, Any]:
     """Measure one program on a grid with a number of workers; return a row of the table."""
     ids, row = list(grid.runs), ROWS[name]
     measured = row.measure(grid, evenly(ids, subset) if row.alone else ids, workers)
-    seconds = whole(measured, [key(run.model_dump()) for run in grid.runs.values()], workers)
+    seconds = seconds_of_all(measured, [key(run.model_dump()) for run in grid.runs.values()], workers)
     print(f"{len(ids)} runs, {workers} workers, {name}: {seconds:.1f} s", file=sys.stderr, flush=True)
     return {"program": name, "runs": len(ids), "workers": workers, "seconds": seconds}
 

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.arithmetic import Measured, difference, spread, whole
+from benchmarks.arithmetic import Measured, difference, spread, seconds_of_all
 
 BASE = ("plain torch", "one process per run")  # speeds are relative to the first of these that was measured
 
@@ -27,7 +27,7 @@ def rows(grid: dict[str, Any], workers: int) -> Iterator[list[str]]:
     base = next((name for name in BASE if name in grid["keys"]), None)
     for name, keys in grid["keys"].items():
         outcomes: list[Measured] = [done[name] for done in grid["rounds"]]
-        seconds = [whole(outcome, keys, workers) for outcome in outcomes]
+        seconds = [seconds_of_all(outcome, keys, workers) for outcome in outcomes]
         ratios = ratio(grid, name, base, workers)
         timed = f"{len(outcomes[0].seconds) or len(keys)} of {len(keys)}"
         accuracy = agreement(grid["rounds"][-1], name, base)
@@ -40,7 +40,9 @@ def ratio(grid: dict[str, Any], name: str, base: str | None, workers: int) -> li
     if base is None:
         return []
     keys = grid["keys"][name]
-    return [whole(done[base], keys, workers) / whole(done[name], keys, workers) for done in grid["rounds"]]
+    return [
+        seconds_of_all(done[base], keys, workers) / seconds_of_all(done[name], keys, workers) for done in grid["rounds"]
+    ]
 
 
 def agreement(done: dict[str, Measured], name: str, base: str | None) -> str:

@@ -32,7 +32,7 @@ def first(run: task.Run) -> tuple[Arrays, Arrays]:
             if kind == "dense" and not flat:
                 channels, flat = channels * height * width, True
             fan_in = channels * more[0] ** 2 if kind == "conv" else channels
-            mine["weight"] = random.normal(0, task.deviation(fan_in), (fan_in, size)).astype(np.float32)
+            mine["weight"] = random.normal(0, task.he_std(fan_in), (fan_in, size)).astype(np.float32)
             channels = size
             if last or not norm:
                 mine["bias"] = np.zeros(size, np.float32)

@@ -107,8 +107,8 @@ def train(runs: list[task.Run], width: int, out: Path) -> None:
         ends = {}
         for name in task.FINAL:
             states, ends[name] = evaluate(states, parts[name])
-        for place, run in enumerate(group):
-            task.write(out, run, result(place, history, ends))
+        for index, run in enumerate(group):
+            task.write(out, run, result(index, history, ends))
 
 
 def orders(runs: list[task.Run], epoch: int, images: int) -> Array:
@@ -119,12 +119,12 @@ def orders(runs: list[task.Run], epoch: int, images: int) -> Array:
     return jnp.asarray(np.stack([order[: steps * size].reshape(steps, size) for order in drawn], 1).astype(np.int32))
 
 
-def result(place: int, history: list[Any], ends: dict[str, Any]) -> dict[str, Any]:
-    """Return history and results of the run at index `place` of its group."""
+def result(index: int, history: list[Any], ends: dict[str, Any]) -> dict[str, Any]:
+    """Return history and results of the run with this index in its group."""
     names = ("train_loss", "valid_loss", "valid_accuracy")
-    rows = [dict(zip(names, (float(a[place]) for a in row), strict=True)) for row in history]
+    rows = [dict(zip(names, (float(a[index]) for a in row), strict=True)) for row in history]
     measured = {
-        f"{name}_{what}": float(a[place])
+        f"{name}_{what}": float(a[index])
         for name, pair in ends.items()
         for what, a in zip(("loss", "accuracy"), pair, strict=True)
     }

@@ -39,7 +39,7 @@ def build(run: task.Run) -> nn.Sequential:
     net = nn.Sequential(*parts)
     for module in net:
         if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.normal_(module.weight, std=task.deviation(module.weight[0].numel()))
+            nn.init.normal_(module.weight, std=task.he_std(module.weight[0].numel()))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return net

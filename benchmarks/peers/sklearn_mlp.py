@@ -17,7 +17,7 @@ class Net(MLPClassifier):  # type: ignore[misc]
     """MLPClassifier with He's Gaussian initial weights, for which it has no argument."""
 
     def _init_coef(self, fan_in: int, fan_out: int, dtype: type) -> Weights:
-        weights = self._random_state.normal(0, task.deviation(fan_in), (fan_in, fan_out))
+        weights = self._random_state.normal(0, task.he_std(fan_in), (fan_in, fan_out))
         return weights.astype(dtype, copy=False), np.zeros(fan_out, dtype)
 
 

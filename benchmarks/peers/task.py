@@ -50,6 +50,6 @@ def convolves(run: Run) -> bool:
     return bool(run["layers"][0][0] != "dense")
 
 
-def deviation(fan_in: int) -> float:
+def he_std(fan_in: int) -> float:
     """Return the standard deviation of He's Gaussian initial weights."""
     return math.sqrt(2 / fan_in)
