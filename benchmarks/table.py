@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.arithmetic import Measured, difference, spread, seconds_of_all
+from benchmarks.arithmetic import Measured, difference, seconds_of_all, spread
 
 BASE = ("plain torch", "one process per run")  # speeds are relative to the first of these that was measured
 

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from benchmarks.arithmetic import Measured, difference, disagreement, spread, seconds_of_all
+from benchmarks.arithmetic import Measured, difference, disagreement, seconds_of_all, spread
 from benchmarks.grids import FOLDER, Grid, environment, evenly, key
 from benchmarks.products import products
 
