@@ -1,1 +1,1 @@
-"""What is timed, not tested: see README.md."""
+"""Benchmarks: complete grids and training steps, timed against other programs. See README.md."""

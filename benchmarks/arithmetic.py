@@ -1,4 +1,4 @@
-"""Arithmetic of the benchmark: times scaled to a whole grid, ratios within a round, agreement of accuracies."""
+"""Arithmetic of the benchmark: times scaled to a complete grid, median and range, agreement of accuracies."""
 
 import math
 import statistics
@@ -9,17 +9,20 @@ from scipy import stats
 
 Accuracies = Mapping[str, float | None]
 
-# Two programs agree if their mean difference is within three standard errors. For few runs the bound is Student's,
-# of the same chance of a false alarm (0.27 %).
+# Two programs agree if their mean difference is within three standard errors. For few runs the bound is that of
+# Student's t with the same probability of a false alarm (0.27 %).
 FALSE_ALARM = 2 * stats.norm.sf(3)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A row's outcome in one round.
+    """Measurement of a row in one round.
 
-    `wall` seconds for the runs that were timed; of programs with a process per run, `seconds` of each run's process;
-    `accuracy` on the test part by the run's key, None where it diverged; `note` for the reader.
+    Attributes:
+        wall: wall time of the timed runs, in seconds.
+        seconds: of programs with a process per run, the wall time of each process by the run's key.
+        accuracy: test accuracy by the run's key; None for a run that diverged.
+        note: a remark for the table.
     """
 
     wall: float
@@ -28,11 +31,11 @@ class Measured:
     note: str = ""
 
 
-def whole(measured: Measured, keys: Sequence[str], workers: int) -> float:
-    """Seconds for all runs of `keys`: as measured where all were timed, else scaled by their number.
+def seconds_of_all(measured: Measured, keys: Sequence[str], workers: int) -> float:
+    """Return the seconds for all runs of `keys`: as measured if all were timed, otherwise scaled by their number.
 
-    The processes are independent and `workers` of them run at a time, so the scaled time is that of a schedule
-    without a gap.
+    The processes are independent and `workers` of them run at a time, so the scaled time is that of a schedule in which
+    no worker waits.
 
     Raises:
         ValueError: none of the runs was timed.
@@ -46,7 +49,7 @@ def whole(measured: Measured, keys: Sequence[str], workers: int) -> float:
 
 
 def spread(values: Sequence[float], form: str) -> str:
-    """Return the median and, in brackets, the smallest and largest of several values."""
+    """Format the median of values and, if there are several, their minimum and maximum in brackets."""
     middle = form.format(statistics.median(values))
     if len(values) == 1:
         return middle
@@ -54,9 +57,11 @@ def spread(values: Sequence[float], form: str) -> str:
 
 
 def difference(one: Accuracies, other: Accuracies) -> tuple[int, float, float] | None:
-    """Return the number of runs that finished in both, the difference of mean accuracies, and its bound by chance.
+    """Compare the accuracies of runs that finished in both programs, paired by run.
 
-    None for fewer than two such runs.
+    Returns:
+        The number of these runs, the difference of the mean accuracies, and its largest value by chance; None for fewer
+        than two runs.
     """
     pairs = [(a, b) for key, a in one.items() if a is not None and (b := other.get(key)) is not None]
     if len(pairs) < 2:
@@ -68,10 +73,10 @@ def difference(one: Accuracies, other: Accuracies) -> tuple[int, float, float] |
 
 
 def disagreement(one: Accuracies, other: Accuracies) -> str | None:
-    """Return why two programs' accuracies of the same runs do not agree; None if they do."""
+    """Return the reason why two programs' accuracies of the same runs disagree; None if they agree."""
     common = one.keys() & other.keys()
-    if ended := [key for key in common if (one[key] is None) != (other[key] is None)]:
-        return f"{len(ended)} of {len(common)} runs diverged in one and not in the other"
+    if unequal := [key for key in common if (one[key] is None) != (other[key] is None)]:
+        return f"{len(unequal)} of {len(common)} runs diverged in one and not in the other"
     found = difference(one, other)
     if found is None or abs(found[1]) <= found[2]:
         return None

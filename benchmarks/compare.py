@@ -1,8 +1,8 @@
-"""Whole grids, timed: this program against its peers and against the limit of arithmetic.
+"""Timing of complete grids: bnbench against other programs and against the limit of its matrix products.
 
     make bench ARGS="--grids a b --rounds 3"
 
-From the start of cold processes to the end of the last, by which the last record is on disk. See benchmarks/README.md.
+From the start of cold processes until the last one ends, with all records on disk. See benchmarks/README.md.
 """
 
 import argparse
@@ -22,12 +22,12 @@ from bnbench.plan import cost
 
 RESULTS = ROOT / "benchmarks" / "results"
 WORKERS = 2
-SAMPLE = 30  # runs of the quick tier that are trained in a process each: drawn at random, for they differ much
+SAMPLE = 30  # runs of the quick tier that are trained in a process each: drawn at random, because they differ a lot
 GRIDS = tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
 def main() -> None:
-    """Time rows on grids, print the table, write it to `benchmarks/results/`."""
+    """Time the selected rows on the selected grids, print the table, write it to `benchmarks/results/`."""
     arguments = parser().parse_args()
     results: dict[str, Any] = {}
     for name in arguments.grids:
@@ -42,19 +42,19 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the parser of the command line."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--grids", nargs="+", choices=GRIDS, default=list(GRIDS), help="which grids")
-    options.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="which programs")
-    options.add_argument("--rounds", type=int, default=3, help="how often each, in turn (%(default)s)")
+    options.add_argument("--grids", nargs="+", choices=GRIDS, default=list(GRIDS), help="grids to time (all)")
+    options.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS), help="programs to time (all)")
+    options.add_argument("--rounds", type=int, default=3, help="rounds, each with all programs in turn (%(default)s)")
     options.add_argument(
-        "--subset", type=int, default=6, help="runs timed of programs with a process per run; 0: all (%(default)s)"
+        "--subset", type=int, default=6, help="runs to time of a program with a process per run; 0: all (%(default)s)"
     )
     return options
 
 
 def chosen(grid: Grid, row: Row, subset: int) -> list[str]:
-    """The runs of a grid that a row is timed on."""
+    """Return the ids of the runs of a grid that a row is timed on."""
     taken = [run for run, settings in grid.runs.items() if row.takes(settings)]
     if not row.alone:
         return taken
@@ -64,7 +64,7 @@ def chosen(grid: Grid, row: Row, subset: int) -> list[str]:
 
 
 def measured(grid: Grid, rows: dict[str, Row], rounds: int, subset: int) -> dict[str, Any]:
-    """All rounds of a grid: in each, every row in turn."""
+    """Measure the rounds of a grid, every row in turn; return title, rounds, and the keys of each row's runs."""
     done: list[dict[str, Measured]] = []
     runs = {name: chosen(grid, row, subset) for name, row in rows.items()}
     for number in range(1, rounds + 1):
@@ -80,14 +80,14 @@ def measured(grid: Grid, rows: dict[str, Row], rounds: int, subset: int) -> dict
 
 
 def problems(rounds: list[dict[str, Measured]]) -> list[str]:
-    """Pairs of rows whose accuracies of the same runs do not agree."""
+    """Describe the pairs of rows whose accuracies of the same runs disagree."""
     pairs = [(done, pair) for done in rounds for pair in combinations(done, 2)]
-    told = [(pair, disagreement(*(done[name].accuracy for name in pair))) for done, pair in pairs]
-    return [f"{' and '.join(pair)}: {problem}" for pair, problem in told if problem]
+    found = [(pair, disagreement(*(done[name].accuracy for name in pair))) for done, pair in pairs]
+    return [f"{' and '.join(pair)}: {problem}" for pair, problem in found if problem]
 
 
 def write(results: dict[str, Any]) -> None:
-    """The tables in files named for the processor, where those of grids that were measured before stay."""
+    """Write all results to files named after the processor; grids measured earlier keep their results."""
     path = RESULTS / (re.sub(r"\W+", "-", cost.cpu()).strip("-") + ".json")
     known = table.restored(read_json(path)["grids"]) if path.exists() else {}
     grids = dict(sorted((known | results).items()))

@@ -1,4 +1,4 @@
-"""Training steps on a GPU, timed: packs of runs against a plain loop over torch.nn, one run at a time.
+"""Timing of training steps on a GPU: packs of runs against a plain loop with torch.nn, one run at a time.
 
     make bench-gpu ARGS="--batches 16 --runs 1 16 --rounds 3"
 
@@ -35,14 +35,14 @@ RESULTS = ROOT / "benchmarks" / "results"
 DEVICE = "cuda:0"
 MODEL = "64K-4C3B-256D-Dropout0.5-10D"
 SHAPE, CLASSES, IMAGES = (3, 32, 32), 10, 20_000
-WARM = 8  # steps before a timing: measuring forms of convolution, recording
-SIDE = 8192  # of the square matrices whose product is the peak
+WARM = 8  # warm-up steps: forms of convolution are measured, the graph is captured
+SIDE = 8192  # rows and columns of the matrices whose product measures the peak
 Step = Callable[[], object]
 
 
 @dataclass
 class Measured:
-    """Images a second of each round: of one run by the plain loop, and of all runs of a pack together."""
+    """Images per second in each round: of one run by the plain loop, and of all runs of a pack together."""
 
     model: str
     batch: int
@@ -68,20 +68,20 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the parser of the command line."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     options.add_argument("--models", nargs="+", default=[MODEL], help="(%(default)s)")
     options.add_argument("--batches", nargs="+", type=int, default=[16, 128, 256], help="batch sizes (%(default)s)")
     options.add_argument("--runs", nargs="+", type=int, default=[1, 4, 16], help="runs at once (%(default)s)")
-    options.add_argument("--norm", default="batch", help="of the packs; the plain loop has batch or none (%(default)s)")
+    options.add_argument("--norm", default="batch", help="norm; the plain loop has batch or none (%(default)s)")
     options.add_argument("--precision", choices=["fast", "exact"], default="fast", help="bf16 or fp32 (%(default)s)")
-    options.add_argument("--rounds", type=int, default=5, help="how often each, in turn (%(default)s)")
-    options.add_argument("--steps", type=int, default=50, help="steps of a timing (%(default)s)")
+    options.add_argument("--rounds", type=int, default=5, help="rounds, each with both in turn (%(default)s)")
+    options.add_argument("--steps", type=int, default=50, help="steps per timing (%(default)s)")
     return options
 
 
 def shapes(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
-    """Model, batch size and runs of each row."""
+    """Yield model, batch size and number of runs of each row."""
     for model in arguments.models:
         for batch in arguments.batches:
             for runs in arguments.runs:
@@ -89,7 +89,7 @@ def shapes(arguments: argparse.Namespace) -> Iterator[tuple[str, int, int]]:
 
 
 def made_up() -> Prepared:
-    """Return images of CIFAR's shape and number, of noise."""
+    """Return random images of CIFAR's shape, as prepared data."""
     dice = np.random.default_rng(0)
     sizes = {"train": IMAGES, "valid": 64, "test": 64}
     pixels = {name: dice.integers(0, 256, (count, *SHAPE), dtype=np.uint8) for name, count in sizes.items()}
@@ -118,7 +118,7 @@ def compared(model: str, batch: int, runs: int, data: Prepared, arguments: argpa
 
 
 def pack_step(run: Run, runs: int, data: Prepared) -> tuple[Step, Callable[[], bool]]:
-    """Return a training step of a pack with one seed per run, and a function: whether it is replayed as a graph."""
+    """Return a training step of a pack with one seed per run, and a function that returns whether it is a graph."""
     names, each = [str(i) for i in range(runs)], [run.model_copy(update={"seed": i}) for i in range(runs)]
     pack = start(names, each, data, DEVICE)
     engine = choose(pack)
@@ -130,7 +130,7 @@ def pack_step(run: Run, runs: int, data: Prepared) -> tuple[Step, Callable[[], b
 
 
 def plain_step(run: Run, data: Prepared) -> Step:
-    """Return a step of a plain loop: torch's modules and optimiser, autocast, channels last, data on the device."""
+    """Return a training step of a plain loop: torch.nn, torch.optim, autocast, channels last, data on the device."""
     net = modules(run).to(DEVICE)
     net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs have it for tensors alone
     optimiser = torch.optim.Adam(net.parameters(), run.learning_rate)
@@ -156,7 +156,7 @@ def _batches(images: int, size: int) -> Iterator[Tensor]:
 
 
 def modules(run: Run) -> nn.Sequential:
-    """Return the run's network of torch's modules, with torch's initial weights."""
+    """Return the run's network as torch.nn modules, with their default initial weights."""
     channels, height, width = SHAPE
     parts: list[nn.Module] = []
     normed, layers = run.norm != "none", architecture.parse(run.model).layers
@@ -180,7 +180,7 @@ def modules(run: Run) -> nn.Sequential:
 
 
 def warm(*steps: Step) -> None:
-    """Execute steps before timing: what happens once is not measured."""
+    """Execute warm-up steps, so that work done once is not timed."""
     for step in steps:
         for _ in range(WARM):
             step()
@@ -194,7 +194,7 @@ def rate(step: Step, images: int, steps: int) -> float:
 
 
 def measured_peak(kind: torch.dtype) -> float:
-    """Return operations per second of a large product of random matrices."""
+    """Return the operations per second of a large product of random matrices."""
     a, b = torch.randn(2, SIDE, SIDE, device=DEVICE).to(kind)
     warm(lambda: torch.mm(a, b))
     times = [gpu.milliseconds(lambda: torch.mm(a, b), DEVICE) for _ in range(10)]
@@ -202,24 +202,24 @@ def measured_peak(kind: torch.dtype) -> float:
 
 
 def share(row: Measured, images: float, peak: float) -> float:
-    """Return the share of the peak of this many images per second: a step counts three times the forward operations."""
+    """Return the share of the peak at a rate of images per second; a step counts three times the forward operations."""
     return 3 * cost.flops(row.model, SHAPE) * images / peak
 
 
 def line(row: Measured, peak: float) -> str:
-    """Return the row's cells."""
+    """Return the row of the Markdown table."""
     head = f"| {row.model} | {row.batch} | {row.runs} "
     if row.note:
         return head + f"| | | | {row.note} |"
     ratios = [a / b for a, b in zip(row.pack, row.plain, strict=True)]
     parts = [f"{share(row, statistics.median(each), peak):.1%}" for each in (row.plain, row.pack)]
-    way = "; ".join(["graph" if row.graph else "call by call", *(f"without {what}" for what in kernels.lacking)])
+    way = "; ".join(["graph" if row.graph else "single operations", *(f"without {what}" for what in kernels.lacking)])
     cells = [f"{spread(row.plain, '{:,.0f}')}, {parts[0]}", f"{spread(row.pack, '{:,.0f}')}, {parts[1]}"]
     return head + f"| {' | '.join(cells)} | {spread(ratios, '{:.1f}')} | {way} |"
 
 
 def write(rows: list[Measured], peak: float, precision: str) -> None:
-    """Write all rows so far, as Markdown and as JSON, to files named for the GPU."""
+    """Write all rows so far, as Markdown and as JSON, to files named after the GPU."""
     name = torch.cuda.get_device_name(0)
     stem = re.sub(r"\W+", "-", name).strip("-")
     text = [f"# Training steps on a GPU: {name}, torch {torch.__version__}, {precision}", ""]

@@ -1,4 +1,4 @@
-"""The grids that are timed: a fragment of parameters each, a project folder to train it in, and its runs."""
+"""Grids to time: a fragment of parameters each, a project folder to train it in, and its runs."""
 
 import functools
 import json
@@ -20,38 +20,38 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks" / "grids"
 WORK = ROOT / ".bnbench" / "bench"
 TIER = "quick"
-NOT_A_SHAPE = {"precision"}  # settings of this program alone: the run is the same to a peer
+NOT_A_SHAPE = {"precision"}  # settings that only bnbench has: for a peer the run is the same
 
 
 def environment(own: bool) -> dict[str, str]:
-    """The variables that a program sees: this Python's programs, one thread each.
+    """Return the environment of a program: this Python's commands first on PATH, one thread per process.
 
     Args:
-        own: of this program's commands. Peers find `benchmarks`, and not what bnbench sets for MKL.
+        own: for commands of bnbench. A peer imports `benchmarks` instead, and does not inherit bnbench's mode of MKL.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
     xla = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "JAX_PLATFORMS": "cpu"}
     source = {"PYTHONPATH": str(ROOT / "src" if own else ROOT)}
-    kept = {key: value for key, value in os.environ.items() if key != "MKL_CBWR"}
-    return {**kept, **threads, **xla, **source, "PATH": path}
+    inherited = {key: value for key, value in os.environ.items() if key != "MKL_CBWR"}
+    return {**inherited, **threads, **xla, **source, "PATH": path}
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Studies to train: a name, and what is merged into params.yaml."""
+    """Studies to train: a name, and the values that are merged into params.yaml."""
 
     name: str
     fragment: dict[str, Any] = field(hash=False)
 
     @classmethod
     def read(cls, name: str) -> "Grid":
-        """One of the grids in `benchmarks/grids/`."""
+        """Read a grid of `benchmarks/grids/`."""
         return cls(name, yaml_reader.read(FOLDER / f"{name}.yaml").values)
 
     @property
     def title(self) -> str:
-        """What it is, in words."""
+        """Its description for a table."""
         studies = self.fragment.get("studies", {})
         titles = [study["title"] for study in studies.values()]
         return titles[0] if titles else f"the {TIER} tier, {len(self.runs)} runs"
@@ -63,14 +63,14 @@ class Grid:
 
     @functools.cached_property
     def plan(self) -> Plan:
-        """Its plan, nothing of it trained."""
+        """Its plan, for an empty run store."""
         return Plan(self.project({}) / "params.yaml", TIER, WORK / "nothing")
 
     def project(self, settings: dict[str, Any]) -> Path:
-        """A folder as a user has it, with data, without results.
+        """Write a project folder as a user has it, with data and without results; return its path.
 
         Args:
-            settings: of `training`, other than the project's.
+            settings: keys of `training` that replace the project's values.
         """
         folder = WORK / f"{self.name}-{digest(self.fragment, settings)}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -88,12 +88,12 @@ class Grid:
         return folder
 
     def prepare(self) -> None:
-        """Download and prepare its data, where they are not yet."""
+        """Download and prepare its data, unless that is already done."""
         command = ["snakemake", "data", "--cores", "all", "--quiet", "all"]
         subprocess.run(command, cwd=self.project({}), env=environment(own=True), check=True)
 
     def job(self, runs: list[str]) -> Path:
-        """A file of these runs for the peers; see `benchmarks/peers/task.py`."""
+        """Write a file of these runs for the peers, as `benchmarks/peers/task.py` defines it; return its path."""
         path = WORK / "jobs" / f"{self.name}-{digest(runs)}.json"
         write_json(path, [self._task(run_id) for run_id in runs])
         return path
@@ -107,10 +107,10 @@ class Grid:
 
 
 def layers(model: str) -> list[list[Any]]:
-    """A model's layers as the peers read them.
+    """Return a model's layers as the peers read them.
 
     Raises:
-        ValueError: it has a layer that the peers do not have.
+        ValueError: the model has a layer that the peers do not implement.
     """
     out: list[list[Any]] = []
     for layer in architecture.parse(model).layers:
@@ -127,12 +127,12 @@ def layers(model: str) -> list[list[Any]]:
 
 
 def key(config: dict[str, Any]) -> str:
-    """What a run is to any program: its settings without those that only this one has."""
+    """Return the key of a run for all programs: the digest of its settings without those that only bnbench has."""
     return digest({name: value for name, value in config.items() if name not in NOT_A_SHAPE})
 
 
 def evenly(items: list[str], count: int) -> list[str]:
-    """So many of the items, at even distances; all of them where there are no more, or for 0."""
+    """Return `count` of the items at even distances; all of them if there are no more, or if `count` is 0."""
     if not 0 < count < len(items):
         return items
     return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]

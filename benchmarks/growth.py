@@ -1,4 +1,4 @@
-"""Wall time against the number of runs and of workers: grid a for one epoch, from one run on.
+"""Timing of grid a for one epoch against the number of runs and workers, with a table and a figure.
 
 make growth ARGS="--runs 1 4 16 64 256 --rows bnbench JAX"
 """
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import seaborn as sns
 
-from benchmarks.arithmetic import whole
+from benchmarks.arithmetic import seconds_of_all
 from benchmarks.compare import RESULTS
 from benchmarks.grids import Grid, evenly, key
 from benchmarks.rows import ROWS
@@ -24,13 +24,17 @@ RATES = 4  # learning rates of a grid; the rest of the runs are seeds
 
 
 def main() -> None:
-    """Time each program on each number of runs and workers, write table and figure."""
+    """Time each program with each number of runs and workers; write table and figure."""
     options = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    options.add_argument("--runs", type=int, nargs="+", default=[1, 4, 16, 64, 256], help="how many (%(default)s)")
-    options.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="how many (%(default)s)")
+    options.add_argument(
+        "--runs", type=int, nargs="+", default=[1, 4, 16, 64, 256], help="numbers of runs (%(default)s)"
+    )
+    options.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="numbers of workers (%(default)s)")
     options.add_argument("--rows", nargs="+", choices=list(ROWS), default=["plain torch", "JAX", "bnbench"])
-    options.add_argument("--rounds", type=int, default=1, help="how often each, in turn (%(default)s)")
-    options.add_argument("--subset", type=int, default=4, help="runs timed of a process per run; 0: all (%(default)s)")
+    options.add_argument("--rounds", type=int, default=1, help="rounds, each with all in turn (%(default)s)")
+    options.add_argument(
+        "--subset", type=int, default=4, help="runs to time of a process per run; 0: all (%(default)s)"
+    )
     arguments = options.parse_args()
     grown(1).prepare()
     points = [
@@ -44,7 +48,7 @@ def main() -> None:
 
 
 def grown(runs: int) -> Grid:
-    """Grid a with so many runs of one epoch."""
+    """Return grid a with this number of runs, of one epoch each."""
     fragment: dict[str, Any] = copy.deepcopy(Grid.read("a").fragment)
     study = fragment["studies"]["a"]
     study["base"]["epochs"] = 1
@@ -57,16 +61,16 @@ def grown(runs: int) -> Grid:
 
 
 def point(name: str, grid: Grid, workers: int, subset: int) -> dict[str, Any]:
-    """One measurement."""
+    """Measure one program on a grid with a number of workers; return a row of the table."""
     ids, row = list(grid.runs), ROWS[name]
     measured = row.measure(grid, evenly(ids, subset) if row.alone else ids, workers)
-    seconds = whole(measured, [key(run.model_dump()) for run in grid.runs.values()], workers)
+    seconds = seconds_of_all(measured, [key(run.model_dump()) for run in grid.runs.values()], workers)
     print(f"{len(ids)} runs, {workers} workers, {name}: {seconds:.1f} s", file=sys.stderr, flush=True)
     return {"program": name, "runs": len(ids), "workers": workers, "seconds": seconds}
 
 
 def write(points: pd.DataFrame) -> None:
-    """Table and figure, in files named for the processor."""
+    """Write table and figure to files named after the processor."""
     stem = re.sub(r"\W+", "-", cost.cpu()).strip("-") + "-growth"
     table = points.pivot_table("seconds", ["program", "workers"], "runs", aggfunc="median").round(1)
     rows = [[*map(str, index), *map(str, row)] for index, row in zip(table.index, table.to_numpy(), strict=True)]

@@ -1,8 +1,8 @@
-"""How long the tools take with a large store: a copy of the project with made-up runs, and a few commands timed.
+"""Timing of commands with a large run store: in a copy of the project with made-up runs.
 
     python benchmarks/made_up_runs.py FOLDER --runs 10000
 
-Nothing is trained: each run's files are of the size that training leaves (20 evaluations), their numbers are drawn.
+Nothing is trained: each run's files have the size that training gives them (20 evaluations), with random numbers.
 """
 
 import argparse
@@ -47,7 +47,7 @@ studies:
 
 
 def project(folder: Path, runs: int) -> Plan:
-    """A copy of the project whose parameters ask for so many runs."""
+    """Write a copy of the project whose one study has this number of runs; return its plan."""
     for name in COPIED:
         source, target = ROOT / name, folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -60,25 +60,25 @@ def project(folder: Path, runs: int) -> Plan:
 
 
 def main() -> None:
-    """Make the copy and time the commands in it."""
+    """Write the copy and time the commands in it."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path, help="a new folder")
-    parser.add_argument("--runs", type=int, default=10000)
+    parser.add_argument("--runs", type=int, default=10000, help="number of runs (%(default)s)")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
     plan = project(folder, arguments.runs)
     write_store(plan, spread=1)
-    for place in ("timings", "provenance"):
-        (folder / "results" / place).mkdir()
+    for name in ("timings", "provenance"):
+        (folder / "results" / name).mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path, "PYTHONPATH": str(folder / "src")}
     print(f"{len(plan.runs)} runs, {sum(1 for _ in plan.store.rglob('*.json'))} files")
     for command in COMMANDS:
-        begun, before = time.perf_counter(), os.times()
+        started, before = time.perf_counter(), os.times()
         done = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False)
         after = os.times()
         used = after.children_user + after.children_system - before.children_user - before.children_system
-        wall = time.perf_counter() - begun
+        wall = time.perf_counter() - started
         print(f"{wall:6.1f} s, {used:6.1f} s of a core: {command} (exit code {done.returncode})", flush=True)
         if done.returncode:  # the doctor's findings are among them
             print((done.stdout + done.stderr)[-2000:])

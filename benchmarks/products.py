@@ -1,4 +1,4 @@
-"""The matrix products of a grid's runs, counted: the least that any program of these shapes has to do."""
+"""Counts of the matrix products of a grid's runs: the work that any program of these shapes has to do."""
 
 import math
 from collections import Counter
@@ -19,7 +19,7 @@ Product = tuple[str, int, int, int, int, int, int]
 
 
 def products(grid: Grid) -> list[list[Any]]:
-    """Each product with how often it is done: `peers/multiply.py` times them."""
+    """Return each product with the number of times it is computed; `peers/multiply.py` times them."""
     counts: Counter[Product] = Counter()
     for pack in grid.plan.packs:
         run = next(iter(pack.runs.values()))
@@ -28,14 +28,14 @@ def products(grid: Grid) -> list[list[Any]]:
 
 
 def _count(pack: PackRecord, dataset: Dataset, counts: Counter[Product]) -> None:
-    """A pack's training, a validation for each row of history, and the parts at the end."""
+    """Count the products of a pack: training, validation after each epoch, training and test part at the end."""
     run = next(iter(pack.runs.values()))
     steps, runs = cost.steps(run, dataset), len(pack.runs)
     for kind, *shape in _layers(run.model, dataset.shape):
         counts[kind, runs, run.batch_size, *shape] += steps  # type: ignore[index]
-    for place, (kind, *shape) in enumerate(_layers(run.model, dataset.shape)):
+    for index, (kind, *shape) in enumerate(_layers(run.model, dataset.shape)):
         counts[f"{kind} weights", runs, run.batch_size, *shape] += steps  # type: ignore[index]
-        if place:
+        if index:
             counts[f"{kind} input", runs, run.batch_size, *shape] += steps  # type: ignore[index]
     sizes = {
         "train": min(run.train_images or dataset.train_images, dataset.train_images),
@@ -49,12 +49,12 @@ def _count(pack: PackRecord, dataset: Dataset, counts: Counter[Product]) -> None
 
 
 def _images(split: int | str) -> int:
-    """Images of a part; the published test sets of these data have 10,000."""
+    """Return the number of images of a part; the published test sets of these data have 10,000."""
     return split if isinstance(split, int) else 10_000
 
 
 def _layers(model: str, shape: architecture.Shape) -> Iterator[tuple[str, int, int, int, int]]:
-    """(kind, inputs, outputs, kernel size, height) of each layer with weights."""
+    """Yield (kind, inputs, outputs, kernel size, height) of each layer with weights."""
     for row in architecture.trace(architecture.parse(model), shape):
         if isinstance(row.layer, architecture.Conv):
             yield "conv", row.input[0], row.layer.filters, row.layer.size, row.input[1]

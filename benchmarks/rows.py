@@ -24,14 +24,19 @@ from bnbench.training.arithmetic.matmul import bf16
 
 Command = list[str]
 Measure = Callable[[Grid, list[str], int], Measured]
-WIDTHS = (4, 8, 16, 32)  # of JAX's programs: the best is found once for each grid and processor
+WIDTHS = (4, 8, 16, 32)  # runs per JAX program: the fastest is measured once for each grid and processor
 
 
 @dataclass(frozen=True)
 class Row:
-    """A program: how it trains runs of a grid with so many workers, and what it is asked for.
+    """A program, and the runs that it is timed on.
 
-    `alone`: a process per run, so that a few runs say how long all take; `module`: what must be installed for it.
+    Attributes:
+        measure: trains runs of a grid with a number of workers, and returns the measurement.
+        takes: whether the program can train a run.
+        grids: names of the grids that it is timed on.
+        alone: the program trains each run in a process of its own, so a part of the runs gives the time of all.
+        module: the module that must be installed.
     """
 
     measure: Measure
@@ -47,34 +52,34 @@ class Row:
 
 
 def started(commands: Iterable[Command], workers: int, own: bool, folder: Path = WORK) -> tuple[float, list[float]]:
-    """Run commands, so many at a time; seconds for all, and for each.
+    """Run commands, `workers` at a time; return the wall time of all together, and that of each.
 
     Raises:
-        SystemExit: one fails; with what it said.
+        SystemExit: a command fails; with its output.
     """
 
     def one(command: Command) -> float:
-        begun = time.perf_counter()
+        start = time.perf_counter()
         done = subprocess.run(command, cwd=folder, env=environment(own), capture_output=True, text=True, check=False)
         if done.returncode:
             raise SystemExit(f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}")
-        return time.perf_counter() - begun
+        return time.perf_counter() - start
 
     folder.mkdir(parents=True, exist_ok=True)
-    begun = time.perf_counter()
+    start = time.perf_counter()
     with ThreadPoolExecutor(workers) as pool:
         each = list(pool.map(one, commands))
-    return time.perf_counter() - begun, each
+    return time.perf_counter() - start, each
 
 
 def accuracies(records: Iterable[Path]) -> dict[str, float | None]:
-    """Return test accuracy by the run's key."""
+    """Read records; return the test accuracy by the run's key."""
     read = [read_json(path) for path in records]
     return {key(record["config"]): record["test_accuracy"] for record in read}
 
 
 def cleared(name: str) -> Path:
-    """Return an empty folder for records."""
+    """Make an empty folder for records and return it."""
     folder = WORK / "records" / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -82,7 +87,7 @@ def cleared(name: str) -> Path:
 
 
 def peer(module: str) -> Measure:
-    """Return the measurement of a peer with a process per run."""
+    """Return the function that measures a peer with a process per run."""
 
     def measure(grid: Grid, runs: list[str], workers: int) -> Measured:
         out = cleared(module)
@@ -95,7 +100,7 @@ def peer(module: str) -> Measure:
 
 
 def jax(grid: Grid, runs: list[str], workers: int) -> Measured:
-    """JAX with the best width of its programs."""
+    """Measure JAX with the fastest number of runs per program."""
     found = WORK / f"jax-{grid.name}-{len(runs)}-{workers}-{cost.cpu().replace(' ', '_')}.json"
     if not found.exists():
         walls = {width: _jax(grid, runs, workers, width).wall for width in WIDTHS}
@@ -108,7 +113,7 @@ def jax(grid: Grid, runs: list[str], workers: int) -> Measured:
 
 
 def _jax(grid: Grid, runs: list[str], workers: int, width: int) -> Measured:
-    """A process for each core, every `workers`-th run of the grid each."""
+    """Measure JAX with a process per core, each with every `workers`-th run of the grid."""
     out = cleared("jax_vmap")
     parts = [runs[i::workers] for i in range(workers)]
     cores = cycle(sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0])
@@ -122,7 +127,7 @@ def _jax(grid: Grid, runs: list[str], workers: int, width: int) -> Measured:
 
 
 def workflow(**settings: Any) -> Measure:
-    """This program as its user starts it: Snakemake, from the parameters to the last record."""
+    """Return the function that measures bnbench as a user starts it: `snakemake trained`, planning included."""
 
     def measure(grid: Grid, _runs: list[str], workers: int) -> Measured:
         folder = grid.project(settings)
@@ -133,7 +138,7 @@ def workflow(**settings: Any) -> Measure:
 
 
 def packs(grid: Grid, _runs: list[str], workers: int) -> Measured:
-    """This program's training alone: `bnbench train` on the plan's packs."""
+    """Measure bnbench's training alone: `bnbench train` on the plan's packs."""
     folder = grid.project({})
     write_packs(folder / "job.json", grid.plan.packs)
     wall, _ = started([_train("job.json", workers)], 1, own=True, folder=folder)
@@ -141,7 +146,7 @@ def packs(grid: Grid, _runs: list[str], workers: int) -> Measured:
 
 
 def one_by_one(grid: Grid, runs: list[str], workers: int) -> Measured:
-    """This program without packs: `bnbench train` on jobs of one run each, a process each."""
+    """Measure bnbench without packs: `bnbench train` on a job of one run, in a process per run."""
     folder = grid.project({})
     for pack in grid.plan.packs:
         share = pack.seconds / len(pack.runs)
@@ -155,12 +160,12 @@ def one_by_one(grid: Grid, runs: list[str], workers: int) -> Measured:
 
 
 def _train(job: str, workers: int) -> Command:
-    places = ["--out", "results/runs", "--timings", "results/timings", "--provenance", "results/provenance"]
-    return ["bnbench", "train", job, *places, "--workers", str(workers)]
+    folders = ["--out", "results/runs", "--timings", "results/timings", "--provenance", "results/provenance"]
+    return ["bnbench", "train", job, *folders, "--workers", str(workers)]
 
 
 def limit(dtype: str) -> Measure:
-    """The runs' matrix products alone, at the rate of all workers at once: each times them all, and does its share."""
+    """Return the function that measures the runs' matrix products alone: all workers time them, and share the work."""
 
     def measure(grid: Grid, _runs: list[str], workers: int) -> Measured:
         job, out = WORK / f"products-{grid.name}.json", cleared("products")

@@ -1,9 +1,9 @@
-"""How far one machine plans for: made-up runs, each stage as its own process, its seconds and its memory.
+"""Time and memory of every stage but training for a number of made-up runs, each stage as a process.
 
     python benchmarks/scaling.py 1000 10000 100000 > table.md
 
-The runs are made up, but the files are those of real ones: 20 evaluations each, two files a run. The dry run is that
-of the profile `slurm`, which needs `bnbench[slurm]` but no cluster. The table in docs/scaling.md is this program's.
+The files have the size of those of real runs: 20 evaluations each, two files per run. The dry run is that of the
+profile `slurm`, which needs `bnbench[slurm]` but no cluster. The table in docs/scaling.md was printed by this program.
 """
 
 import argparse
@@ -29,8 +29,8 @@ from bnbench.tables.collect import RESULTS
 from bnbench.workflow import Workflow
 
 ROOT = Path(__file__).parent.parent
-ROWS = 20  # evaluations of a run
-STEPS = 18  # of an epoch
+ROWS = 20  # evaluations per run
+STEPS = 18  # steps per epoch
 PER_SEED = 100  # 2 norms, 5 models, 10 learning rates
 
 STUDY = """
@@ -55,7 +55,7 @@ studies:
 def main() -> None:
     """Print the table, a row per stage, a column per size."""
     arguments = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    arguments.add_argument("runs", type=int, nargs="+", help="how many runs, in hundreds")
+    arguments.add_argument("runs", type=int, nargs="+", help="numbers of runs, multiples of 100")
     sizes = arguments.parse_args().runs
     columns: list[dict[str, str]] = []
     for runs in sizes:
@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def measure(folder: Path, runs: int) -> Iterator[tuple[str, str]]:
-    """Each stage's name with what was measured."""
+    """Yield the name of each row with its measurement."""
     write_project(folder, runs)
     bnbench = [sys.executable, "-m", "bnbench.cli"]
     yield "plan", timed(folder, [*bnbench, "plan"])
@@ -97,7 +97,7 @@ def measure(folder: Path, runs: int) -> Iterator[tuple[str, str]]:
 
 
 def write_project(folder: Path, runs: int) -> None:
-    """A project whose one study has so many runs."""
+    """Write a project whose one study has this number of runs."""
     text = (ROOT / "params.yaml").read_text()
     study = STUDY.format(seeds=list(range(runs // PER_SEED)))
     (folder / "params.yaml").write_text(f"max_runs: {runs}\n" + text[: text.index("\nstudies:\n")] + study)
@@ -105,19 +105,19 @@ def write_project(folder: Path, runs: int) -> None:
 
 
 def in_folder(folder: Path) -> Workflow:
-    """The project's plan as Snakemake has it."""
+    """Return the project's plan as Snakemake makes it."""
     return Workflow(folder / "params.yaml", {}, root=folder)
 
 
 def write_store(plan: Plan, spread: float = 0.0) -> None:
-    """Every run of the plan, as if it had been trained; `spread`: by how much their curves differ, up to 1."""
+    """Write every run of the plan as if it had been trained; `spread` (0 to 1) scales how much their curves differ."""
     dice = random.Random(0)
     for run_id, run in plan.runs.items():
         config, factor = run.model_dump(), 1 - spread * dice.random()
         epochs, seed = config["epochs"], config["seed"]
-        places = [epochs * row / ROWS for row in range(1, ROWS + 1)]
+        at = [epochs * row / ROWS for row in range(1, ROWS + 1)]
         curve = [factor * (1 - 0.9 * math.exp(-row / 5)) for row in range(1, ROWS + 1)]
-        history: dict[str, list[Any]] = {"step": [round(STEPS * place) for place in places], "epoch": places}
+        history: dict[str, list[Any]] = {"step": [round(STEPS * epoch) for epoch in at], "epoch": at}
         history |= {"learning_rate": [0.1] * ROWS}
         history |= {f"{part}_{what}": curve for part in ("train", "valid") for what in ("loss", "accuracy")}
         outcome = {"run_id": run_id, "config": config, "data": plan.key(run), "trainer_version": TRAINER_VERSION}
@@ -134,15 +134,19 @@ def write_store(plan: Plan, spread: float = 0.0) -> None:
 
 
 def timed(folder: Path, command: list[str]) -> str:
-    """Wall time and largest memory of a command that ends well, its children's counted by the largest."""
+    """Run a command; return its wall time, CPU time and the largest memory of a process, as a cell of the table.
+
+    Raises:
+        SystemExit: the command fails; with its output.
+    """
     start = time.perf_counter()
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout
-    told = process.stdout.read().decode()
+    output = process.stdout.read().decode()
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        sys.exit(f"{' '.join(command)}\n{told}")
+        sys.exit(f"{' '.join(command)}\n{output}")
     wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
     return f"{wall:.1f} s ({cpu:.1f} s of CPU), {usage.ru_maxrss / 2**20:.2f} GiB"
 

@@ -1,23 +1,21 @@
-"""The table of what was measured, as Markdown and as plain values."""
+"""Measurements as a Markdown table and as JSON."""
 
 import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.arithmetic import Measured, difference, spread, whole
+from benchmarks.arithmetic import Measured, difference, seconds_of_all, spread
 
-BASE = ("plain torch", "one process per run")  # ratios are to the first of these that was measured
+BASE = ("plain torch", "one process per run")  # speeds are relative to the first of these that was measured
 
 
 def markdown(results: dict[str, Any], cpu: str, workers: int) -> str:
-    """A heading and a table for each grid."""
-    lines = [f"# Whole grids, from cold processes to the last record: {cpu}, {workers} cores", ""]
+    """Return a heading and a table for each grid, as Markdown."""
+    lines = [f"# Complete grids, from cold processes to the last record: {cpu}, {workers} cores", ""]
     for name, grid in results.items():
         rounds = len(grid["rounds"])
-        lines += [f"## {name}: {grid['title']}", "", f"Median of {rounds} rounds (smallest-largest).", ""]
-        lines += [
-            "| program | runs timed | seconds for all | times as fast as the first | test accuracy against its | |"
-        ]
+        lines += [f"## {name}: {grid['title']}", "", f"Median of {rounds} rounds (minimum-maximum).", ""]
+        lines += ["| program | runs timed | seconds for all | relative speed | difference in test accuracy | |"]
         lines += ["| --- | ---: | ---: | ---: | ---: | --- |"]
         lines += [f"| {' | '.join(row)} |" for row in rows(grid, workers)]
         lines += [""]
@@ -25,11 +23,11 @@ def markdown(results: dict[str, Any], cpu: str, workers: int) -> str:
 
 
 def rows(grid: dict[str, Any], workers: int) -> Iterator[list[str]]:
-    """The cells of each program."""
+    """Yield the cells of each program. Speed and accuracy are relative to the first row."""
     base = next((name for name in BASE if name in grid["keys"]), None)
     for name, keys in grid["keys"].items():
         outcomes: list[Measured] = [done[name] for done in grid["rounds"]]
-        seconds = [whole(outcome, keys, workers) for outcome in outcomes]
+        seconds = [seconds_of_all(outcome, keys, workers) for outcome in outcomes]
         ratios = ratio(grid, name, base, workers)
         timed = f"{len(outcomes[0].seconds) or len(keys)} of {len(keys)}"
         accuracy = agreement(grid["rounds"][-1], name, base)
@@ -38,21 +36,23 @@ def rows(grid: dict[str, Any], workers: int) -> Iterator[list[str]]:
 
 
 def ratio(grid: dict[str, Any], name: str, base: str | None, workers: int) -> list[float]:
-    """How many times as fast as the base a program was in each round, on the runs that it takes."""
+    """Return the speed of a program relative to the base in each round, on the runs that it trains."""
     if base is None:
         return []
     keys = grid["keys"][name]
-    return [whole(done[base], keys, workers) / whole(done[name], keys, workers) for done in grid["rounds"]]
+    return [
+        seconds_of_all(done[base], keys, workers) / seconds_of_all(done[name], keys, workers) for done in grid["rounds"]
+    ]
 
 
 def agreement(done: dict[str, Measured], name: str, base: str | None) -> str:
-    """The difference in mean test accuracy on the runs that both were timed on, and how large it may be by chance."""
+    """Format the difference of mean test accuracies on the runs that both were timed on, and its bound by chance."""
     found = None if base in (None, name) else difference(done[name].accuracy, done[str(base)].accuracy)
     return f"{found[1]:+.4f} (n = {found[0]}, at most {found[2]:.4f})" if found else ""
 
 
 def plain(results: dict[str, Any]) -> dict[str, Any]:
-    """All that was measured, as JSON."""
+    """Return all measurements as JSON values."""
     return {
         name: {
             "title": grid["title"],
@@ -64,7 +64,7 @@ def plain(results: dict[str, Any]) -> dict[str, Any]:
 
 
 def restored(grids: dict[str, Any]) -> dict[str, Any]:
-    """What `plain` was made of."""
+    """Return the measurements of values that `plain` returned."""
     return {
         name: {**grid, "rounds": [{row: Measured(**m) for row, m in done.items()} for done in grid["rounds"]]}
         for name, grid in grids.items()

@@ -1,1 +1,1 @@
-"""Other programs for the same runs: one file each, started as `python -m benchmarks.peers.NAME JOB OUT`."""
+"""Other programs that train the same runs: a file each, started as `python -m benchmarks.peers.NAME JOB OUT`."""

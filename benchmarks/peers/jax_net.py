@@ -1,4 +1,4 @@
-"""JAX: one run as functions of arrays: first weights, a step, the logits."""
+"""JAX: one run as functions of arrays: initial weights, training step, logits."""
 
 import functools
 from typing import Any
@@ -11,19 +11,19 @@ from jax import Array, lax
 from benchmarks.peers import task
 
 Arrays = list[dict[str, Array]]  # by layer and name
-State = dict[str, Any]  # params, stats, memory of the optimiser, steps done, learning rate
+State = dict[str, Any]  # params, stats, optimiser state, number of steps, learning rate
 ACTIVATIONS = {"relu": jax.nn.relu, "sigmoid": jax.nn.sigmoid}
 
 
 def first(run: task.Run) -> tuple[Arrays, Arrays]:
-    """First weights and moving statistics of a run, by its seed."""
+    """Return the initial weights and running statistics of a run, from its seed."""
     random, norm = np.random.default_rng(run["seed"]), run["norm"] == "batch"
     channels, height, width = run["shape"]
     params: Arrays = []
     stats: Arrays = []
     flat = False
-    for place, (kind, size, *more) in enumerate(run["layers"]):
-        last = place == len(run["layers"]) - 1
+    for index, (kind, size, *more) in enumerate(run["layers"]):
+        last = index == len(run["layers"]) - 1
         mine: dict[str, Any] = {}
         norms: dict[str, Any] = {}
         if kind == "pool":
@@ -32,7 +32,7 @@ def first(run: task.Run) -> tuple[Arrays, Arrays]:
             if kind == "dense" and not flat:
                 channels, flat = channels * height * width, True
             fan_in = channels * more[0] ** 2 if kind == "conv" else channels
-            mine["weight"] = random.normal(0, task.deviation(fan_in), (fan_in, size)).astype(np.float32)
+            mine["weight"] = random.normal(0, task.he_std(fan_in), (fan_in, size)).astype(np.float32)
             channels = size
             if last or not norm:
                 mine["bias"] = np.zeros(size, np.float32)
@@ -45,13 +45,13 @@ def first(run: task.Run) -> tuple[Arrays, Arrays]:
 
 
 def convolve(x: Array, weight: Array, size: int) -> Array:
-    """Same-padded convolution; the weights are of (size size channels, kernels)."""
+    """Return a convolution with "same" padding; weights have the shape (size * size * channels, filters)."""
     kernels = weight.reshape(size, size, x.shape[-1], -1)
     return lax.conv_general_dilated(x, kernels, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def normalise(run: task.Run, x: Array, mine: dict[str, Array], old: dict[str, Array], training: bool) -> Any:
-    """Batch norm; the moving statistics after it."""
+    """Return the output of batch norm, and the updated running statistics."""
     mean, variance, new = old["mean"], old["variance"], old
     if training:
         axes = tuple(range(x.ndim - 1))
@@ -64,7 +64,7 @@ def normalise(run: task.Run, x: Array, mine: dict[str, Array], old: dict[str, Ar
 
 
 def forward(run: task.Run, params: Arrays, stats: Arrays, x: Array, training: bool) -> tuple[Array, Arrays]:
-    """Images to logits, and the moving statistics after them."""
+    """Return the logits of images, and the updated running statistics."""
     after: Arrays = []
     for (kind, size, *more), mine, old in zip(run["layers"], params, stats, strict=True):
         new: dict[str, Array] = {}
@@ -81,13 +81,13 @@ def forward(run: task.Run, params: Arrays, stats: Arrays, x: Array, training: bo
 
 
 def loss(run: task.Run, params: Arrays, stats: Arrays, x: Array, y: Array) -> tuple[Array, Arrays]:
-    """Mean cross-entropy of a batch, and the moving statistics after it."""
+    """Return the mean cross-entropy of a mini-batch, and the updated running statistics."""
     logits, stats = forward(run, params, stats, x, True)
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), y[:, None], 1).mean(), stats
 
 
 def sgd(run: task.Run, state: State, grads: Arrays) -> tuple[Any, Any]:
-    """Memory and change of the weights."""
+    """Return the updated velocities, and the direction; weights change by minus learning rate times direction."""
     if not run["momentum"]:
         return state["memory"], grads
     velocity = jax.tree.map(lambda v, g: run["momentum"] * v + g, state["memory"], grads)
@@ -95,7 +95,7 @@ def sgd(run: task.Run, state: State, grads: Arrays) -> tuple[Any, Any]:
 
 
 def adam(run: task.Run, state: State, grads: Arrays) -> tuple[Any, Any]:
-    """Memory and change of the weights."""
+    """Return the updated moments, and the direction; weights change by minus learning rate times direction."""
     b1, b2, t = run["beta1"], run["beta2"], state["steps"] + 1
     mean = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state["memory"][0], grads)
     square = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state["memory"][1], grads)
@@ -108,7 +108,7 @@ OPTIMIZERS = {"sgd": sgd, "adam": adam}
 
 
 def start(run: task.Run) -> State:
-    """A run before its first step."""
+    """Return the state of a run before its first step."""
     params, stats = first(run)
     zeros = jax.tree.map(np.zeros_like, params)
     memory = {"sgd": zeros if run["momentum"] else (), "adam": (zeros, zeros)}[run["optimizer"]]
@@ -117,7 +117,7 @@ def start(run: task.Run) -> State:
 
 
 def step(run: task.Run, state: State, x: Array, y: Array) -> tuple[State, Array]:
-    """One update; the loss before it."""
+    """Return the state after one update, and the loss before it."""
     gradient = jax.value_and_grad(functools.partial(loss, run), has_aux=True)
     (value, stats), grads = gradient(state["params"], state["stats"], x, y)
     memory, change = OPTIMIZERS[run["optimizer"]](run, state, grads)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers.jax_vmap JOB OUT WIDTH CORE
 
-WIDTH is how many runs a program trains side by side; the same compiled program then trains the next ones. CORE is
-the one that the process may use, so that XLA makes itself no second thread.
+WIDTH is the number of runs that a program trains side by side; the same compiled program then trains the next ones. The
+process is bound to CORE, so that XLA starts no second thread.
 """
 
 import functools
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 if __name__ == "__main__" and hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {int(sys.argv[4])})  # before jax counts the cores
+    os.sched_setaffinity(0, {int(sys.argv[4])})  # before JAX counts the cores
 
 import jax
 import jax.numpy as jnp
@@ -32,9 +32,9 @@ OF_A_RUN = ("run_id", "seed", "learning_rate")
 
 
 def repeated(run: task.Run, body: Body) -> Any:
-    """The program that does `body` for each of many rows: a scan, compiled as a whole.
+    """Return a function that applies `body` to each of many rows: a compiled scan.
 
-    For conv nets a loop over the compiled body: inside a scan XLA has no fast convolutions on a CPU.
+    For conv nets it is a loop over the compiled body, because XLA has no fast convolutions inside a scan on a CPU.
     """
     if not task.convolves(run):
 
@@ -55,7 +55,7 @@ def repeated(run: task.Run, body: Body) -> Any:
 
 
 def training(run: task.Run) -> Any:
-    """The program of an epoch: each step's loss of each run."""
+    """Return the function that trains an epoch; it returns the loss of each step and run."""
 
     def body(states: State, index: Array, data: Data) -> Any:
         return jax.vmap(functools.partial(step, run))(states, data[0][index], data[1][index])
@@ -64,13 +64,13 @@ def training(run: task.Run) -> Any:
 
 
 def evaluation(run: task.Run) -> Any:
-    """The program that measures a part: sums of losses and right answers of each run, by chunks of images."""
+    """Return the function that evaluates a part in chunks of images; it returns mean loss and accuracy of each run."""
 
     def body(states: State, index: Array, data: Data) -> tuple[State, tuple[Array, Array]]:
         x, y = data[0][index], data[1][index]
         logits = jax.vmap(lambda p, s: forward(run, p, s, x, False)[0])(states["params"], states["stats"])
-        chances = jax.nn.log_softmax(logits)
-        return states, (-chances[:, jnp.arange(len(y)), y].sum(1), (logits.argmax(-1) == y).sum(1))
+        log_probabilities = jax.nn.log_softmax(logits)
+        return states, (-log_probabilities[:, jnp.arange(len(y)), y].sum(1), (logits.argmax(-1) == y).sum(1))
 
     measure = repeated(run, body)
 
@@ -84,15 +84,15 @@ def evaluation(run: task.Run) -> Any:
 
 
 def load(run: task.Run, name: str) -> Data:
-    """A part of the data on the device, the channels last."""
+    """Load a part of the data onto the device, channels last."""
     images, labels = task.part(run, name)
     return jnp.asarray(np.moveaxis(images, 1, -1) if images.ndim == 4 else images), jnp.asarray(labels)
 
 
 def train(runs: list[task.Run], width: int, out: Path) -> None:
-    """Train runs of one shape, at most `width` side by side, as many each time, and write their records."""
+    """Train runs of one shape, at most `width` side by side, in groups of equal size, and write their records."""
     some = runs[0]
-    width = 1 if task.convolves(some) else width  # vmap makes grouped convolutions, which are slower than a loop
+    width = 1 if task.convolves(some) else width  # vmap gives grouped convolutions, which are slower than a loop
     width = -(-len(runs) // -(-len(runs) // width))
     parts = {name: load(some, name) for name in ("valid", *task.FINAL)}
     epoch, evaluate = training(some), evaluation(some)
@@ -107,24 +107,24 @@ def train(runs: list[task.Run], width: int, out: Path) -> None:
         ends = {}
         for name in task.FINAL:
             states, ends[name] = evaluate(states, parts[name])
-        for place, run in enumerate(group):
-            task.write(out, run, result(place, history, ends))
+        for index, run in enumerate(group):
+            task.write(out, run, result(index, history, ends))
 
 
 def orders(runs: list[task.Run], epoch: int, images: int) -> Array:
-    """Each step's images of each run, (steps, runs, batch)."""
+    """Draw the indices of each step's mini-batch for each run, (steps, runs, batch)."""
     size = runs[0]["batch_size"]
     drawn = [np.random.default_rng([run["seed"], epoch]).permutation(images) for run in runs]
     steps = images // size
     return jnp.asarray(np.stack([order[: steps * size].reshape(steps, size) for order in drawn], 1).astype(np.int32))
 
 
-def result(place: int, history: list[Any], ends: dict[str, Any]) -> dict[str, Any]:
-    """What a record says of the run at a place of its program."""
+def result(index: int, history: list[Any], ends: dict[str, Any]) -> dict[str, Any]:
+    """Return history and results of the run with this index in its group."""
     names = ("train_loss", "valid_loss", "valid_accuracy")
-    rows = [dict(zip(names, (float(a[place]) for a in row), strict=True)) for row in history]
+    rows = [dict(zip(names, (float(a[index]) for a in row), strict=True)) for row in history]
     measured = {
-        f"{name}_{what}": float(a[place])
+        f"{name}_{what}": float(a[index])
         for name, pair in ends.items()
         for what, a in zip(("loss", "accuracy"), pair, strict=True)
     }
@@ -132,7 +132,7 @@ def result(place: int, history: list[Any], ends: dict[str, Any]) -> dict[str, An
 
 
 def by_shape(runs: list[task.Run]) -> Iterator[list[task.Run]]:
-    """Runs that differ in seed and learning rate alone."""
+    """Yield groups of runs that differ only in seed and learning rate."""
     shapes: dict[str, list[task.Run]] = {}
     for run in runs:
         key = json.dumps({name: value for name, value in run.items() if name not in OF_A_RUN}, sort_keys=True)

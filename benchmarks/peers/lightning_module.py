@@ -17,7 +17,7 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Batches(IterableDataset[Batch]):
-    """Whole batches: in random order without the rest that fills none, or in turn with it."""
+    """Mini-batches of a part: shuffled without the incomplete last one, or in order with it."""
 
     def __init__(self, x: Tensor, y: Tensor, size: int, shuffled: bool) -> None:
         self.x, self.y, self.size, self.shuffled = x, y, size, shuffled
@@ -32,7 +32,7 @@ class Batches(IterableDataset[Batch]):
 
 
 class Net(lightning.LightningModule):  # type: ignore[misc]
-    """A run: network, losses, optimiser."""
+    """LightningModule of a run: network, loss, optimiser."""
 
     def __init__(self, run: task.Run) -> None:
         super().__init__()
@@ -41,22 +41,22 @@ class Net(lightning.LightningModule):  # type: ignore[misc]
         self.losses: list[Tensor] = []
 
     def training_step(self, batch: Batch, _index: int) -> Tensor:
-        """The loss on a batch."""
+        """Return the loss of a mini-batch."""
         loss = F.cross_entropy(self.net(batch[0]), batch[1])
         self.losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, _index: int) -> None:
-        """Loss and accuracy, which Lightning averages over the batches."""
+        """Log loss and accuracy, which Lightning averages over the mini-batches."""
         self._measure(batch, "valid_")
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Loss and accuracy, which Lightning averages over the batches."""
+        """Log loss and accuracy, which Lightning averages over the mini-batches."""
         del batch_idx
         self._measure(batch, "")
 
     def on_train_epoch_end(self) -> None:
-        """A row of history; validation was just before."""
+        """Append a row of history; the validation of this epoch is already done."""
         measured = {key: float(value) for key, value in self.trainer.callback_metrics.items()}
         self.history.append(
             {"epoch": self.current_epoch + 1, "train_loss": torch.stack(self.losses).mean().item(), **measured}
@@ -64,7 +64,7 @@ class Net(lightning.LightningModule):  # type: ignore[misc]
         self.losses.clear()
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """As in plain PyTorch."""
+        """Return the optimiser of plain PyTorch."""
         return plain_torch.optimizer(self.run, self.net)
 
     def _measure(self, batch: Batch, name: str) -> None:
@@ -75,11 +75,13 @@ class Net(lightning.LightningModule):  # type: ignore[misc]
 
 
 def train(run: task.Run) -> dict[str, Any]:
-    """Train one run; its history and results."""
+    """Train one run; return its history and results."""
     torch.manual_seed(run["seed"])
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="lightning")  # on workers for the loader, which tensors need not
+    warnings.filterwarnings(
+        "ignore", module="lightning"
+    )  # it advises workers for the loader, which tensors in memory do not need
     net = Net(run)
     off = dict.fromkeys(
         ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler"),
@@ -96,7 +98,7 @@ def train(run: task.Run) -> dict[str, Any]:
 
 
 def loader(run: task.Run, name: str, size: int, shuffled: bool = False) -> DataLoader[Batch]:
-    """A part in batches; in this process, for a tensor's rows are faster gathered than sent."""
+    """Return the mini-batches of a part, from this process: gathering rows is faster than sending them."""
     return DataLoader(Batches(*plain_torch.tensors(run, name), size, shuffled), batch_size=None)
 
 

@@ -1,4 +1,4 @@
-"""The limit: each matrix product of a grid alone, on one thread, timed and multiplied by how often it is done.
+"""The limit: each matrix product of a grid, timed alone on one thread and multiplied by its count.
 
 python -m benchmarks.peers.multiply PRODUCTS OUT DTYPE
 """
@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-LEAST = 0.2  # seconds that each product is measured for
+LEAST = 0.2  # seconds that each product is measured for, at least
 Work = Callable[[], object]
 Kind = Callable[..., list[Work]]
 
@@ -20,7 +20,7 @@ Kind = Callable[..., list[Work]]
 def dense(
     runs: int, images: int, inputs: int, outputs: int, _size: int, _height: int, dtype: torch.dtype
 ) -> list[Work]:
-    """Output, gradient of the weights and of the input of a dense layer, all runs at once."""
+    """Return the products of a dense layer for all runs at once: output, gradient of weights, gradient of input."""
     x, w, dy = (
         torch.randn(runs, *two, dtype=dtype) for two in ((images, inputs), (inputs, outputs), (images, outputs))
     )
@@ -33,7 +33,7 @@ def dense(
 
 
 def conv(runs: int, images: int, inputs: int, outputs: int, size: int, height: int, dtype: torch.dtype) -> list[Work]:
-    """The same of a conv layer, one run after the other, in the layout "channels last"."""
+    """Return the same of a conv layer, one run after the other, in the memory format "channels last"."""
     last = torch.channels_last
     x = torch.randn(images, inputs, height, height, dtype=dtype).to(memory_format=last)
     w = torch.randn(outputs, inputs, size, size, dtype=dtype).to(memory_format=last)
@@ -53,29 +53,29 @@ def conv(runs: int, images: int, inputs: int, outputs: int, size: int, height: i
 
 
 KINDS: dict[str, Kind] = {"dense": dense, "conv": conv}
-PLACES = ("", "weights", "input")
+PRODUCTS = ("", "weights", "input")
 
 
 def seconds(work: Work) -> float:
-    """The fastest of as many repetitions as fill the time, three at least; the first one is not counted."""
+    """Return the fastest of the repetitions that fill `LEAST` seconds, at least three, after one for warm-up."""
     work()
     times: list[float] = []
     while sum(times) < LEAST or len(times) < 3:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         work()
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - started)
     return min(times)
 
 
 def least(kind: str, runs: int, shape: list[int], dtype: torch.dtype) -> float:
-    """Seconds of a product for so many runs: all at once or one by one, whichever is faster."""
-    name, _, place = kind.partition(" ")
+    """Return the seconds of a product for a number of runs: all at once or one by one, whichever is faster."""
+    name, _, which = kind.partition(" ")
     widths = {runs, 1} if name == "dense" else {runs}
-    return min(runs / width * seconds(KINDS[name](width, *shape, dtype)[PLACES.index(place)]) for width in widths)
+    return min(runs / width * seconds(KINDS[name](width, *shape, dtype)[PRODUCTS.index(which)]) for width in widths)
 
 
 def main() -> None:
-    """Write the seconds of all products, one after the other."""
+    """Write the summed seconds of all products."""
     torch.set_num_threads(1)
     dtype = getattr(torch, sys.argv[3])
     total = 0.0

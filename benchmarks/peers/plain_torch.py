@@ -12,13 +12,13 @@ ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid}
 
 
 def build(run: task.Run) -> nn.Sequential:
-    """The run's network with its first weights; hidden layers have no bias where a norm would cancel it."""
+    """Return the run's network with initial weights; hidden layers have no bias if batch norm would cancel it."""
     channels, height, width = run["shape"]
     norm, flat = run["norm"] == "batch", not task.convolves(run)
     features = channels * height * width if flat else channels
     parts: list[nn.Module] = []
-    for place, (kind, size, *more) in enumerate(run["layers"]):
-        last = place == len(run["layers"]) - 1
+    for index, (kind, size, *more) in enumerate(run["layers"]):
+        last = index == len(run["layers"]) - 1
         if kind == "pool":
             parts.append(nn.MaxPool2d(size))
             height, width = height // size, width // size
@@ -39,14 +39,14 @@ def build(run: task.Run) -> nn.Sequential:
     net = nn.Sequential(*parts)
     for module in net:
         if isinstance(module, nn.Linear | nn.Conv2d):
-            nn.init.normal_(module.weight, std=task.deviation(module.weight[0].numel()))
+            nn.init.normal_(module.weight, std=task.he_std(module.weight[0].numel()))
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return net
 
 
 def optimizer(run: task.Run, net: nn.Module) -> torch.optim.Optimizer:
-    """The run's optimiser, with the library's defaults for all that is no setting."""
+    """Return the run's optimiser, with PyTorch's defaults for everything that is not a setting."""
     if run["optimizer"] == "sgd":
         return torch.optim.SGD(net.parameters(), run["learning_rate"], run["momentum"])
     betas = run["beta1"], run["beta2"]
@@ -54,13 +54,13 @@ def optimizer(run: task.Run, net: nn.Module) -> torch.optim.Optimizer:
 
 
 def tensors(run: task.Run, name: str) -> tuple[Tensor, Tensor]:
-    """A part of the data."""
+    """Return images and labels of a part as tensors."""
     images, labels = task.part(run, name)
     return torch.from_numpy(images), torch.from_numpy(labels)
 
 
 def step(net: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor) -> Tensor:
-    """One update; the loss before it."""
+    """Update the network once; return the loss before the update."""
     loss = F.cross_entropy(net(x), y)
     optimiser.zero_grad()
     loss.backward()
@@ -70,7 +70,7 @@ def step(net: nn.Module, optimiser: torch.optim.Optimizer, x: Tensor, y: Tensor)
 
 @torch.no_grad()
 def evaluate(net: nn.Module, x: Tensor, y: Tensor, name: str) -> task.Measured:
-    """Mean loss and accuracy on a part."""
+    """Return mean loss and accuracy on a part."""
     net.eval()
     logits = torch.cat([net(few) for few in x.split(task.EVALUATED)])
     net.train()
@@ -79,7 +79,7 @@ def evaluate(net: nn.Module, x: Tensor, y: Tensor, name: str) -> task.Measured:
 
 
 def train(run: task.Run) -> dict[str, Any]:
-    """Train one run; its history and results."""
+    """Train one run; return its history and results."""
     torch.manual_seed(run["seed"])
     parts = {name: tensors(run, name) for name in ("valid", *task.FINAL)}
     x, y = parts["train"]

@@ -1,4 +1,4 @@
-"""scikit-learn's MLPClassifier: one run of a dense net without norm, which it does not have."""
+"""scikit-learn's MLPClassifier: one run of a dense net without norm, as it has no batch norm."""
 
 import math
 from typing import Any
@@ -14,15 +14,15 @@ Weights = tuple[NDArray[np.floating], NDArray[np.floating]]
 
 
 class Net(MLPClassifier):  # type: ignore[misc]
-    """With He's Gaussian weights instead of its own uniform ones, which no argument can choose."""
+    """MLPClassifier with He's Gaussian initial weights, for which it has no argument."""
 
     def _init_coef(self, fan_in: int, fan_out: int, dtype: type) -> Weights:
-        weights = self._random_state.normal(0, task.deviation(fan_in), (fan_in, fan_out))
+        weights = self._random_state.normal(0, task.he_std(fan_in), (fan_in, fan_out))
         return weights.astype(dtype, copy=False), np.zeros(fan_out, dtype)
 
 
 def network(run: task.Run) -> Net:
-    """The run's network; what a run has no setting for is off."""
+    """Return the run's network; options without a setting of the run are off."""
     return Net(
         tuple(units for _, units in run["layers"][:-1]),
         activation={"relu": "relu", "sigmoid": "logistic"}[run["activation"]],
@@ -40,19 +40,19 @@ def network(run: task.Run) -> Net:
 
 
 def evaluate(net: Net, x: NDArray[np.float32], y: NDArray[np.int64], name: str) -> task.Measured:
-    """Mean loss and accuracy on a part."""
-    chances = net.predict_proba(x)
-    correct = float((chances.argmax(1) == y).mean())
-    return {f"{name}_loss": float(log_loss(y, chances)), f"{name}_accuracy": correct}
+    """Return mean loss and accuracy on a part."""
+    probabilities = net.predict_proba(x)
+    correct = float((probabilities.argmax(1) == y).mean())
+    return {f"{name}_loss": float(log_loss(y, probabilities)), f"{name}_accuracy": correct}
 
 
 def train(run: task.Run) -> dict[str, Any]:
-    """Train one run; its history and results. An epoch is a call; each goes on from the one before."""
+    """Train one run, with one call per epoch; return its history and results."""
     parts = {name: task.part(run, name) for name in ("valid", *task.FINAL)}
     (x, y), net, history = parts["train"], network(run), []
-    classes, whole = np.unique(y), math.floor(len(x) / run["batch_size"]) * run["batch_size"]
+    classes, complete = np.unique(y), math.floor(len(x) / run["batch_size"]) * run["batch_size"]
     for epoch in range(run["epochs"]):
-        net.partial_fit(x[:whole], y[:whole], classes=classes)
+        net.partial_fit(x[:complete], y[:complete], classes=classes)
         measured = {"epoch": epoch + 1, "train_loss": float(net.loss_)}
         history.append(measured | evaluate(net, *parts["valid"], "valid"))
     result: dict[str, Any] = {"history": history}

@@ -1,6 +1,6 @@
-"""What each peer reads and writes. Plain files, so that no peer pays for the imports of bnbench.
+"""Job and record files of the peers. They are plain JSON, so that no peer has to import bnbench.
 
-A run is a dictionary: its settings as in params.yaml, and besides `run_id`, `layers` (the model's notation, parsed:
+A run is a dictionary: its settings as in params.yaml, and also `run_id`, `layers` (the model's shorthand, parsed:
 [["conv", kernels, size], ["pool", size], ["dense", units], ...]), `shape` (channels, height, width of an image) and
 `data`, the folder that `bnbench prepare` filled.
 """
@@ -17,18 +17,18 @@ from numpy.typing import NDArray
 
 Run = dict[str, Any]
 Measured = dict[str, float]
-FINAL = ("train", "test")  # what is measured at the end of a run; the validation part after each epoch
+FINAL = ("train", "test")  # parts evaluated at the end of a run; the validation part is evaluated after each epoch
 EVALUATED = 1000  # images evaluated at a time
 
 
 def each(train: Callable[[Run], dict[str, Any]]) -> None:
-    """The program of a peer that trains run by run: `JOB OUT` on its command line."""
+    """Train the runs of a job one by one and write their records; the command line is `JOB OUT`."""
     for run in json.loads(Path(sys.argv[1]).read_bytes()):
         write(Path(sys.argv[2]), run, train(run))
 
 
 def write(out: Path, run: Run, result: dict[str, Any]) -> None:
-    """A run's record: its settings, history, and what was measured at its end."""
+    """Write a run's record: its settings, history and final results."""
     out.mkdir(parents=True, exist_ok=True)
     config = {key: value for key, value in run.items() if key not in ("layers", "shape", "data", "run_id")}
     text = json.dumps({"run_id": run["run_id"], "config": config, **result})
@@ -36,7 +36,7 @@ def write(out: Path, run: Run, result: dict[str, Any]) -> None:
 
 
 def part(run: Run, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Images of 0..1, N x C x H x W, or N x pixels for a dense net, and labels; `train` cut to `train_images`."""
+    """Return images (N, C, H, W) in 0..1, (N, pixels) for a dense net, and labels; `train` is cut to `train_images`."""
     images, labels = (np.load(Path(run["data"]) / f"{name}_{array}.npy") for array in ("images", "labels"))
     if name == "train" and run["train_images"]:
         images, labels = images[: run["train_images"]], labels[: run["train_images"]]
@@ -46,10 +46,10 @@ def part(run: Run, name: str) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def convolves(run: Run) -> bool:
-    """Whether the first layer takes images, not rows of pixels."""
+    """Return whether the first layer is a conv or pooling layer, which takes images."""
     return bool(run["layers"][0][0] != "dense")
 
 
-def deviation(fan_in: int) -> float:
-    """Of the first weights, Gaussian as by He."""
+def he_std(fan_in: int) -> float:
+    """Return the standard deviation of He's Gaussian initial weights."""
     return math.sqrt(2 / fan_in)

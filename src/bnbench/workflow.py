@@ -1,4 +1,4 @@
-"""What the Snakefile asks for: paths, resources, marks of finished jobs. Needs no Snakemake itself."""
+"""Paths, resources and marks of finished jobs for the rules of the Snakefile. It does not import Snakemake."""
 
 import contextlib
 import gc
@@ -26,10 +26,10 @@ class Workflow:
 
     Args:
         params: the parameter file.
-        config: Snakemake's configuration, as `config.Config` describes it.
+        config: Snakemake's configuration, as `params.config.Config` describes it.
         root: the project's folder, which holds `data/`, `results/`, `reports/`.
-        cores: what Snakemake may use of this machine; None on a cluster.
-        main: whether a person started this Snakemake; False in that of a job.
+        cores: cores of this machine that Snakemake may use; None on a cluster.
+        main: whether a user started this Snakemake; False in the Snakemake of a job.
 
     Raises:
         SystemExit: configuration, parameter file or site file are invalid, a pack fits no job, there is no such device
@@ -48,18 +48,18 @@ class Workflow:
         environment.put_own_programs_first()
         self.cores = min(cores or machine.cores(), machine.quota())
         with without_traceback():
-            asked = read_config(config)
-            self.device = asked.device
-            self.plan = Plan(params, asked.tier, root)
+            chosen = read_config(config)
+            self.device = chosen.device
+            self.plan = Plan(params, chosen.tier, root)
             checks.check_outputs(root, [*self.tables, *map(str, RELATIVE.report)])
-            self.cluster = Cluster.read(asked, self.plan.project.timings)
+            self.cluster = Cluster.read(chosen, self.plan.project.timings)
             checks.size_packs(self.plan, self.device, self.cluster, self.cores)
             self.jobs = JobFiles(self.plan, self.cluster)
             if main:
                 checks.check_submission(self.plan, self.device, self.cluster)
                 for line in forget_altered(self.plan.identities):
                     print(f"snakemake: {line}", file=sys.stderr)
-        gc.freeze()  # modules and plan stay to the end: to look through them there again takes half a second
+        gc.freeze()  # modules and plan live to the end: collecting them there takes half a second
 
     def enter(self) -> None:
         """See `Session.enter`."""
@@ -84,7 +84,7 @@ class Workflow:
         return f"--raw {raw}" if raw else ""
 
     def definitions(self, _wildcards: Any) -> str:
-        """Return the parameter file that was planned from, for the rules that read definitions in it."""
+        """Return the parameter file of the plan, for the rules that read definitions in it."""
         return str(self.plan.params)
 
     @property
@@ -105,9 +105,9 @@ class Workflow:
         return self._prepared(wildcards.dataset)
 
     def record(self, _wildcards: Any) -> str:
-        """Return the plan's file, which `collect`, `figures` and `report` read. It is written unless it is intact."""
+        """Return the path of the plan's file, which `collect`, `figures` and `report` read; write it if needed."""
         path = self.plan.project.plans / f"{self.plan.ids.report}.json"
-        own = f'\n  "report_id": "{self.plan.ids.report}"'.encode()  # a hash of all that the file states
+        own = f'\n  "report_id": "{self.plan.ids.report}"'.encode()  # a hash of the file's complete content
         with without_traceback():
             check_file(path)
             with contextlib.suppress(Missing, Unreadable):
@@ -133,7 +133,7 @@ class Workflow:
 
     @property
     def workers(self) -> int:
-        """Cores of a training job."""
+        """Number of cores of a training job."""
         return self.cluster.partition.cpus if self.cluster else self.cores
 
     @cached_property

@@ -5,7 +5,7 @@ import random
 from pathlib import Path
 
 import pytest
-from benchmarks.arithmetic import Measured, difference, disagreement, spread, whole
+from benchmarks.arithmetic import Measured, difference, disagreement, seconds_of_all, spread
 from benchmarks.grids import FOLDER, Grid, environment, evenly, key
 from benchmarks.products import products
 
@@ -21,12 +21,12 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_subset_is_scaled_by_the_number_of_runs() -> None:
     timed = Measured(99.0, {"a": 2.0, "b": 4.0})
-    assert whole(timed, list("abcdef"), workers=2) == 3.0 * 6 / 2
+    assert seconds_of_all(timed, list("abcdef"), workers=2) == 3.0 * 6 / 2
 
 
 def test_all_runs_take_what_was_measured() -> None:
-    assert whole(Measured(3.5, {"a": 2.0, "b": 4.0}), ["a", "b"], workers=2) == 3.5
-    assert whole(Measured(7.0), ["a", "b"], workers=2) == 7.0
+    assert seconds_of_all(Measured(3.5, {"a": 2.0, "b": 4.0}), ["a", "b"], workers=2) == 3.5
+    assert seconds_of_all(Measured(7.0), ["a", "b"], workers=2) == 7.0
 
 
 def test_a_row_that_takes_some_runs_is_held_against_those_alone() -> None:
@@ -37,7 +37,7 @@ def test_a_row_that_takes_some_runs_is_held_against_those_alone() -> None:
 
 def test_runs_that_were_not_timed_give_no_time() -> None:
     with pytest.raises(ValueError, match="none of these runs"):
-        whole(Measured(1.0, {"a": 1.0}), ["b", "c"], workers=2)
+        seconds_of_all(Measured(1.0, {"a": 1.0}), ["b", "c"], workers=2)
 
 
 def test_a_ratio_is_taken_within_a_round() -> None:

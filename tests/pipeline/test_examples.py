@@ -40,7 +40,7 @@ def test_the_minimal_example_makes_its_table_in_its_own_folder(tmp_path: Path) -
 @pytest.mark.slow
 def test_a_changed_program_is_no_clean_one_for_a_run_of_an_example(tmp_path: Path) -> None:
     project = with_example(tmp_path / "project")
-    project.edit("Train runs", "Trains runs", "src/bnbench/training/__init__.py")
+    project.edit("Training of runs", "Training of the runs", "src/bnbench/training/__init__.py")
     project.run(COMMAND, "trained")
     for path in (project.folder / "examples/minimal/results/provenance").iterdir():
         git = json.loads(path.read_text())["git"]

@@ -1,1 +1,1 @@
-"""What every stage uses: errors, files, digests, locks, paths, YAML, the machine. Knows no benchmark."""
+"""Foundation of every stage: errors, files, digests, locks, paths, YAML, the machine. It decides no result."""

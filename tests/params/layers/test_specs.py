@@ -40,7 +40,7 @@ def test_a_malformed_name_of_an_object_is_refused(field: str, dotted: str) -> No
 
 @pytest.mark.parametrize("name", ["", "Batch", "batch norm", "1st", "batch-norm"])
 def test_a_name_that_is_no_identifier_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="is no name of a norm"):
+    with pytest.raises(ValueError, match="is not a valid name of a norm"):
         LayerSpec(name=name, label="mine", layer=None)
 
 
