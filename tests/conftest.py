@@ -12,7 +12,7 @@ from bnbench.training.arithmetic import matmul
 from bnbench.training.engine import step_program
 from tests.support import little, miniature
 
-matmul.require_strict()  # before any test multiplies: MKL's rounding mode is fixed by its first call
+matmul.require_strict()  # before any test multiplies matrices: MKL fixes its rounding mode at its first call
 
 
 @pytest.fixture(autouse=True)
@@ -22,19 +22,19 @@ def _one_thread() -> None:
 
 @pytest.fixture
 def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let packs train by blocks of one step, so that each can be watched."""
+    """Train packs in blocks of one step, so that a test can observe every step."""
     monkeypatch.setattr(step_program, "BLOCK_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")
 def digits() -> Prepared:
-    """scikit-learn's digits as a prepared data set."""
+    """Return scikit-learn's digits as a prepared data set."""
     return little.digits()
 
 
 @pytest.fixture
 def defaults() -> dict[str, Any]:
-    """The training defaults of params.yaml."""
+    """Return the training defaults of params.yaml."""
     return little.defaults()
 
 
@@ -45,7 +45,7 @@ def _finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(_finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy, to work in, of the miniature with all its results."""
+    """Return a copy of the miniature project with all its results, as the working folder."""
     folder = tmp_path / "project"
     shutil.copytree(_finished, folder)
     monkeypatch.chdir(folder)

@@ -1,4 +1,4 @@
-"""The command line: its commands and flags are frozen here, its exit codes mean one thing each."""
+"""The command line: its commands and flags are frozen here, and each exit code has one meaning."""
 
 import argparse
 import pkgutil
@@ -19,7 +19,7 @@ from tests.support.little import ROOT
 from tests.support.parameters import toy
 from tests.support.shell import PROGRAM
 
-# command -> what must be given, what may be; whoever changes this changes what users have in their scripts
+# command -> its required arguments, its options; a change here breaks users' scripts
 COMMANDS = {
     "plan": ("", "--params --tier --workers"),
     "schema": ("--out", ""),

@@ -1,4 +1,4 @@
-"""The shape of the package: small files and functions, few modules a folder, and a test file for each module."""
+"""The shape of the package: small files and functions, few modules per folder, a test file for each module."""
 
 import ast
 from pathlib import Path

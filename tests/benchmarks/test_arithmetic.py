@@ -1,4 +1,4 @@
-"""The benchmark's own arithmetic: scaling of subsets, ratios, agreement."""
+"""Arithmetic of the benchmarks: scaling of subsets, ratios and agreement between programs."""
 
 import itertools
 import random
@@ -70,7 +70,7 @@ def test_false_alarms_are_rare_for_few_runs_too() -> None:
         disagreement(*({str(i): dice.gauss(0.9, 0.01) for i in range(6)} for _ in range(2))) is not None
         for _ in range(2000)
     )
-    assert alarms < 20  # 5.4 are expected, and 60 if three standard errors were the bound of six runs
+    assert alarms < 20  # 5.4 are expected; about 60 with a bound of three standard errors over six runs
 
 
 def test_a_divergence_of_one_program_alone_is_a_disagreement() -> None:

@@ -1,4 +1,4 @@
-"""The benchmark on a GPU, as far as it goes without one."""
+"""Parts of the GPU benchmark that can be tested without a GPU."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The peers of the benchmark train the same networks: same first weights' distribution, same steps."""
+"""The peer programs train the same networks: same distribution of initial weights, same training steps."""
 
 import functools
 import importlib.util
@@ -38,13 +38,13 @@ Array = NDArray[Any]
 
 
 def told(run: Run) -> task.Run:
-    """The run as a peer reads it."""
+    """Return the run in the format that a peer program reads."""
     return run.model_dump() | {"run_id": "0" * 16, "layers": layers(run.model), "shape": SHAPE, "data": "nowhere"}
 
 
 @functools.cache
 def ours(settings: tuple[tuple[str, Any], ...]) -> tuple[Run, list[float], list[Tensor], dict[str, Tensor]]:
-    """A run's losses in its first steps, their batches, and the weights that it began with."""
+    """Return a run, its losses in the first steps, their mini-batches and its initial weights."""
     run = little.run(**dict(settings))
     pack: Pack = start(["0" * 16], [run], little.digits())
     pack.bind()
@@ -59,13 +59,13 @@ def ours(settings: tuple[tuple[str, Any], ...]) -> tuple[Run, list[float], list[
 
 
 def modules(first: dict[str, Tensor]) -> list[dict[str, Tensor]]:
-    """The weights of each layer that has some, in order."""
+    """Return the weights of each layer that has any, in order."""
     numbers = sorted({int(name.split(".")[1]) for name in first})
     return [{name.split(".")[2]: v for name, v in first.items() if name.startswith(f"layers.{n}.")} for n in numbers]
 
 
 def in_torch(mine: dict[str, Tensor], channels: int) -> list[Tensor]:
-    """Our arrays in the layout of plain PyTorch: weight, bias; `channels` of the images before a dense layer."""
+    """Convert a layer's arrays to plain PyTorch's layout; `channels`: image channels before a dense layer."""
     if "gamma" in mine:
         return [mine["gamma"][0], mine["beta"][0]]
     weight = mine["weight"]
@@ -97,7 +97,7 @@ def test_plain_torch_has_the_losses_of_the_same_run(settings: dict[str, Any]) ->
 
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[ProcessPoolExecutor]:
-    """A process for JAX, which warns of every fork after its import."""
+    """Yield a pool of one spawned process for JAX, which warns of every fork after its import."""
     if not importlib.util.find_spec("jax"):
         pytest.skip("jax is not installed")
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
@@ -113,14 +113,14 @@ def test_jax_has_the_losses_of_the_same_run(settings: dict[str, Any], elsewhere:
 
 
 def jax_losses(run: task.Run, arrays: list[dict[str, Array]], batches: list[Array]) -> list[float]:
-    """JAX's losses on these batches from these first weights, ours by layer and name."""
+    """Return JAX's losses on these mini-batches, starting from bnbench's initial weights (layer by layer, by name)."""
     import jax
     from benchmarks.peers import jax_net
 
     state, mine = jax_net.start(run), iter(arrays)
     for params in state["params"]:
         for name in params:
-            if name in ("weight", "gamma"):  # each opens a layer of ours; bias and beta are in the same
+            if name in ("weight", "gamma"):  # first array of a bnbench layer, which also holds bias or beta
                 layer = next(mine)
             value = layer[name]
             value = np.moveaxis(value, 0, -1) if value.ndim == 4 else value
@@ -134,13 +134,13 @@ def jax_losses(run: task.Run, arrays: list[dict[str, Array]], batches: list[Arra
 
 
 def torch_weights(run: task.Run) -> list[Array]:
-    """Plain PyTorch's first weights, norms' included."""
+    """Return plain PyTorch's initial weights, including those of norms."""
     torch.manual_seed(0)
     return [parameter.detach().numpy() for parameter in plain_torch.build(run).parameters()]
 
 
 def jax_weights(run: task.Run) -> list[Array]:
-    """JAX's first weights, norms' included."""
+    """Return JAX's initial weights, including those of norms."""
     from benchmarks.peers import jax_net
 
     return [np.asarray(array) for params in jax_net.start(run)["params"] for array in params.values()]
@@ -159,7 +159,7 @@ def test_jax_begins_as_we_do(settings: dict[str, Any], elsewhere: ProcessPoolExe
 
 
 def begin_alike(run: Run, arrays: list[Array]) -> None:
-    """Check that first weights are as many as ours, and as large."""
+    """Check that a peer's initial weights match bnbench's in number and standard deviation."""
     network = Network(run, SHAPE)
     assert sum(array.size for array in arrays) == network.parameters
     drawn = [array for array in arrays if array.ndim > 1]
@@ -167,7 +167,7 @@ def begin_alike(run: Run, arrays: list[Array]) -> None:
     for array, layer in zip(drawn, own, strict=True):
         first = layer.start("weight", 0)
         assert isinstance(first, Tensor)
-        few = 5 / np.sqrt(2 * array.size)  # five standard errors of a deviation, relative
+        few = 5 / np.sqrt(2 * array.size)  # five standard errors of a standard deviation, relative
         assert array.std() == pytest.approx(float(layer.std), rel=few)  # type: ignore[attr-defined]
         assert float(first.std()) == pytest.approx(float(array.std()), rel=2 * few)
         assert abs(array.mean()) < 5 * array.std() / np.sqrt(array.size)

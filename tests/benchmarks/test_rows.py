@@ -1,4 +1,4 @@
-"""The benchmark's rows on a grid of a moment: real processes, real records."""
+"""The benchmark's rows on a tiny grid: real processes, real records."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ FRAGMENT = {
 
 @pytest.fixture
 def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Grid:
-    """Four runs, their data prepared."""
+    """Return a grid of four runs with their prepared data."""
     for module in (grids, rows):
         monkeypatch.setattr(module, "WORK", tmp_path)
     monkeypatch.setattr(rows, "WIDTHS", (1, 2))

@@ -1,4 +1,4 @@
-"""Packs as Slurm jobs: their number, time and memory; and the job states that Snakemake's plugin gets."""
+"""Packs as Slurm jobs: number, time and memory; job states passed to Snakemake's plugin."""
 
 import math
 from pathlib import Path
@@ -73,7 +73,7 @@ def test_time_and_memory_grow_by_attempt_up_to_the_limit(site: Path) -> None:
     cluster = _cluster(site)
     packs = _packs([600.0] * 8, 500)
     minutes = [cluster.minutes(packs, attempt) for attempt in (1, 2, 3, 50)]
-    # two packs one after the other on each of four cores, half as long again, and the warning before the limit
+    # two packs in turn on each of four cores, half as long again, plus the time of the warning before the limit
     assert minutes[0] == math.ceil(2 + 1.5 * (1200 + cost.START_SECONDS) / 60 + 1 + 2)
     assert minutes == sorted(minutes)
     assert minutes[1] > 1.8 * minutes[0]

@@ -1,4 +1,4 @@
-"""Leases of devices: who has which GPU, with pretended GPUs and real processes."""
+"""Leases of devices: which process holds which GPU, with simulated GPUs and real processes."""
 
 import os
 import select
@@ -29,7 +29,7 @@ def _worker(locks: Path, names: str, visible: str | None = None) -> "subprocess.
 
 
 def _device(worker: "subprocess.Popen[str]", seconds: float = 30) -> str | None:
-    """What a worker got, or None while it waits."""
+    """Return the device that a worker acquired, or None while it waits."""
     assert worker.stdout
     return worker.stdout.readline().strip() if select.select([worker.stdout], [], [], seconds)[0] else None
 

@@ -1,4 +1,4 @@
-"""The one list of paths: complete, and named by hand nowhere else."""
+"""The list of paths is complete, and no other module spells out a path."""
 
 import re
 from pathlib import Path

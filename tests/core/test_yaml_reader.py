@@ -1,4 +1,4 @@
-"""The YAML reader: the right value or one located error, whatever the file."""
+"""The YAML reader returns the right value or one error with its line, for any file."""
 
 import math
 import os

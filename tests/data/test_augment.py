@@ -1,4 +1,4 @@
-"""Augmentation: the geometry against SciPy, the draws against the published ranges, the files against damage."""
+"""Augmentation: geometry compared with SciPy, draws with the documented ranges; damaged files are refused."""
 
 from pathlib import Path
 from typing import Any
@@ -187,7 +187,7 @@ def test_the_identity_follows_the_definition_and_the_data() -> None:
 
 
 def attached(data: Prepared, what: Augmentation) -> Prepared:
-    """Return the data with an augmentation that is made in memory."""
+    """Return the data with an augmentation computed in memory."""
     made = None if what.copies == "online" else copies(data.train.images, what)
     augmented = Augmented("a" * 16, data.fingerprint, what, made, data.train.images[None, :1])
     return type(data)(**{**vars(data), "augmented": augmented})

@@ -1,4 +1,4 @@
-"""Unpacking of archives: intact ones, and ones that leave the folder, unpack without bound or have false headers."""
+"""Unpacking of archives: intact ones, and ones that escape the folder, unpack without limit or have false headers."""
 
 import gzip
 import io
@@ -17,7 +17,7 @@ Add = Callable[[tarfile.TarFile], None]
 
 
 def added(name: str, content: bytes = b"x", kind: bytes = tarfile.REGTYPE, link: str = "") -> Add:
-    """Add a member of any name and kind."""
+    """Add a member of any name and type."""
 
     def add(tar: tarfile.TarFile) -> None:
         member = tarfile.TarInfo(name)

@@ -1,4 +1,4 @@
-"""Download of a data set's folder from mirrors of every kind and with every fault."""
+"""Download of a data set's folder from each kind of mirror and with each kind of fault."""
 
 import errno
 import hashlib
@@ -37,7 +37,7 @@ HURRIED = Patience(connect=5, read=5, grace=5, pauses=(0, 0))
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Unset the user's own mirror and bypass proxies."""
+    """Unset the user's BNBENCH_MIRROR and bypass proxies."""
     monkeypatch.delenv("BNBENCH_MIRROR", raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 

@@ -31,7 +31,7 @@ IMPATIENT = Patience(connect=5, read=0.1, grace=0.1, slowest=1e6, pauses=(0, 0))
 
 @pytest.fixture(autouse=True)
 def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy takes part in these tests."""
+    """Bypass proxies."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -128,7 +128,7 @@ def test_a_redirect_loop_ends_after_five(serve: Serve, tmp_path: Path) -> None:
 
 @pytest.fixture
 def tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
-    """The TLS context of a server, with a certificate that clients trust by REQUESTS_CA_BUNDLE."""
+    """Return a server's TLS context, whose certificate clients trust through REQUESTS_CA_BUNDLE."""
     openssl = shutil.which("openssl")
     if not openssl:
         pytest.skip("needs the openssl command to make a certificate")

@@ -1,4 +1,4 @@
-"""Prepared data: a stratified partition, determined by the seed of the split, complete or absent, and verified."""
+"""Prepared data: a stratified split, determined by its seed, written completely or not at all, and verified."""
 
 import errno
 import gzip
@@ -80,7 +80,7 @@ def test_a_split_is_a_partition_with_each_class_in_proportion(valid: int, test: 
     assert [len(parts[part].labels) for part in PARTS] == [160 - valid - test, valid, test]
     assert all(np.array_equal(part.labels, labels[numbers_of(part.images)]) for part in parts.values())
     left = np.array(COUNTS)
-    for name in ("test", "valid"):  # valid is taken from the images that test leaves
+    for name in ("test", "valid"):  # the validation images are drawn from those that are not test images
         counts = np.bincount(parts[name].labels, minlength=3)
         assert np.all(np.abs(counts - left * counts.sum() / left.sum()) < 1)
         left = left - counts
@@ -369,7 +369,7 @@ REAL = pytest.mark.skipif("BNBENCH_MIRROR" not in os.environ, reason="BNBENCH_MI
 
 
 def declared(name: str) -> Dataset:
-    """Return a data set of the project's own parameter file."""
+    """Return a data set declared in the project's parameter file."""
     from tests.support.little import ROOT
 
     return parameters.dataset(ROOT / "params.yaml", name)
@@ -384,7 +384,7 @@ def test_cifar10_is_split_as_published_and_has_its_published_test_set(tmp_path: 
     assert counts == {"train": [4500] * 10, "valid": [500] * 10, "test": [500] * 10, "official": [1000] * 10}
     assert manifest["class_names"][3:6] == ["cat", "deer", "dog"]
     train = Prepared.read(tmp_path / "out").train.images[:5000]
-    # the standard deviations per channel published for the 50,000; 0.2023 and so on are another quantity
+    # standard deviations per channel published for the 50,000 images; the common 0.2023 ... is another quantity
     assert train.mean((0, 2, 3)) / 255 == pytest.approx([0.4914, 0.4822, 0.4465], abs=5e-3)
     assert train.std((0, 2, 3)) / 255 == pytest.approx([0.2470, 0.2435, 0.2616], abs=5e-3)
 

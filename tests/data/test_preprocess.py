@@ -1,4 +1,4 @@
-"""Preprocessing against scikit-learn and plain NumPy; statistics of the training images alone."""
+"""Preprocessing against scikit-learn and plain NumPy; its statistics are of the training images alone."""
 
 import numpy as np
 import pytest
@@ -61,13 +61,13 @@ def test_whitened_training_images_have_the_covariance_that_epsilon_leaves(name: 
     np.testing.assert_allclose(left, eigenvalues / (eigenvalues + EPSILON), atol=1e-5)
     if name == "pca":
         np.testing.assert_allclose(covariance, np.diag(np.diag(covariance)), atol=1e-5)
-        assert (np.diff(np.diag(covariance)) < 1e-5).all()  # the component of largest variance first
+        assert (np.diff(np.diag(covariance)) < 1e-5).all()  # components in order of decreasing variance
 
 
 def test_signs_of_components_are_fixed_by_their_largest_weight() -> None:
     whiten = PREPROCESSING["pca"](TRAIN)
     zero, one = torch.zeros(1, 8, 8, 1), torch.eye(64).view(64, 8, 8, 1) * 255
-    weights = _flat(whiten(one) - whiten(zero))  # a row per pixel, a column per component
+    weights = _flat(whiten(one) - whiten(zero))  # one row per pixel, one column per component
     assert (weights[np.abs(weights).argmax(0), np.arange(64)] >= 0).all()
 
 

@@ -1,4 +1,4 @@
-"""Random number streams: determined by seed, purpose and coordinates, and by nothing else."""
+"""Random number streams depend on seed, purpose and coordinates, and on nothing else."""
 
 import hashlib
 import itertools
@@ -70,7 +70,7 @@ def test_every_image_is_at_every_position_equally_often() -> None:
         counts[torch.arange(images), random_streams.order(0, epoch, images)] += 1
     expected = epochs / images
     chi_squared = float(((counts - expected) ** 2 / expected).sum())  # of (5 - 1)^2 = 16 degrees of freedom
-    assert 3.9 < chi_squared < 39.3  # all but a 1/1000 at either end
+    assert 3.9 < chi_squared < 39.3  # all but 1/1000 in each tail
 
 
 def test_uniform_numbers_depend_on_the_run_alone_and_lie_in_0_to_1() -> None:

@@ -1,4 +1,4 @@
-"""Conversion of drawings to the form of a data set's images."""
+"""Conversion of drawings to the format of a data set's images."""
 
 import gzip
 import os
@@ -56,7 +56,7 @@ def test_an_enlarged_and_shifted_image_of_mnist_is_restored() -> None:
     images = np.frombuffer(content, np.uint8, 500 * 784, 16).reshape(-1, 28, 28)
     back = [as_mnist(np.pad(enlarged(image, 10), ((35, 0), (0, 90)))) for image in images]
     same = sum(bool((a == b).all()) for a, b in zip(back, images, strict=True))
-    assert same >= 0.88 * len(images)  # 452 seen; of the others the faintest edge was cut when MNIST was made
+    assert same >= 0.88 * len(images)  # 452 measured; the others lost their faintest edge when MNIST was created
 
 
 def test_drawn_digits_are_like_those_of_scikit_learn() -> None:
@@ -72,11 +72,11 @@ def test_drawn_digits_are_like_those_of_scikit_learn() -> None:
 
 def test_each_cell_counts_the_ink_of_its_four_by_four_pixels() -> None:
     bitmap = np.zeros((64, 40), np.uint8)
-    bitmap[:32] = 255  # the upper half; the lower has a corner of ink that only sets the box
+    bitmap[:32] = 255  # the upper half; the pixel in the lower corner only sets the bounding box
     bitmap[63, 39] = 255
     image = as_digits(bitmap)
     full = image[:4, 2:6]
     assert (full[:3] == 255).all()
-    assert image[:3, [1, 6]].max() < 255  # 20 wide in 32: the outer cells are half full, or less
+    assert image[:3, [1, 6]].max() < 255  # 20 wide in 32: the outer cells are at most half full
     assert not image[:, [0, 7]].any()
     assert np.asarray(Image.fromarray(image)).dtype == np.uint8

@@ -1,4 +1,4 @@
-"""The drawing page: the choice of runs, their predictions, and drawing in a real browser."""
+"""The drawing page: choice of runs, their predictions, and drawing in a real browser."""
 
 import os
 import shutil
@@ -40,7 +40,7 @@ TINY = "{model: 64-16-10, epochs: 2, save_weights: true}"
 
 
 def params(folder: Path, base: str = TINY, norms: str = "[none, batch, group]") -> Path:
-    """Write the project's parameter file with this study alone; return its path."""
+    """Write the project's parameter file with this study alone and return its path."""
     text = (little.ROOT / "params.yaml").read_text()
     path = folder / "params.yaml"
     path.write_text(text[: text.index("\nstudies:")] + STUDY.format(base=base, norms=norms))
@@ -112,10 +112,10 @@ def test_a_norm_with_batch_statistics_is_shown_with_both_statistics(plan: Plan) 
         f"Always predicts {found[0].argmax()}:"
     )
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
-    for view in (none, moving, group):  # one at a time as in whole batches
+    for view in (none, moving, group):  # one at a time as in complete batches
         answers = [view.probabilities(image).argmax() for image in data.test.images]
         recorded = read_json(plan.store / view.run_id / "run.json")["test_accuracy"]
-        assert np.mean(answers == data.test.labels) == pytest.approx(recorded, abs=1.5 / 360)  # an image on the edge
+        assert np.mean(answers == data.test.labels) == pytest.approx(recorded, abs=1.5 / 360)  # tolerance: one image
 
 
 def test_without_gradio_the_error_names_the_package_to_install(
@@ -128,7 +128,7 @@ def test_without_gradio_the_error_names_the_package_to_install(
 
 @pytest.fixture(scope="module")
 def mnist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A project whose small tier has been trained by the command that the message names."""
+    """Return a project whose small tier was trained by the command named in the error message."""
     folder = tmp_path_factory.mktemp("mnist")
     shutil.copytree(little.ROOT / "workflow", folder / "workflow")
     params(folder, "{model: 784-100-10, train_images: 10000, epochs: 3, save_weights: true}", "[none, batch]")

@@ -1,4 +1,4 @@
-"""Processes of several clones that share a run store or data, as users start them."""
+"""Processes of several clones that share a run store or data, started as users start them."""
 
 import contextlib
 import os
@@ -20,12 +20,12 @@ from tests.support.parameters import toy
 PROGRAMS = Path(sys.executable).parent
 SECONDS = 120.0
 PLACES = ("--out", "results/runs", "--timings", "results/timings", "--provenance", "results/provenance")
-TRAIN = ("bnbench", "train", "job.json", *PLACES, "--workers", 2)  # a clone's job
+TRAIN = ("bnbench", "train", "job.json", *PLACES, "--workers", 2)  # trains the job of a clone
 
 
 @dataclass(frozen=True)
 class Started:
-    """A process in a group of its own, and the file of what it says."""
+    """A process in its own process group, and the file of its output."""
 
     process: "subprocess.Popen[bytes]"
     out: Path
@@ -35,7 +35,7 @@ class Started:
         return self.out.read_text()
 
     def ended(self, code: int = 0) -> str:
-        """What it said, once it has ended with this code, and without a traceback."""
+        """Wait for the process, check its exit code and the absence of a traceback, and return its output."""
         assert self.process.wait(SECONDS) == code, self.told
         assert "Traceback" not in self.told, self.told
         return self.told
@@ -47,7 +47,7 @@ class Started:
 
 @contextlib.contextmanager
 def started(folder: Path, *words: object, **variables: str) -> Iterator[Started]:
-    """A command of this environment, `bnbench` or `snakemake`, in a folder; killed with its group at the end."""
+    """Start `bnbench` or `snakemake` of this environment in a folder; kill its process group at the block's end."""
     variables = {"PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}", **variables}
     out = folder / f".out-{time.monotonic_ns()}"
     with out.open("wb") as file:
@@ -64,7 +64,7 @@ def started(folder: Path, *words: object, **variables: str) -> Iterator[Started]
 
 
 def until(seen: Callable[[], object], what: Callable[[], str] = str) -> None:
-    """Wait until something is seen."""
+    """Wait until a condition holds."""
     end = time.monotonic() + SECONDS
     while not seen():
         assert time.monotonic() < end, what()
@@ -72,7 +72,7 @@ def until(seen: Callable[[], object], what: Callable[[], str] = str) -> None:
 
 
 def clone(folder: Path, *edits: tuple[str, str]) -> Plan:
-    """A folder with a parameter file of two short runs, its data, and a job for them, `job.json`."""
+    """Create a folder with a parameter file of two short runs, its data, and a job for them in `job.json`."""
     folder.mkdir(parents=True)
     plan = Plan(toy(folder, *EDITS, *edits), root=folder)
     for pack in plan.packs:
@@ -82,13 +82,13 @@ def clone(folder: Path, *edits: tuple[str, str]) -> Plan:
 
 
 def begun(folder: Path) -> set[str]:
-    """The runs that a clone's processes began to train, by their records."""
+    """Return the runs that a clone's processes started to train, by their provenance records."""
     records = (folder / "results" / "provenance").glob("[!.]*.json")
     return {run for path in records for run in read_json(path)["runs"]}
 
 
 def share(folder: Path, *places: str) -> Path:
-    """A second clone beside a first one, that reaches its places by links."""
+    """Create a second clone beside the first one, with symbolic links to its `places`."""
     other = folder.with_name(f"{folder.name}-too")
     for place in places:
         (folder / place).mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What was made of runs, and ways to harm it."""
+"""Results derived from runs (tables, figures, report), and ways to damage them."""
 
 import contextlib
 import io
@@ -12,7 +12,7 @@ from bnbench.workflow import Workflow
 
 PARAMS = Path("params.yaml")
 TABLES = ("runs", "history", "summary", "confusion", "probes")
-# stage -> the files that it writes in the miniature
+# stage -> files that it writes in the miniature
 WRITTEN = {
     "tables": (
         "results/metrics.json",
@@ -30,7 +30,7 @@ IDENTITIES = {
 
 
 def flip(path: Path, bit: int | None = None) -> None:
-    """Change one bit, the middle one unless another is named."""
+    """Flip one bit of a file, by default the middle one."""
     content = bytearray(path.read_bytes())
     bit = len(content) * 4 if bit is None else bit
     content[bit // 8] ^= 1 << bit % 8
@@ -49,19 +49,19 @@ HARMS: dict[str, Callable[[Path], object]] = {"flipped": flip, "cut": cut, "empt
 
 
 def another_value(folder: Path) -> None:
-    """Give a run another accuracy in `runs.parquet`, which stays a parquet file."""
+    """Change the accuracy of a run in `runs.parquet`, which stays a valid parquet file."""
     frame = pd.read_parquet(folder / "runs.parquet")
     frame.loc[0, "test_accuracy"] = 0.123
     frame.to_parquet(folder / "runs.parquet")
 
 
 def start() -> Workflow:
-    """What Snakemake has at its start."""
+    """Return the workflow as Snakemake builds it when it starts."""
     return Workflow(PARAMS, {})
 
 
 def asked() -> set[str]:
-    """The stages whose identity is missing at a start, and which Snakemake so runs."""
+    """Return the stages whose identity is missing after a start, which are those that Snakemake would run."""
     start()
     return {stage for stage, pattern in IDENTITIES.items() if not list(Path().glob(pattern))}
 
@@ -71,7 +71,7 @@ def plan_file() -> Path:
 
 
 def told(*words: object) -> tuple[int, str]:
-    """A command's exit code and all that it says."""
+    """Run a command in this process and return its exit code and output."""
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
         code = main([str(word) for word in words])
@@ -79,7 +79,7 @@ def told(*words: object) -> tuple[int, str]:
 
 
 def stage(name: str, plan: Path) -> tuple[int, str]:
-    """Do a stage by hand, with a plan's file; its exit code and all that it says."""
+    """Run a stage by its command with a plan's file and return its exit code and output."""
     words: dict[str, list[str]] = {
         "tables": ["collect", "--store", "results/runs", "--out", "results/tables"],
         "figures": ["figures", "--tables", "results/tables", "--out", "reports/figures", "--workers", "1"],
@@ -91,7 +91,7 @@ def stage(name: str, plan: Path) -> tuple[int, str]:
 
 @contextlib.contextmanager
 def restored(*paths: Path) -> Iterator[None]:
-    """Put files back as they were."""
+    """Restore the content of files at the end of the block."""
     kept = {path: path.read_bytes() for path in paths}
     try:
         yield

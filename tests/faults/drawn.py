@@ -1,4 +1,4 @@
-"""Figures and report of a small plan, made by the installed command under an environment of one's own."""
+"""Figures and report of a small plan, written by the installed command under a given environment."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ HEATMAP = {
 
 
 def filled(folder: Path, **figures: dict[str, Any]) -> Path:
-    """A folder with a plan of two studies, the figures of E1 as given, and its tables."""
+    """Write a plan of two studies with these figures for E1, and its tables, to a folder; return the folder."""
     plan = make_plan()
     plan["studies"]["E1"] |= {"figures": figures, "order": list(figures)}
     fill_store(plan, folder / "runs")
@@ -29,7 +29,7 @@ def filled(folder: Path, **figures: dict[str, Any]) -> Path:
 
 
 def command(folder: Path, *words: object, cwd: Path | None = None, variables: Variables = None) -> str:
-    """What a command says that must end well; `variables` come on top of the environment."""
+    """Run a command that must succeed and return its output; `variables` extend the environment."""
     done = subprocess.run(
         [COMMAND, *map(str, words)],
         cwd=cwd or folder, env=os.environ | (variables or {}), capture_output=True, text=True, check=False, timeout=120,
@@ -43,14 +43,14 @@ def command(folder: Path, *words: object, cwd: Path | None = None, variables: Va
 def figures(
     folder: Path, out: Path, cwd: Path | None = None, workers: int = 1, variables: Variables = None
 ) -> dict[str, bytes]:
-    """The figures' files by their places, drawn into `out`."""
+    """Draw the figures into `out` and return the files' contents by path."""
     given = ("--tables", folder / "tables", "--out", out / "figures", "--workers", workers)
     command(folder, "figures", folder / "plan.json", *given, cwd=cwd, variables=variables)
     return contents(out / "figures")
 
 
 def report(folder: Path, out: Path, cwd: Path | None = None, variables: Variables = None) -> dict[str, bytes]:
-    """The report's three files, of figures in `out`."""
+    """Write the report of the figures in `out` and return the contents of its three files by name."""
     given = ("--tables", folder / "tables", "--figures", out / "figures", "--out", out)
     command(folder, "report", folder / "plan.json", *given, cwd=cwd, variables=variables)
     return {name: content for name, content in contents(out).items() if name.startswith("report.")}

@@ -1,4 +1,4 @@
-"""Processes as users start them, each start a session of its own: signals to one or to all, and who is left."""
+"""Commands in sessions of their own, as in a terminal: send signals to one process or to all, list the survivors."""
 
 import os
 import signal
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import psutil
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # that ask for an end
-PATIENCE = 60.0  # seconds until a test gives up; what is awaited takes two on a quiet machine
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)  # requests to stop
+PATIENCE = 60.0  # seconds until a test gives up; the awaited events take two on an idle machine
 
 
 def until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> None:
-    """Wait until something is true."""
+    """Wait until a condition holds."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"not within {seconds:.0f} s: {what}"
@@ -26,10 +26,10 @@ def until(true: Callable[[], object], what: str, seconds: float = PATIENCE) -> N
 def started(
     command: list[str], folder: Path, environment: Mapping[str, str] | None = None, ignore: tuple[int, ...] = ()
 ) -> Iterator[subprocess.Popen[str]]:
-    """Start a command as in a terminal of its own; what is left of it at the end of the block is killed."""
+    """Start a command in a new session, as in a terminal; kill its remaining processes at the end of the block."""
 
     def dispositions() -> None:
-        for number in SIGNALS:  # whoever runs the tests may ignore some
+        for number in SIGNALS:  # the parent of the tests may ignore some
             signal.signal(number, signal.SIG_IGN if number in ignore else signal.SIG_DFL)
 
     with (folder / "told").open("w") as told:
@@ -46,7 +46,7 @@ def started(
 
 
 def members(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The processes of a start that still work, also those whose parent has ended."""
+    """Return the running processes of a command's session, including orphaned ones."""
     found = []
     for other in psutil.process_iter():
         try:
@@ -58,7 +58,7 @@ def members(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def ended(process: "subprocess.Popen[str]", seconds: float = PATIENCE) -> int:
-    """Wait until no process of a start is left; the first one's exit code."""
+    """Wait until no process of the session is left and return the exit code of the first one."""
     end = time.monotonic() + seconds
     while process.poll() is None or members(process):
         left = [(one.pid, one.ppid(), one.cmdline()) for one in members(process) if time.monotonic() > end]
@@ -68,12 +68,12 @@ def ended(process: "subprocess.Popen[str]", seconds: float = PATIENCE) -> int:
 
 
 def told(folder: Path) -> str:
-    """What the last command started in a folder said."""
+    """Return the output of the command that was last started in a folder."""
     return (folder / "told").read_text()
 
 
 def children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    """The processes that a command has started itself and that still work."""
+    """Return the running direct children of a command."""
     try:
         return [child for child in psutil.Process(process.pid).children() if child.status() != psutil.STATUS_ZOMBIE]
     except psutil.NoSuchProcess:
@@ -81,12 +81,12 @@ def children(process: "subprocess.Popen[str]") -> list[psutil.Process]:
 
 
 def catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler of its own for a signal."""
+    """Return whether a process has installed a handler for a signal."""
     status = Path(f"/proc/{pid}/status").read_text()
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def loads(pid: int, library: str) -> bool:
-    """Whether a process has a library in its memory."""
+    """Return whether a process has loaded a library."""
     return library in Path(f"/proc/{pid}/maps").read_text()

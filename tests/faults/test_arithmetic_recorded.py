@@ -1,4 +1,4 @@
-"""Whatever else the last bits of a result depend on is recorded; a rounding mode that is not strict is refused."""
+"""Everything else that affects the last bits of a result is recorded; a rounding mode that is not strict is refused."""
 
 import os
 import subprocess
@@ -68,7 +68,7 @@ def test_a_mode_that_is_not_strict_is_refused_before_training(tmp_path: Path, pr
 
 @pytest.mark.parametrize("used", [True, False])
 def test_training_after_a_product_of_another_mode_is_refused(used: bool) -> None:
-    """Whichever of torch and bnbench is imported first: MKL fixes its mode at its first call."""
+    """MKL fixes its mode at its first call, so the order in which torch and bnbench are imported must not matter."""
     if matmul.library_mode() is None:
         pytest.skip("torch has no MKL here")
     multiply = "torch.mm(torch.ones(50, 50), torch.ones(50, 50))" if used else "pass"

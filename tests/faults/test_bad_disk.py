@@ -1,4 +1,4 @@
-"""A full disk, a folder that cannot be written: one clear message with the remedy, nothing half-written or lost."""
+"""A full disk or an unwritable folder gives one clear message with the remedy; no partial file, no lost data."""
 
 import shutil
 import subprocess
@@ -20,14 +20,14 @@ from tests.support.web import CONTENT
 
 @dataclass(frozen=True)
 class Inputs:
-    """What each stage reads, made once."""
+    """Inputs of each stage, created once."""
 
     folder: Path
     job: str
     data: str
 
     def words(self, stage: str, out: str) -> list[str]:
-        """The command line of a stage that writes to folder `out`."""
+        """Return the command line of a stage that writes to folder `out`."""
         tables, figures = ("--tables", f"{self.folder}/tables"), ("--figures", f"{self.folder}/reports/figures")
         plan, store = f"{self.folder}/plan.json", ("--store", f"{self.folder}/runs")
         own = ("--timings", f"{out}/timings", "--work", f"{out}/work", "--workers", "1")
@@ -67,7 +67,7 @@ WRITERS = ("prepare", "download", "checkpoints", "collect", "figures", "report")
 
 @pytest.mark.parametrize("stage", ["prepare", "collect", "report"])
 def test_a_file_that_may_not_grow_ends_with_the_remedy(inputs: Inputs, tmp_path: Path, stage: str) -> None:
-    limit = 20_000 if stage == "report" else 4000  # what it writes elsewhere is smaller
+    limit = 20_000 if stage == "report" else 4000  # no file outside `out` exceeds it
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "dear.txt").write_text("dear to somebody")
     before = contents(inputs.folder)

@@ -1,4 +1,4 @@
-"""What a user can get wrong, and what a mirror can: one clear message with the remedy, nothing half-written."""
+"""Mistakes of users and faults of mirrors give one clear message with the remedy and leave no partial file."""
 
 import hashlib
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.support.web import CONTENT, Serve, flipped, servers, truncated
 BASE = "    base: {epochs: 4}\n"
 RATES = "learning_rate: [0.1, 1]"
 
-# what is wrong -> the edit, what marks its line, what the message says
+# mistake -> the edit, the text that marks its line, part of the message
 PARAMS: dict[str, tuple[tuple[str, str], str, str]] = {
     "an unknown key": ((BASE, "    base: {epocs: 4}\n"), "epocs", "studies.S.base.epocs: unknown key; known here: "),
     "a wrong type": ((BASE, "    base: {epochs: [4]}\n"), "[4]", "expected a whole number, got [4]"),
@@ -77,7 +77,7 @@ def serve() -> Iterator[Serve]:
 
 
 def refused_mirror(folder: Path, mirror: str) -> str:
-    """What a download says that must fail; what lay in the folder stays, and nothing wrong gets the file's name."""
+    """Return the message of a download that must fail; existing files stay, and no wrong file gets the final name."""
     with_mirror(folder, mirror)
     told = bnbench("download", "digits", "--out", "raw", folder=folder)
     assert told.startswith("3: bnbench download: digits: no mirror gave a.gz with checksum sha256:")

@@ -1,4 +1,4 @@
-"""What the terminal shows of a `snakemake` that cannot go on: the message, and no stack."""
+"""A `snakemake` that cannot continue prints the message and no traceback."""
 
 import hashlib
 import os
@@ -13,11 +13,11 @@ from tests.support.shell import contents, namespace, no_temporaries
 from tests.support.web import CONTENT
 
 pytestmark = pytest.mark.slow
-project = test_pipeline.project  # a fixture: a copy of the project, its quick tier four short runs
+project = test_pipeline.project  # a fixture: a copy of the project whose quick tier has four short runs
 
 
 def seen(project: Path, *more: str) -> str:
-    """What the terminal shows of a start that must fail; nothing may be trained, and no stack shown."""
+    """Return the output of a start that must fail without training anything and without a traceback."""
     before = contents(project / "workflow")
     told = test_pipeline.snakemake(project, *more, code=1)
     assert "Traceback" not in told

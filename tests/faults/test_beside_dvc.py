@@ -1,4 +1,4 @@
-"""`snakemake` and `dvc repro` in one folder: each takes what the other made for what it is."""
+"""`snakemake` and `dvc repro` in one folder: each recognises the results of the other."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.support.store import rewrite
 
 
 def mark_of_all_runs(project: Path) -> Path:
-    """A mark that `snakemake trained` leaves, with its job's file."""
+    """Write marker and job file of a job with all runs, as `snakemake trained` does; return the marker's path."""
     runs, aside = project / "results" / "runs", project / "aside"
     runs.rename(aside)
     (mark,) = start().trained(None)
@@ -26,7 +26,7 @@ def test_runs_that_came_out_the_same_ask_for_no_new_tables(project: Path) -> Non
     assert flow.trained(None) == []
     assert flow.pending == []
     assert flow.rebuilt(None) == []
-    assert mark.exists()  # another start may be about to collect by it
+    assert mark.exists()  # another start may be about to collect them by this marker
 
 
 def test_runs_that_came_out_otherwise_ask_for_new_tables(project: Path) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint is used by its own run alone, and whole; anything else counts as none, and the run begins anew."""
+"""A checkpoint is used only if it is intact and of the same run; otherwise it is ignored and the run starts afresh."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from tests.faults.trainings import CHECKPOINTS, begun, plain, stopped, stored, t
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """What the run store holds after training without a stop."""
+    """Return the contents of the run store after uninterrupted training."""
     with pytest.MonkeyPatch.context() as patch:
         plan = begun(folder := tmp_path_factory.mktemp("reference"))
         patch.chdir(folder)
@@ -25,7 +25,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 @pytest.fixture
 def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """The plan of a project, in its folder, whose runs were all stopped half-way."""
+    """Return the plan of a project, now the working folder, whose runs were all stopped half-way."""
     plan = begun(tmp_path)
     monkeypatch.chdir(tmp_path)
     stopped(plan)
@@ -33,13 +33,13 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
 
 
 def saved(run_id: str) -> Path:
-    """A run's checkpoint."""
+    """Return the path of a run's checkpoint."""
     (path,) = CHECKPOINTS.glob(f"{run_id}.*")
     return path
 
 
 def replaced(pattern: str, by: str) -> Callable[[Path, Path], None]:
-    """Write another text of the same length where this one is found first."""
+    """Return a function that replaces the first match of a pattern in a file by another text of the same length."""
 
     def damage(path: Path, _other: Path) -> None:
         content = path.read_bytes()
@@ -59,7 +59,7 @@ def exchanged(path: Path, other: Path) -> None:
     other.write_bytes(kept)
 
 
-# what is done to a checkpoint; the other is of the same pack
+# ways to damage a checkpoint; the other checkpoint is of the same pack
 DAMAGES: dict[str, Callable[[Path, Path], object]] = {
     "a digit of the history": replaced(r'train_loss[\\":]+\d\.\d\d(\d)', "7"),
     "an accuracy of the history": replaced(r'valid_accuracy[\\":]+0\.(\d)', "0"),
@@ -123,7 +123,7 @@ def test_a_whole_checkpoint_that_does_not_fit_its_run_is_not_used(
     monkeypatch.chdir(tmp_path)
     first, other = stopped(plan)
     change(first)
-    checkpoints.save(CHECKPOINTS, first.part([0]))  # of the second the checkpoint stays good
+    checkpoints.save(CHECKPOINTS, first.part([0]))  # the checkpoint of the second run stays valid
     assert len(list(CHECKPOINTS.iterdir())) == 4
     assert other.step == 60
     assert trained(plan) == reference

@@ -1,4 +1,4 @@
-"""The compiled library is whole when it is loaded; a compiler that makes none costs speed alone, and it is said."""
+"""The compiled library is verified before loading; a failing compiler costs only speed, and a message says so."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ from tests.training import test_job
 
 BNBENCH = Path(sys.executable).with_name("bnbench")
 prepared = test_job.prepared  # a fixture
-LOOP = b"\xeb\xfe"  # a jump to itself
+LOOP = b"\xeb\xfe"  # a jump to itself (endless loop)
 
 
 def _changed(path: Path) -> None:
@@ -32,7 +32,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 def _train(folder: Path, prepared: Path, path: str | None = None) -> str:
-    """What a small job of one run says on its way, with a cache of its own; it must end, and well."""
+    """Train a small job of one run with a separate cache; it must succeed. Return its messages."""
     folder.mkdir(exist_ok=True)
     job = test_job._job(folder, prepared, [run(model="64-20-10", epochs=1)])
     places = ["--out", "runs", "--timings", "timings", "--workers", "1"]

@@ -1,4 +1,4 @@
-"""`snakemake --config`, profiles and site files are as strict as the parameter file; so is the command line."""
+"""`snakemake --config`, profiles, site files and the command line are checked as strictly as the parameter file."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ from tests.support.parameters import toy
 
 
 def console(name: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command as a user starts it: by the installed script."""
+    """Run a command by its installed script, as a user does."""
     script = Path(sys.executable).with_name(name)
     path = f"{script.parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
@@ -33,7 +33,7 @@ def project(folder: Path) -> Path:
 
 
 def refused(folder: Path, config: dict[str, object]) -> str:
-    """What Snakemake is told of a configuration; nothing may be made before."""
+    """Return the message that refuses a configuration, after checking that nothing was written."""
     path = toy(folder)
     with pytest.raises(SystemExit) as caught:
         Workflow(path, config, folder)

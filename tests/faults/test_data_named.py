@@ -1,4 +1,4 @@
-"""Where a tier takes other data than a study is about, titles, captions and published values say which."""
+"""Titles, captions and published values name the data used if a tier uses other data than its study is about."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ PHOTOS = {"title": "Photos (224x224)", "licence": "free", "shape": [3, 224, 224]
 
 
 def told(folder: Path, asked: list[str]) -> tuple[str, str]:
-    """A figure's caption and the report of a study on digits that is about `asked`."""
+    """Return a figure's caption and the report of a study whose runs use digits and whose `data` is `asked`."""
     plan = make_plan({"A1": STUDIES["A1"]})
     plan["datasets"]["photos"] = PHOTOS
     published = [{"what": "Accuracy", "value": 0.953, "where": {"norm": "batch"}}]

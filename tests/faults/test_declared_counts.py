@@ -1,4 +1,4 @@
-"""Declarations that differ from the data: the message leads to the missing files, not to declaring fewer."""
+"""If a declaration differs from the data, the message points to missing files and does not suggest fewer images."""
 
 import gzip
 import hashlib

@@ -1,4 +1,4 @@
-"""The demo under requests that its page never makes: one line to who asked, nothing on the console, nothing served."""
+"""The demo under requests that its page never sends: one line to the client, no console output, no file served."""
 
 import json
 import os
@@ -29,12 +29,12 @@ DOT = [[[0.4, 0.5], [0.6, 0.5]]]
 
 @dataclass
 class Page:
-    """A demo that runs as a process of the installed command: its address, and where its console is written."""
+    """A demo that runs as a process of the installed command: its address and the path of its console output."""
 
     url: str
     console: Path
     process: subprocess.Popen[str]
-    written: int = 0  # bytes on the console when a test began
+    written: int = 0  # size of the console output in bytes when a test started
 
     def post(self, path: str, body: bytes, **headers: str) -> requests.Response:
         return requests.post(self.url + path, body, headers={"Content-Type": "application/json", **headers}, timeout=30)
@@ -47,7 +47,7 @@ class Page:
         return self.post("gradio_api/queue/join", json.dumps(body).encode())
 
     def answer(self, data: object, number: int = 0, session: str = "abc") -> str:
-        """What the page shows after an event."""
+        """Return the text that the page shows after an event."""
         joined = self.join(number, data, session, [None] * (number > 0))
         assert joined.status_code == 200, joined.text
         heard = requests.get(f"{self.url}gradio_api/queue/data?session_hash={session}", stream=True, timeout=30)

@@ -1,4 +1,4 @@
-"""One file that cannot be read ends no command in a traceback, and hides nothing else that is wrong."""
+"""One unreadable file ends no command in a traceback and hides no other fault."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def nested(path: Path) -> None:
 
 
 def huge(path: Path) -> None:
-    os.truncate(path, 2**40)  # without taking room on the disk
+    os.truncate(path, 2**40)  # sparse: takes no space on the disk
 
 
 def a_folder(path: Path) -> None:
@@ -89,7 +89,7 @@ def test_an_own_file_that_cannot_be_read_is_named_and_stops_nothing(kind: str, h
 
 
 def read_nowhere(path: Path) -> bool:
-    """Whether the reader of own files refuses it, or takes it for what it is."""
+    """Return whether the JSON reader accepts the file, or refuses it in a message with its path."""
     try:
         read_json(path)
     except UserError as error:
@@ -97,7 +97,7 @@ def read_nowhere(path: Path) -> bool:
     return True
 
 
-# what lies where it does not belong
+# unexpected files and folders
 STRAY: dict[str, Callable[[], object]] = {
     "a file in the store": lambda: Path("results/runs/.DS_Store").write_bytes(b"\0\1"),
     "a visible file in the store": lambda: Path("results/runs/notes.txt").write_text("mine"),

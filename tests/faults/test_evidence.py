@@ -1,4 +1,4 @@
-"""Captions count each run once, let rounding decide nothing, and leave no interval beyond what is possible."""
+"""Captions count each run once, ignore rounding differences, and clip intervals to the possible range."""
 
 import itertools
 from dataclasses import replace
@@ -19,7 +19,7 @@ from bnbench.tables.summary import aggregate
 from tests.support.plots import described, drawn, plotted
 from tests.support.store import as_record, fill_store, make_plan
 
-DUST = float(np.nextafter(0.1, 1))  # the next number above 0.1
+DUST = float(np.nextafter(0.1, 1))  # the next representable number above 0.1
 
 
 def figure(**options: Any) -> Figure:
@@ -27,14 +27,14 @@ def figure(**options: Any) -> Figure:
 
 
 def frame(columns: dict[str, list[Any]], means: list[float], half: float | list[float] = 0.01) -> pd.DataFrame:
-    """Points of the combinations of some columns, with means, intervals and five runs each."""
+    """Return points of all combinations of some columns, with means, intervals and five runs each."""
     points = pd.DataFrame(itertools.product(*columns.values()), columns=list(columns))
     mean, halves = np.asarray(means), np.asarray(half)
     return points.assign(mean=mean, low=mean - halves, high=mean + halves, n=5, n_diverged=0, n_other=0)
 
 
 def caption(points: pd.DataFrame, options: Figure) -> str:
-    """The caption, read as Markdown."""
+    """Return a figure's caption without Markdown's backslashes."""
     return described(plotted(points, options))
 
 
@@ -130,7 +130,7 @@ def test_no_interval_is_beyond_what_is_possible(name: str, values: list[float], 
 
 @pytest.fixture(scope="module")
 def near(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """A study's tables of runs whose accuracies are near 1, and so their intervals beyond it."""
+    """Return a study's tables of runs with accuracies near 1, whose intervals would exceed 1."""
     folder = tmp_path_factory.mktemp("near")
     plan = make_plan()
     fill_store(plan, folder / "runs")

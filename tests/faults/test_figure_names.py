@@ -1,4 +1,4 @@
-"""A figure is found under its study, and under no other, for all names that studies and figures may have."""
+"""Every figure is found under its own study and no other, for all names that the schema allows."""
 
 import itertools
 import json
@@ -41,7 +41,7 @@ FIRST = [
 
 
 def names(count: int, seed: int) -> list[str]:
-    """Names of those that the schema allows: such as collide when joined, and random ones."""
+    """Return names that the schema allows: some that collide when joined, and random ones."""
     dice = random.Random(seed)
     found = [name for name in FIRST if name[0] in LETTERS]
     while len(found) < count:
@@ -50,7 +50,7 @@ def names(count: int, seed: int) -> list[str]:
 
 
 def pattern(rule: str) -> str:
-    """The pattern by which the rule `figures` tells studies from figures."""
+    """Return the pattern by which a rule separates the study's name from the figure's."""
     text = (ROOT / "workflow" / "rules" / f"{rule}.smk").read_text()
     found = re.search(r'patterns=\["(.+)"\]', text)
     assert found

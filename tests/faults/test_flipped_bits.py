@@ -1,6 +1,6 @@
-"""One flipped bit, wherever it falls, is noticed and told by name, or has no effect.
+"""One flipped bit anywhere in a file is reported with the file's name, or has no effect.
 
-`KINDS` is a table: a kind of file -> where it is, how the program reads it, what else may come of it.
+`KINDS` is a table: a kind of file -> its path, its reader in the program, and whether it may count as missing.
 """
 
 import random
@@ -20,16 +20,16 @@ from bnbench.tables.collect import read_run
 from bnbench.training import checkpoints, run_writer
 from tests.faults.trainings import CHECKPOINTS, finished, plain
 
-HEAD = 400  # bytes at the beginning of a file, where headers are: every second flip falls there
+HEAD = 400  # bytes at the start of a file, where headers are: every second flip is in this range
 
 
 class Kind(NamedTuple):
-    """A kind of file.
+    """A kind of file and its reader.
 
     Attributes:
-        place: a pattern in the project's folder; the first file that it finds is damaged.
-        read: the plan and that file -> all that the program takes from it.
-        anew: whether it may also be taken for missing, as what is made anew is: `read` gives None.
+        place: pattern in the project's folder; the first match is damaged.
+        read: function of the plan and that file that returns everything the program reads from it.
+        anew: True if the file is rebuilt when damaged, so that `read` may also return None.
     """
 
     place: str
@@ -38,19 +38,19 @@ class Kind(NamedTuple):
 
 
 def prepared(plan: Plan, _path: Path) -> Any:
-    """The data of the runs, plain and moved."""
+    """Read the data of the runs, original and augmented."""
     (moved, _), *_ = plan.augmented.values()
     return Prepared.read(Path(f"data/prepared/digits-{plan.keys['digits']}"), Path(moved))
 
 
 def logits(plan: Plan, path: Path) -> Any:
-    """What the network of a run says of some images."""
+    """Return the logits of a stored run's network for fixed images."""
     _, network = run_writer.read_network(plan.store, path.parent.name, (1, 8, 8))
     return network.forward(torch.linspace(0, 1, 640).view(1, 10, 8, 8, 1))
 
 
 def collected(plan: Plan, path: Path) -> Any:
-    """What tables take from a run."""
+    """Read a run as the tables stage does."""
     return read_run(plan.record(), plan.store, path.parent.name)
 
 

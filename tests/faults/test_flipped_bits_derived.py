@@ -1,6 +1,6 @@
-"""A flipped bit in what was made of runs is never taken for a value, and healed by a plain start or by what is said.
+"""A flipped bit in a file derived from runs never changes a result; a plain start or the reported remedy repairs it.
 
-A kind of file -> its reader: a function that gives what is taken from the file, or None where it is refused.
+A reader of a kind of file returns everything that the program reads from it, or None where it refuses the file.
 """
 
 import random
@@ -17,13 +17,13 @@ from bnbench.plan import cost
 from bnbench.store import records
 from tests.faults.derived import IDENTITIES, WRITTEN, asked, flip, plan_file, restored, stage, start
 
-FEW, MANY = 2, 14  # places in each kind of file
+FEW, MANY = 2, 14  # flipped bits per kind of file
 TOLD = ("runs", "git", "source", "trainer_version", "data", "libraries", "cpu", "gpu", "threads", "precision")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Where files of a kind lie, what is taken of one, and what makes it good."""
+    """A kind of derived file: a pattern of its paths, its reader, and the way it is repaired."""
 
     pattern: str
     reader: Callable[[Path, Path], Any]
@@ -31,12 +31,12 @@ class Kind:
 
 
 def by_a_start(name: str) -> Callable[[Path], bool]:
-    """A start asks for the stage anew."""
+    """Return whether a start requests the stage again."""
     return lambda _path: name in asked()
 
 
 def by_its_removal(path: Path) -> bool:
-    """The doctor says to delete it; else only the digest's own place was hit, and nothing is wrong."""
+    """Delete the file if the doctor advises it (not for a flip in the digest's key) and return whether all is well."""
     if found := [finding for finding in examine() if str(path) in finding.what]:
         assert found[0].remedy.startswith("delete it")
         path.unlink()
@@ -50,7 +50,7 @@ def written_anew(path: Path) -> bool:
 
 
 def drawn(_path: Path, plan: Path) -> list[bytes] | None:
-    """The figures, if they are drawn."""
+    """Draw the figures and return their contents, or None if the stage refuses."""
     code, _said = stage("figures", plan)
     return [Path(name).read_bytes() for name in WRITTEN["figures"]] if code == 0 else None
 
@@ -61,13 +61,13 @@ def reported(_path: Path, plan: Path) -> list[bytes] | None:
 
 
 def looked_at(path: Path, _plan: Path) -> bytes | None:
-    """What a person or another program sees, if nothing is said of it."""
+    """Return what a person or another program sees, or None if the doctor reports the file."""
     named = any(str(path) in finding.what for finding in examine())
     return None if named else path.read_bytes()
 
 
 def alone(path: Path) -> Path:
-    """A folder of the same name, with this file in it and no other."""
+    """Copy this file alone into a folder of the same name and return the folder."""
     folder = Path("alone") / path.parent.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -76,12 +76,12 @@ def alone(path: Path) -> Path:
 
 
 def correction(path: Path, _plan: Path) -> float | None:
-    """How much longer packs take than estimated, as this record says."""
+    """Return the ratio of actual to estimated wall time by this record alone."""
     return cost.correction(alone(path))
 
 
 def origins(path: Path, _plan: Path) -> list[dict[str, Any]] | None:
-    """What this record says of runs, but for its own digest."""
+    """Return the provenance of runs by this record alone, without its own digest."""
     folder = alone(path)
     found = [one for run in sorted(Path("results/runs").glob("[!.]*")) for one in records.of_run(folder, run.name)]
     return [{key: one.get(key) for key in TOLD} for one in found] or None

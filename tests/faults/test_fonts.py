@@ -1,4 +1,4 @@
-"""Titles in any script: written by a font of the machine, or named with what to install, in figures and PDF."""
+"""Titles in any script: drawn with a font of the machine, or a message names the font to install; figures and PDF."""
 
 import unicodedata
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.faults.drawn import command, filled
 from tests.support.shell import contents
 from tests.support.store import DENSE, as_record
 
-NOWHERE = "\U0001cf00\U0001cf01"  # of Znamenny notation, which no usual font has
+NOWHERE = "\U0001cf00\U0001cf01"  # of Znamenny notation, which common fonts lack
 TITLE = f"手写数字 한국어 日本語 🎉 {NOWHERE}"
 BY_DATA = {
     "kind": "sweep", "title": "A figure", "x": "learning_rate", "hue": "dataset",
@@ -24,7 +24,7 @@ BY_DATA = {
 
 
 def make_font(place: Path, name: str, characters: str) -> None:
-    """A font in which each of these characters is a square."""
+    """Write a font in which each of these characters is a square."""
     pen = TTGlyphPen(None)
     pen.moveTo((100, 0))
     for corner in ((100, 800), (900, 800), (900, 0)):
@@ -45,7 +45,7 @@ def make_font(place: Path, name: str, characters: str) -> None:
 
 
 def titled(folder: Path, title: str) -> Path:
-    """A filled folder whose data set has this title, shown in a legend, in the caption and in the report."""
+    """Return a filled folder whose data set has this title, shown in a legend, the caption and the report."""
     filled(folder, by_data=BY_DATA)
     plan = read_json(folder / "plan.json")
     plan["datasets"]["digits"]["title"] = title
@@ -55,7 +55,7 @@ def titled(folder: Path, title: str) -> Path:
 
 
 def told(folder: Path, variables: dict[str, str]) -> tuple[str, str]:
-    """What drawing the figures and writing the report say."""
+    """Return the output of drawing the figures and of writing the report."""
     tables, figures = ("--tables", folder / "tables"), folder / "figures"
     first = command(folder, "figures", folder / "plan.json", *tables, "--out", figures, variables=variables)
     then = ("report", folder / "plan.json", *tables, "--figures", figures, "--out", folder)

@@ -1,4 +1,4 @@
-"""A full disk or a limit on files at any moment of a training: a message, an end, nothing lost; full streams."""
+"""A full disk or file-size limit at any moment of training ends it with a message and no lost data; full streams."""
 
 import shutil
 import subprocess
@@ -14,10 +14,10 @@ from tests.support.shell import PROGRAM, namespace
 from tests.training import test_job
 
 prepared = test_job.prepared  # a fixture: the digits as a prepared folder
-reference = test_process_ends.reference  # a fixture: a project before its first start, and with all results
+reference = test_process_ends.reference  # a fixture: a project before its first start, and a copy with all results
 
 FULL = "no space is left on the disk; free some and run the same command again"
-SIZES = (4, 8, 16, 24, 40, 60, 90, 120, 150, 180)  # kB: the disk is full at another moment
+SIZES = (4, 8, 16, 24, 40, 60, 90, 120, 150, 180)  # kB: the disk fills up at a different moment for each size
 
 
 def _told_and_whole(told: str, code: int) -> None:
@@ -47,7 +47,7 @@ def test_a_disk_that_fills_in_a_training_ends_it_and_loses_nothing(tmp_path: Pat
     print(f"{size} kB: {len(stored) // 2} of {len(test_job.RUNS)} runs were stored")
 
 
-# start in a copy of the project on a small disk; fill the disk once there are so many files; free it, copy all back
+# start in a copy on a small disk; fill the disk once this many files exist; free it, copy everything back
 FILL = """
 cp -a "$1" disk/project && cd disk/project || exit 99
 snakemake --cores 2 & start=$!
@@ -60,7 +60,7 @@ rm ../filler && cd ../.. && rm -rf "$1" && cp -a disk/project "$1" && exit $code
 
 
 def _files(project: Project) -> int:
-    """Number of a project's files, without Snakemake's own."""
+    """Return the number of a project's files, without Snakemake's own."""
     return sum(path.is_file() and ".snakemake" not in path.parts for path in project.folder.rglob("*"))
 
 
@@ -115,7 +115,7 @@ def test_a_start_without_room_for_temporary_files_says_so(tmp_path: Path) -> Non
     assert "Traceback" not in told(project.folder)
 
 
-# what a command prints to its standard output, or nothing
+# command -> whether it prints to its standard output
 COMMANDS = {
     "plan": True, "status": True, "doctor": True, "prune": True, "--help": True, "train --help": True,
     "schema --out made/schema.json": False, "nonsense": False,

@@ -1,4 +1,4 @@
-"""IDX files, CIFAR-10 and archives as users have them: the kind is detected from the first bytes, not from the name."""
+"""IDX files, CIFAR-10 and archives as users have them: the format is detected from the first bytes, not the name."""
 
 import bz2
 import gzip
@@ -102,7 +102,7 @@ def in_zip(folder: Path, contents: dict[str, bytes], _kind: str) -> bytes:
 
 
 def declared(folder: Path, archive: bytes, contents: dict[str, bytes]) -> Dataset:
-    """Return a data set whose files are in an archive in a local mirror, under a name that does not match its kind."""
+    """Return a data set whose files are in an archive in a local mirror, under a name that suggests another format."""
     (folder / "mirror").mkdir()
     (folder / "mirror/all.tar.gz").write_bytes(archive)
     files = {name: "md5:" + hashlib.md5(content).hexdigest() for name, content in contents.items()}

@@ -1,4 +1,4 @@
-"""Folders and archives of images as users have them: every file is read, or recorded with the reason why not."""
+"""Folders and archives of images as users have them: every file is read, or recorded with the reason it was not."""
 
 import io
 import struct
@@ -23,7 +23,7 @@ Put = Callable[[Path, dict[str, bytes]], dict[str, Path]]
 
 
 def tarred(folder: Path, contents: dict[str, bytes], kind: str = "", prefix: str = "") -> dict[str, Path]:
-    """Write a tar of the files, under a name that does not tell its kind, and return its path by name."""
+    """Write a tar of the files, under a name that does not show its format, and return its path by name."""
     path = folder / "images.bin"
     with tarfile.open(path, f"w:{kind}") as archive:  # type: ignore[call-overload]
         for name, content in contents.items():
@@ -178,7 +178,7 @@ def test_a_path_outside_the_folder_is_refused_with_a_single_reason(tmp_path: Pat
 def test_a_bomb_is_not_unpacked_beyond_its_announced_size(tmp_path: Path) -> None:
     files = zipped(tmp_path, GOOD | {"PetImages/Dog/b.jpg": bytes(1 << 29)})
     content = bytearray(files["c.zip"].read_bytes())
-    for magic, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):  # of the size in the two headers of a member
+    for magic, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):  # of the size in both headers of a member
         start = content.rindex(magic) + offset
         content[start : start + 4] = struct.pack("<I", 50)
     files["c.zip"].write_bytes(content)

@@ -1,4 +1,4 @@
-"""Images whose pixels are not 8-bit grey or RGB: converted by a stated rule and recorded, or left out by name."""
+"""Images that are not 8-bit grey or RGB: converted by a documented rule and recorded, or excluded by name."""
 
 import io
 import struct
@@ -25,7 +25,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def grey16(low: int, high: int) -> bytes:
-    """Return a PNG of 4 x 4 pixels of 16-bit grey, as X-rays are stored."""
+    """Return a PNG of 4 x 4 pixels of 16-bit grey, the format of many X-rays."""
     return saved(Image.fromarray(np.linspace(low, high, 16).astype(np.uint16).reshape(4, 4)))
 
 

@@ -1,4 +1,4 @@
-"""The entries of a legend stand in their order, line by line, however many there are."""
+"""The entries of a legend stay in their order, row by row, for any number of entries."""
 
 import pytest
 from matplotlib.figure import Figure as Drawing

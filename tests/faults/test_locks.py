@@ -1,4 +1,4 @@
-"""A lock that cannot be had is explained; one that is held is lost by no other use of its file."""
+"""A lock that cannot be acquired is explained; no other use of its file releases a held lock."""
 
 import errno
 import fcntl
@@ -24,7 +24,7 @@ with locks.if_free(locks.of(pathlib.Path(sys.argv[1]))) as held:
 
 
 def free(path: Path) -> bool:
-    """Whether another process gets the lock of `path`."""
+    """Return whether another process can acquire the lock of `path`."""
     done = subprocess.run([sys.executable, "-c", FREE, str(path)], capture_output=True, text=True, check=True)
     return done.stdout == "True\n"
 

@@ -1,4 +1,4 @@
-"""What a container, a cluster's job or `ulimit` leaves of the machine is what is used of it."""
+"""The memory used respects the limit of a container, a cluster's job or `ulimit`."""
 
 import contextlib
 import os
@@ -36,7 +36,7 @@ GROUPS = {"v2": "0::{path}", "v1": "9:name=systemd:/\n4:memory:{path}\n3:cpu,cpu
 
 
 def made_up(root: Path, version: str, path: str, files: dict[str, str], top: str = "/") -> Path:
-    """A root with this process in control group `path`, of a tree whose group `top` is seen as the highest."""
+    """Write a fake root with this process in control group `path`, in a hierarchy whose visible root is group `top`."""
     texts = {"proc/self/cgroup": GROUPS[version].format(path=path), "proc/self/mountinfo": MOUNTS[version]}
     texts["proc/self/mountinfo"] = texts["proc/self/mountinfo"].format(top=top)
     for name, text in (texts | {f"sys/fs/cgroup/{name}": text for name, text in files.items()}).items():
@@ -125,7 +125,7 @@ def test_a_limit_of_the_process_is_a_workers_share(flag: str, kind: str) -> None
 
 @pytest.fixture
 def limited() -> Iterator[Path]:
-    """A real control group of 1,000 MiB, for what is put there; skips where none may be made."""
+    """Yield a real control group limited to 1,000 MiB; skip the test where none can be created."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     own = {line.split(":")[1]: line.split(":")[2] for line in lines}
     v1 = "memory" in own
@@ -145,7 +145,7 @@ def limited() -> Iterator[Path]:
 
 
 def _job(folder: Path) -> Path:
-    """A job of two packs, each of a run on 60,000 images of 28 x 28, which takes some 700 MiB."""
+    """Write a job of two packs, each with one run on 60,000 images of 28 x 28, which takes about 700 MiB."""
     dice = np.random.default_rng(0)
     x, y = dice.integers(0, 256, (60_000, 1, 28, 28), dtype=np.uint8), dice.integers(0, 10, 60_000)
     (folder / "many").mkdir()

@@ -1,4 +1,4 @@
-"""Another parameter file than params.yaml: every process works by the file that was planned from, or refuses."""
+"""Another parameter file than params.yaml: every process uses the file that the plan was made from, or refuses."""
 
 import os
 import shutil
@@ -35,11 +35,11 @@ AUGMENTED = (
     ("augmentations: {}", "augmentations: {turned: {rotate: 9, shift: 0, flip: false, copies: 2, seed: 0}}"),
     ("        norm: [none, batch]", "        norm: [none, batch]\n        augmentation: [none, turned]"),
 )
-PARAMS, MINE = Path("params.yaml"), Path("my own $HOME.yaml")  # a name that a shell must not read
+PARAMS, MINE = Path("params.yaml"), Path("my own $HOME.yaml")  # a name that a shell must not interpret
 
 
 def other_split(folder: Path) -> Path:
-    """A second parameter file in `folder`, its data divided by another seed."""
+    """Write a second parameter file to `folder` with another seed of the data split."""
     text = (folder / PARAMS).read_text()
     assert text.count(SPLIT) == 1
     (folder / MINE).write_text(text.replace(SPLIT, SPLIT.replace("seed: 0", "seed: 7")))
@@ -47,7 +47,7 @@ def other_split(folder: Path) -> Path:
 
 
 def console(name: str, *words: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """A command as a user starts it: by the installed script."""
+    """Run a command by its installed script, as a user does."""
     script = Path(sys.executable).with_name(name)
     path = f"{script.parent}{os.pathsep}{os.environ['PATH']}"
     return subprocess.run(
@@ -102,7 +102,7 @@ def test_an_augmentation_goes_into_no_folder_named_after_another(tmp_path: Path)
 
 
 def wrong_split(project: Path) -> tuple[Path, str]:
-    """Let a whole run of the store be one on other data than its name says; its folder, and its right id."""
+    """Change the data that a stored run states, so that its id is wrong; return its folder and its correct id."""
     folder = sorted((project / "results" / "runs").glob("[!.]*"))[0]
     config = read_json(folder / "run.json")["config"]
     rewrite(folder, data="f" * 16)
@@ -135,7 +135,7 @@ def test_training_refuses_data_that_its_runs_were_not_planned_for(project: Path)
     data = next(project.glob("data/prepared/digits-*"))
     manifest = read_manifest(data)
     shutil.rmtree(project / "results" / "runs")
-    other = data.rename(project / "data" / "elsewhere")  # a name without a key
+    other = data.rename(project / "data" / "elsewhere")  # a name without a digest
     write_json(other / "manifest.json", seal({**manifest, "fingerprint": "f" * 16}))
     plan = Plan(PARAMS)
     write_packs(Path(".bnbench/job.json"), [pack.model_copy(update={"data": str(other)}) for pack in plan.packs])

@@ -1,4 +1,4 @@
-"""Several tiers in one file: what is invalid in one hides nothing of the others; runs are called what they are."""
+"""Several tiers in one file: an invalid tier hides nothing of the others; runs of other tiers are reported as such."""
 
 import shutil
 from pathlib import Path
@@ -14,7 +14,7 @@ PARAMS = Path("params.yaml")
 
 @pytest.fixture
 def small_invalid(project: Path) -> str:
-    """A stored run of a project whose tier small has become invalid."""
+    """Make tier small of a project invalid and return the id of a stored run."""
     text = PARAMS.read_text()
     old = "tiers: {small: {base: {epochs: 2}}}"
     assert text.count(old) == 1
@@ -40,7 +40,7 @@ def test_the_tier_in_use_may_be_the_invalid_one(small_invalid: str, capsys: pyte
 
 @pytest.mark.usefixtures("small_invalid")
 def test_nothing_is_removed_while_a_tier_is_invalid(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    stray = project / "results" / "runs" / ("f" * 16)  # may be a run of the invalid tier
+    stray = project / "results" / "runs" / ("f" * 16)  # may belong to the invalid tier
     shutil.copytree(sorted((project / "results" / "runs").glob("[!.]*"))[0], stray)
     for words in (["prune"], ["prune", "--delete"]):
         assert main(words) == 2

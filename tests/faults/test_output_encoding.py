@@ -1,4 +1,4 @@
-"""Characters that an output cannot show are escaped, in every command, on standard output and on standard error."""
+"""Every command escapes characters that its output cannot encode, on standard output and on standard error."""
 
 import os
 import subprocess
@@ -18,7 +18,7 @@ ASCII = {
 
 
 def said(folder: Path, variables: dict[str, str], *words: str) -> tuple[int, str]:
-    """A command's exit code and its output, as the installed script gives them; both must be ASCII."""
+    """Return the exit code and output of the installed script; the output must be ASCII."""
     done = subprocess.run(
         [str(Path(sys.executable).with_name("bnbench")), *words],
         cwd=folder, env={**os.environ, **variables}, capture_output=True, check=False, timeout=120,

@@ -1,4 +1,4 @@
-"""Values of the parameter file: every number finite, every name plain, every default checked, every size limited."""
+"""Values of the parameter file: numbers are finite, names plain, defaults checked, sizes limited."""
 
 import math
 import subprocess
@@ -30,7 +30,7 @@ BEYOND = [".nan", ".inf", "-.inf", "1e999", "-1e400", "99999999999999999999", "9
 # --- numbers
 
 HUE = "        hue: norm\n"
-# the text that is replaced, by what, with @ for the number; the key that is told
+# the text that is replaced, its replacement with @ for the number; the key that the message names
 NUMBERS: dict[str, tuple[tuple[str, str], str]] = {
     "low": ((HUE, f"{HUE}        low: @\n"), "studies.S.figures.f.low"),
     "at": ((HUE, f"{HUE}        pick: {{at: @}}\n"), "studies.S.figures.f.pick.at"),
@@ -55,7 +55,7 @@ def test_a_number_that_is_none_or_beyond_64_bits_is_refused_with_line_and_key(
 
 
 def kinds(annotation: Any) -> Iterator[Any]:
-    """All that is named in an annotation, at any depth."""
+    """Yield all types named in an annotation, at any depth."""
     yield annotation
     origin = get_origin(annotation)
     inner = get_args(annotation)[:1] if origin is Annotated else get_args(annotation)
@@ -65,7 +65,7 @@ def kinds(annotation: Any) -> Iterator[Any]:
 
 
 def models(kind: type[BaseModel]) -> set[type[BaseModel]]:
-    """A model and all below it."""
+    """Return a model and all models nested in it."""
     found = {kind}
     for info in kind.model_fields.values():
         for part in kinds(info.annotation):
@@ -142,7 +142,7 @@ def test_of_very_many_violations_the_first_are_told(tmp_path: Path) -> None:
     assert lines[-1] == "... and 4800 more"
 
 
-# --- what another YAML has
+# --- features of other YAML versions
 
 
 def test_a_merge_key_is_told_with_what_to_write(tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_a_mirror_from_the_environment_is_told_too(tmp_path: Path, monkeypatch: 
         download("digits", dataset(tmp_path / "params.yaml", "digits"), tmp_path / "raw")
 
 
-# --- defaults and bases that nothing uses
+# --- unused defaults and bases
 
 OVERRIDDEN = f"\n  model: {defaults()['model']}"
 UNUSED: dict[str, tuple[list[tuple[str, str]], str]] = {

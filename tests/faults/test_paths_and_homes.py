@@ -1,4 +1,4 @@
-"""The interpreter that plans is the one that works, whatever PATH says; commands need no home and no user's name."""
+"""Stages run by the interpreter that planned, whatever PATH says; commands need no home folder and no user name."""
 
 import os
 import shutil
@@ -48,14 +48,14 @@ def test_the_rules_run_the_programs_of_snakemakes_own_interpreter(other: bool, t
 
 @pytest.fixture
 def seen_by_all() -> Iterator[Path]:
-    """A folder that other users can look into; pytest's own is shut to them at each start of pytest."""
+    """Yield a folder that other users can read; pytest closes its own temporary folders to others at each start."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
 
 
 def _as_nobody() -> tuple[str, ...]:
-    """The start of a command by a user without a name; skips where that may not be."""
+    """Return a command prefix that runs as a user without a name; skip the test where that is not permitted."""
     if os.getuid() or not shutil.which("setpriv"):
         pytest.skip("only root can be another user")
     prefix = (shutil.which("setpriv") or "", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")

@@ -1,4 +1,4 @@
-"""What stages are told to do, plans and jobs, is believed only as it was written; no good run is ever accused."""
+"""Stages refuse altered plans and jobs; no message about an altered plan advises to delete an intact run."""
 
 import json
 import shutil
@@ -117,7 +117,7 @@ JOBS: dict[str, Callable[[list[dict[str, Any]]], object]] = {
 
 @pytest.fixture
 def job(project: Path) -> Path:
-    """A job for all runs, none of which is there any more."""
+    """Return a job for all runs, after deleting all of them from the run store."""
     shutil.rmtree(project / "results" / "runs")
     (mark,) = start().trained(None)
     return Path(mark).with_suffix(".json")
@@ -150,7 +150,7 @@ def test_a_mark_whose_job_cannot_be_read_asks_for_the_tables() -> None:
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
     mark.with_suffix(".json").write_text("[")
-    assert start().trained(None) == []  # the tables are of the runs that are there
+    assert start().trained(None) == []  # the tables already cover the existing runs
     run = sorted(Path("results/runs").glob("[!.]*"))[0]
     (run / "run.json").write_bytes((run / "run.json").read_bytes() + b"\n")
     assert start().trained(None) == []

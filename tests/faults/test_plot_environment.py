@@ -1,4 +1,4 @@
-"""Figures and report are the same bytes whatever the environment, the settings and the folder of the user."""
+"""Figures and report have the same bytes whatever the user's environment, settings and folder."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Starts that are ended at random moments: all processes go, nothing is lost, a plain restart gives the same bytes."""
+"""Starts stopped at random moments: all processes end, nothing is lost, a plain restart gives the same bytes."""
 
 import contextlib
 import random
@@ -26,7 +26,7 @@ Process = subprocess.Popen[str]
 
 
 def group(process: Process) -> list[psutil.Process]:
-    """All processes of a start, as a terminal has them."""
+    """Return all processes of a start, as a terminal would signal them."""
     return members(process)
 
 
@@ -35,13 +35,13 @@ def alone(process: Process) -> list[psutil.Process]:
 
 
 def training(process: Process) -> list[psutil.Process]:
-    """The main process of a training, or nothing."""
+    """Return the main process of a training, if any."""
     found = [other for other in members(process) if "train" in other.cmdline()]
     return [other for other in found if other.ppid() not in {one.pid for one in found}]
 
 
 def worker(process: Process) -> list[psutil.Process]:
-    """One of a training's workers, or nothing."""
+    """Return one worker of a training, if any."""
     return [child for main in training(process) for child in main.children()][:1]
 
 
@@ -55,7 +55,7 @@ ENDS: list[tuple[signal.Signals, Callable[[Process], list[psutil.Process]]]] = [
 
 @dataclass
 class Session:
-    """One command, started again until it is done; what was sent to it, and how often it had to be unlocked."""
+    """One command, restarted until it succeeds; counts the signals sent to it and how often it had to be unlocked."""
 
     command: list[str]
     folder: Path
@@ -65,7 +65,7 @@ class Session:
     unlocked: int = 0
 
     def disturb(self, dice: random.Random, seconds: float, times: int) -> None:
-        """End the command so many times, each time within its first seconds, or until it is done."""
+        """Start the command and send it a signal within its first seconds, up to `times` times or until it succeeds."""
         for _ in range(times):
             before, moment = self.stored(), dice.uniform(0, seconds)
             with started(self.command, self.folder, self.environment) as process:
@@ -88,7 +88,7 @@ class Session:
             assert ended(process, 900) == 0, told(self.folder)
 
     def unlock(self) -> None:
-        """Do what Snakemake says of its lock, where a killed one has left it."""
+        """Follow Snakemake's advice on its lock where a killed process left one."""
         if self.command[0] == "snakemake" and list(self.folder.glob(".snakemake/locks/*")):
             self.unlocked += 1
             Project(self.folder).run("snakemake --unlock --cores 1")
@@ -116,7 +116,7 @@ def test_a_training_ended_at_random_moments_comes_to_the_same_bytes(tmp_path: Pa
 
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Project]:
-    """The miniature with a longer training, before its first start; and a copy of it with all results."""
+    """Return the miniature with longer training before its first start, and a copy of it with all results."""
     project = miniature(tmp_path_factory.mktemp("ends") / "project")
     project.edit("base: {epochs: 1,", "base: {epochs: 1500,")
     project.edit("where: {epochs: 1}", "where: {epochs: 1500}")
@@ -128,7 +128,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, Projec
 
 @pytest.fixture
 def session(reference: tuple[Project, Project], tmp_path: Path) -> Iterator[Session]:
-    """`snakemake` in a copy of the miniature; at its end all results are the reference's."""
+    """Yield `snakemake` in a copy of the miniature; afterwards check that all results equal the reference's."""
     project, whole = reference
     copy = Project(tmp_path / "project")
     shutil.copytree(project.folder, copy.folder)
@@ -177,6 +177,6 @@ def test_figures_leave_no_worker_behind(tmp_path: Path, project: Path, number: s
         until(lambda: len(children(process)) >= 2, "workers")
         process.send_signal(number)
         assert ended(process) == (-number if number == signal.SIGKILL else 75)
-    if number != signal.SIGKILL:  # in the midst of starting a process
+    if number != signal.SIGKILL:  # another signal may hit it while it starts a process
         assert "Traceback" not in told(project)
         assert not list(tmp_path.glob("figures/.*"))

@@ -1,4 +1,4 @@
-"""On a CPU every product is of one run: no library's choice of a routine can depend on how many runs there are."""
+"""On a CPU every matrix product is of one run, so no library's choice of a routine depends on the number of runs."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -32,7 +32,7 @@ ONE_IMAGE: list[dict[str, Any]] = [
 
 
 class Products(TorchDispatchMode):
-    """Notes each product that torch is asked for: its name, and sizes and strides of its arrays."""
+    """Recorder of each product that torch computes: its name, and sizes and strides of its arrays."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -67,7 +67,7 @@ def _of_training(settings: dict[str, Any], seeds: Sequence[int]) -> list[tuple[A
 
 @pytest.fixture
 def _by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is recorded; the last chunk of the validation images holds a single one."""
+    """Disable recorded steps, and let the last chunk of the validation images contain a single one."""
     monkeypatch.setattr(step_program, "recordable", lambda _pack: False)
     monkeypatch.setattr(inference_program, "recordable", lambda _pack: False)
     monkeypatch.setattr(Pack, "chunk", len(digits().valid.labels) - 1)

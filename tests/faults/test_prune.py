@@ -1,4 +1,4 @@
-"""Prune knows all that the program writes, and removes nothing that another process works on or that is asked for."""
+"""Prune knows every file that the program writes and removes nothing that is requested or in use by a process."""
 
 import os
 import subprocess
@@ -16,7 +16,7 @@ from tests.support.miniature import EDITS
 from tests.support.parameters import toy
 
 PARAMS = Path("params.yaml")
-GONE = "0123456789abcdef"  # the id of nothing that is asked for
+GONE = "0123456789abcdef"  # an id that no study requests
 HOLD = """
 import pathlib, sys
 from bnbench.core import locks
@@ -27,7 +27,7 @@ with locks.all_of([locks.of(pathlib.Path(sys.argv[1]))]):
 
 
 def without_a_seed() -> list[Path]:
-    """Give up one seed; the runs that are orphans now."""
+    """Remove one seed from the parameters and return the folders of the runs that are now orphans."""
     runs = {path for path in Path("results/runs").glob("[!.]*") if '"seed": 1' in (path / "run.json").read_text()}
     PARAMS.write_text(PARAMS.read_text().replace("seed: [0, 1]", "seed: [0]"))
     return sorted(runs)
@@ -81,7 +81,7 @@ def test_what_has_no_runs_name_is_no_run(name: str, capsys: pytest.CaptureFixtur
     assert "orphaned" not in capsys.readouterr().out
 
 
-# what the program writes -> the text of a file that is of something nobody asks for any more
+# file that the program writes -> its content; no study requests any of them
 RECORD = f'{{"runs": ["{GONE}"]}}'
 WRITTEN = {
     f"data/augmented/digits/moved-{GONE}/manifest.json": "{}",
@@ -149,7 +149,7 @@ def test_what_a_killed_process_left_half_written_is_listed(place: str, capsys: p
     folder, file = folder / ".some.abcdefgh", folder / ".other.json.abcdefgh"
     folder.mkdir()
     file.touch()
-    assert str(file) not in pruned(capsys)  # it may be written right now
+    assert str(file) not in pruned(capsys)  # it may be in use
     os.utime(file, (time.time() - 1e6, time.time() - 1e6))
     listed = pruned(capsys, "--delete").splitlines()
     assert {str(folder), str(file)} <= set(listed)

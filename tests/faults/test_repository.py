@@ -1,4 +1,4 @@
-"""The commit that is recorded is that of the repository that tracks the project; git's refusals are kept and told."""
+"""The recorded commit is that of the repository that tracks the project; git's refusals are recorded and reported."""
 
 import os
 import shutil
@@ -36,7 +36,7 @@ def project(folder: Path) -> Path:
 
 
 def repository(folder: Path, *names: str) -> str:
-    """A repository that tracks these files; returns its commit."""
+    """Create a repository that tracks these files and return its commit."""
     git(folder, "init", "-q")
     git(folder, "add", "-f", *names)
     git(folder, "commit", "-q", "-m", "one")

@@ -1,4 +1,4 @@
-"""Clones that share a run store or data: each run is trained once, none is lost, nobody takes another's for litter."""
+"""Clones that share a run store or data train each run once, lose none, and delete no clone's unfinished files."""
 
 import contextlib
 import os
@@ -20,7 +20,7 @@ LONG = (
 
 
 def pair(tmp_path: Path, *edits: tuple[str, str]) -> tuple[Path, Path]:
-    """Two clones with one run store and the same job."""
+    """Create two clones with one run store and the same job."""
     one = tmp_path / "one"
     clone(one, *edits)
     other = share(one, "results/runs", "data")
@@ -48,7 +48,7 @@ def test_a_run_of_a_shared_store_is_waited_for_and_its_holder_is_named(tmp_path:
 
 
 def test_a_folder_that_another_clone_is_writing_stays(tmp_path: Path) -> None:
-    """Whoever trains a run cleans up after killed writers of that run only once its lock is theirs."""
+    """A process removes leftovers of killed writers of a run only once it holds the run's lock."""
     one, other = pair(tmp_path, *LONG)
     with started(one, *TRAIN) as first:
         until(lambda: begun(one), lambda: first.told)
@@ -62,7 +62,7 @@ def test_a_folder_that_another_clone_is_writing_stays(tmp_path: Path) -> None:
         assert written.exists()
         first.signal(signal.SIGCONT)
         first.ended()
-    assert not written.exists()  # who has the run's lock takes it for what it is, a killed writer's
+    assert not written.exists()  # with the run's lock held, it counts as the leftover of a killed writer
 
 
 @pytest.mark.slow

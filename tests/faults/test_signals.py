@@ -24,12 +24,12 @@ Process = subprocess.Popen[str]
 
 @pytest.fixture
 def job(tmp_path: Path, prepared: Path) -> Path:
-    """Two packs that take much longer than a test."""
+    """Return a job of two packs that take much longer than a test."""
     return test_job._job(tmp_path, prepared, [one.model_copy(update={"epochs": 5000}) for one in test_job.LONG], 3)
 
 
 def training(job: Path, folder: Path) -> list[str]:
-    """A training that saves at each occasion."""
+    """Return the command of a training that saves checkpoints as often as possible."""
     return test_job._command(job, folder, "--checkpoint-seconds", "0.01")
 
 
@@ -50,8 +50,8 @@ def test_a_training_that_gets_a_signal_saves_and_ends(
     assert f"bnbench train: stopped by {number.name}; finished work is saved" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)
     assert all(path.stat().st_mtime_ns >= stamp for path, stamp in before.items())
-    states = [checkpoints.load(path.parent, path.stem) for path in before]  # None where one is not whole
-    assert len({state.header.step for state in states if state}) <= 2  # all runs of a pack were saved at one step
+    states = [checkpoints.load(path.parent, path.stem) for path in before]  # None for a checkpoint that is not intact
+    assert len({state.header.step for state in states if state}) <= 2  # all runs of a pack were saved at the same step
     assert None not in states
 
 
@@ -89,7 +89,7 @@ def test_a_second_ctrl_c_ends_a_training_that_cannot_save(tmp_path: Path, job: P
 
 
 def _noted(pid: int) -> bool:
-    """Whether a process has no signal waiting to be delivered."""
+    """Return whether a process has no pending signal."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return all(int(line.split()[1], 16) == 0 for line in lines if line.startswith(("SigPnd", "ShdPnd")))
 

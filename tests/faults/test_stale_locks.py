@@ -1,4 +1,4 @@
-"""Snakemake's lock of a dead start is removed where its death is known; of what may live it is said whose it is."""
+"""Snakemake's lock of a start known to be dead is removed; otherwise a message names the lock's owner."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ def project(tmp_path: Path) -> Project:
 
 
 def killed(project: Project) -> list[Path]:
-    """Start training and kill all of it; the files of Snakemake's lock."""
+    """Start training, kill all its processes, and return the files of Snakemake's lock."""
     with started(project.folder, "snakemake", "--cores", "1", **variables(project)) as start:
         until(lambda: list(project.folder.glob("results/provenance/*.json")), lambda: start.told)
         start.signal(signal.SIGKILL)
@@ -43,7 +43,7 @@ def left(project: Project) -> list[Path]:
 
 
 def notes(project: Project, **changes: Any) -> None:
-    """Change what is noted of the starts of a project."""
+    """Change the recorded starts of a project."""
     path = project.folder / ".bnbench" / "starts.json"
     path.write_text(json.dumps([{**start, **changes} for start in json.loads(path.read_text())]))
 
@@ -153,7 +153,7 @@ def test_a_start_that_was_killed_while_it_prepared_data_is_gone_on_from_to_the_e
     (record,) = (project.folder / ".snakemake" / "metadata").iterdir()  # of the prepared data
     marks = project.folder / ".snakemake" / "incomplete"
     marks.mkdir(exist_ok=True)
-    (marks / record.name).write_text('{"external_jobid": null}')  # what Snakemake notes before it runs a rule
+    (marks / record.name).write_text('{"external_jobid": null}')  # written by Snakemake before it runs a rule
     project.run("snakemake --cores 1")
     assert len(project.stored()) == 8
     assert "train" not in project.run("snakemake --cores 1 -n")

@@ -1,4 +1,4 @@
-"""What a page may say was drawn: a bounded list of finite points, and nothing else."""
+"""The demo accepts as strokes from the page a bounded list of finite points, and nothing else."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""A table, a figure or a report that is not as it was written is noticed, is not used, and is made anew."""
+"""An altered table, figure or report is detected, not used, and rebuilt."""
 
 import re
 import shutil
@@ -122,7 +122,7 @@ def test_a_folder_in_a_files_place_is_said_at_the_start() -> None:
             shutil.rmtree(place)
 
 
-# what is done to a finished project, and then one start of Snakemake
+# change of a finished project, followed by one start of Snakemake
 DONE: dict[str, Callable[[Path], object]] = {
     "a value in a parquet": lambda p: another_value(p / "results/tables"),
     "a cut parquet": lambda p: cut(p / "results/tables/history.parquet"),

@@ -1,4 +1,4 @@
-"""A file of a stored run is used nowhere before it has shown to be as it was written, and of that run."""
+"""No command uses a file of a stored run before verifying that it is intact and of that run."""
 
 import re
 import subprocess
@@ -35,7 +35,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def plan(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
-    """The plan of a project whose runs are trained, in a copy of it."""
+    """Return the plan of a copy of a project whose runs are trained."""
     subprocess.run(["cp", "-r", made, tmp_path], check=True)
     monkeypatch.chdir(tmp_path / "project")
     return Plan(Path("params.yaml"))
@@ -51,7 +51,7 @@ def tables(plan: Plan, _run_id: str) -> None:
     collect(plan.record(), plan.store, Path("results/tables"))
 
 
-# who reads the store, given a plan and a run
+# readers of the run store, given a plan and a run
 READERS: dict[str, Callable[[Plan, str], Any]] = {
     "the network": lambda plan, run_id: run_writer.read_network(plan.store, run_id, SHAPE),
     "the choice of runs to show": lambda plan, _: choose(plan, [SHAPE]),

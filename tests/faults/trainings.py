@@ -1,4 +1,4 @@
-"""A project of four runs with everything that a run can leave, stopped half-way or with all its results."""
+"""A project of four runs with every kind of file that a run can write, stopped half-way or with all its results."""
 
 import contextlib
 import dataclasses
@@ -40,14 +40,14 @@ EDITS = (
     ("base: {epochs: 4}", f"base: {BASE}"),
     ("learning_rate: [0.1, 1]", "learning_rate: [0.01]"),
 )
-STEP = 60  # of 141: one epoch is over
+STEP = 60  # of 141: the first epoch is complete
 CHECKPOINTS = Path(".bnbench/checkpoints")
 JOB = Path(".bnbench/job.json")
 PLACE = worker.Workspace(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
 
 
 def begun(folder: Path) -> Plan:
-    """A project in `folder` with its data, plain and moved, and a job of two packs of two runs."""
+    """Create a project with its data, original and augmented, and a job of two packs of two runs; return its plan."""
     folder.mkdir(parents=True, exist_ok=True)
     toy(folder, *EDITS)
     with contextlib.chdir(folder):
@@ -61,7 +61,7 @@ def begun(folder: Path) -> Plan:
 
 
 def stopped(plan: Plan, step: int = STEP) -> list[Pack]:
-    """Train all packs to a step, and save them; in the project's folder."""
+    """Train all packs to a step and save their checkpoints, in the project's folder."""
     packs = []
     for pack in plan.packs:
         data = Prepared.read(Path(pack.data), Path(str(pack.augmented)))
@@ -80,20 +80,20 @@ def stopped(plan: Plan, step: int = STEP) -> list[Pack]:
 
 
 def trained(plan: Plan) -> dict[str, bytes]:
-    """Train what the store lacks, from checkpoints where there are any; what it holds then."""
-    torch.set_num_threads(1)  # as a worker has it
+    """Train the missing runs, resuming from checkpoints where they exist; return the contents of the run store."""
+    torch.set_num_threads(1)  # as in a worker
     for pack in plan.packs:
         worker.train_pack(pack, PLACE)
     return stored()
 
 
 def stored() -> dict[str, bytes]:
-    """What each file of the run store holds."""
+    """Return the contents of the run store's files by path."""
     return {str(path): path.read_bytes() for path in sorted(PLACE.store.rglob("*")) if path.is_file()}
 
 
 def finished(folder: Path) -> Plan:
-    """A project with all its results; and checkpoints, as of a start that was stopped."""
+    """Create a project with all its results, and with checkpoints as of an interrupted start; return its plan."""
     plan = begun(folder)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     with contextlib.chdir(folder):
@@ -107,7 +107,7 @@ def finished(folder: Path) -> Plan:
 
 
 def command(name: str, *words: object) -> "subprocess.CompletedProcess[str]":
-    """A program of this environment, as users start it, on one core."""
+    """Run a program of this environment, as users start it."""
     program = Path(sys.executable).with_name(name)
     environment = {key: value for key, value in os.environ.items() if key != "BNBENCH_MIRROR"}
     return subprocess.run(
@@ -116,13 +116,13 @@ def command(name: str, *words: object) -> "subprocess.CompletedProcess[str]":
 
 
 def train_command() -> "subprocess.CompletedProcess[str]":
-    """`bnbench train` on the project's job."""
+    """Run `bnbench train` on the project's job."""
     places = ("--out", PLACE.store, "--timings", PLACE.timings, "--provenance", "results/provenance")
     return command("bnbench", "train", JOB, *places, "--workers", 1)
 
 
 def plain(value: Any) -> Any:
-    """`value` as something that is equal to another such if all that they hold is."""
+    """Convert a value to builtin types, so that two results compare equal exactly if all their contents do."""
     if isinstance(value, torch.Tensor):
         value = value.numpy()
     if isinstance(value, np.ndarray):

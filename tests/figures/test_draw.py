@@ -1,3 +1,5 @@
+"""Drawing of figures: points, captions and files of each kind of figure; texts never overlap."""
+
 import itertools
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace

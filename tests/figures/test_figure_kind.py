@@ -1,4 +1,4 @@
-"""Kinds of figures: one module each, checked data, and a new kind by one file and one entry."""
+"""Kinds of figures: one module each, validated data, and a new kind by one file and one entry."""
 
 import csv
 import inspect

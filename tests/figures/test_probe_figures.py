@@ -1,4 +1,4 @@
-"""Figures and tables of rows that probes recorded, from made-up rows whose means are known."""
+"""Figures and tables of probe rows, from synthetic rows with known means."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ GRADIENTS = {"kind": "heatmap", "title": "G", "probe": "gradients", "y": "gradie
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """Study A1 of the made-up store (5 seeds, norms none and batch) with rows of three probes."""
+    """Return study A1 of the synthetic store (5 seeds, norms none and batch) with rows of three probes."""
     folder = tmp_path_factory.mktemp("probes")
     plan = make_plan()
     fill_store(plan, folder / "runs")
@@ -65,7 +65,7 @@ def _row(run_id: Any, probe: str, step: int, **places: Any) -> dict[str, Any]:
 
 
 def shown(source: Source, **options: Any) -> tuple[pd.DataFrame, str]:
-    """The points of a figure and its caption, once it was drawn without an error."""
+    """Draw a figure without an error and return its points and its caption."""
     plot = plot_data(source, Figure.model_validate(options))
     drawn(plot).draw_without_rendering()
     return plot.points, described(plot)

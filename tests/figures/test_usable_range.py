@@ -1,4 +1,4 @@
-"""The usable range of a setting, against a search over all ranges."""
+"""The usable range of a setting, compared with an exhaustive search over all ranges."""
 
 import itertools
 from pathlib import Path
@@ -27,14 +27,14 @@ def options(**changes: Any) -> Figure:
 
 
 def line(means: list[float], lost: list[int], norm: str = "batch") -> pd.DataFrame:
-    """Three runs a rate, of which `lost` diverged."""
+    """Return the points of three runs per learning rate, of which `lost` diverged."""
     counts = {"n": [3 - bad for bad in lost], "n_diverged": lost, "n_other": 0}
     columns = {"learning_rate": RATES[: len(means)], "norm": norm, "mean": means, **counts}
     return pd.DataFrame(columns).assign(low=lambda frame: frame["mean"] - 0.01, high=lambda frame: frame["mean"] + 0.01)
 
 
 def searched(means: list[float], lost: list[int], within: float) -> set[tuple[float, float]]:
-    """The longest of all ranges that hold a best value of a rate without failures, all means near it, no failure."""
+    """Return the longest ranges that have a best value, only means near it, and no failure, by exhaustive search."""
     sound = [mean for mean, bad in zip(means, lost, strict=True) if not bad]
     if not sound:
         return set()

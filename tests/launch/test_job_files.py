@@ -1,4 +1,4 @@
-"""Job files of one invocation: what is written, read back, deleted."""
+"""Job files of one invocation: written, read back, deleted."""
 
 from pathlib import Path
 

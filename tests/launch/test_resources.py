@@ -1,4 +1,4 @@
-"""What a training job asks Snakemake for on this machine. Those of a cluster: `cluster/test_jobs.py`."""
+"""Resources that a training job requests from Snakemake on this machine (on a cluster: `cluster/test_jobs.py`)."""
 
 from math import ceil
 from pathlib import Path

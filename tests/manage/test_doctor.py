@@ -127,7 +127,7 @@ def test_slurm_without_its_plugin_is_noted(project: Path, tmp_path: Path, monkey
     write(tmp_path / "bin" / "sbatch")
     (tmp_path / "bin" / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
-    monkeypatch.setattr("sys.meta_path", [BuiltinImporter])  # no further package is found
+    monkeypatch.setattr("sys.meta_path", [BuiltinImporter])  # no other package is found
     monkeypatch.delitem(sys.modules, "snakemake_executor_plugin_slurm", raising=False)
     (note,) = slurm(project)
     assert "Snakemake's plugin for it" in note.what

@@ -1,4 +1,4 @@
-"""A finding made of an error: the remedy is the error's last line, or what follows its last semicolon."""
+"""A finding from an error: the remedy is the error's last line, or the text after its last semicolon."""
 
 import pytest
 

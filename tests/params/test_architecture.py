@@ -1,4 +1,4 @@
-"""Models in shorthand: the layers they are parsed into, and errors with a mark under the character at fault."""
+"""Models in shorthand: the layers they are parsed into, and errors with a mark under the wrong character."""
 
 import re
 
@@ -74,12 +74,12 @@ def test_each_layer_has_its_position_in_the_text() -> None:
     assert starts == ["8C3", "2C1B", "2C1B", "2C1B", "P2", "Dropout0.5", "10D"]
 
 
-# the model, with a mark before the character at fault, and the problem
+# the model, with a mark before the wrong character, and the problem
 WRONG = {
     "784-^foo-10": "'foo' is no layer; known are 784 (width)",
     "784-^-10": "'' is no layer",
     "784-^100 -10": "'100 ' is no layer",
-    "^8C4-10D": "'8C4' is no layer",  # an even size has no middle
+    "^8C4-10D": "'8C4' is no layer",  # an even size has no centre
     "8C3-^P0-10D": "a size of 0",
     "8C3-^0D-10D": "a size of 0",
     "^0K-2C2B-10D": "a size of 0",
@@ -96,7 +96,7 @@ WRONG = {
     "784-10-Dropout0.5^": "a model ends with a dense layer",
     "784-^Dropout1.5-10": "'Dropout1.5' is no layer",
     "784-^-5-10": "'' is no layer",
-    "784-^\u0661\u0660\u0660-10": "is no layer",  # digits, but not of ASCII
+    "784-^\u0661\u0660\u0660-10": "is no layer",  # digits outside ASCII
     "64-^8C3-10": "a conv layer, a pool or LRN takes images",
     "8C3-100-^LRN-10": "a conv layer, a pool or LRN takes images",
     "^Lrn-10D": "'Lrn' is no layer",

@@ -71,7 +71,7 @@ def test_a_file_may_extend_one_that_extends_another(tmp_path: Path) -> None:
 
 
 OTHER = ("tier: quick", "tier: small")  # an edit of the extended file that changes nothing here
-# own lines; an edit of the extended file; whose error it is; the text that marks its line; its key
+# lines of the extending file; an edit of the extended file; file at fault; the text that marks its line; its key
 FAULTS: dict[str, tuple[str, tuple[str, str], str, str, str]] = {
     "an inherited default": ("", ("\n  dropout: 0", "\n  dropout: 2"), "base", "dropout: 2", "training.dropout"),
     "an own default": ("training: {dropout: 2}\n", OTHER, "own", "dropout: 2", "training.dropout"),

@@ -1,4 +1,4 @@
-"""Settings of norms that do not go together: the rule, the value seen, the place and the way out, before training."""
+"""Incompatible settings of norms are refused before training, with the rule, the value, its line and the remedy."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ BASE = "base: {epochs: 4}"
 GRID = "norm: [none, batch]"
 CONV = "model: 8C3-P2-12C3-P2-10D"
 
-# what stands in the study's base (or, behind a /, its grid) -> the key at fault, and the message
+# content of the study's base (or, after a /, its grid) -> the key at fault, and the message
 REFUSED = {
     "norm: ghost, norm_parts: 3": (
         "norm_parts",

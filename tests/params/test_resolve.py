@@ -49,7 +49,7 @@ def test_each_setting_comes_from_its_strongest_source_independently_of_other_set
         {name: draw.randint(1, 50) / (100 if name == "dropout" else 1) for name in names if draw.random() < 0.5}
         for _ in range(4)
     ]
-    for level in levels:  # whole numbers are whole, and a batch is no larger than the training set
+    for level in levels:  # integer settings stay integers, and a batch is no larger than the training set
         level |= {name: int(value) for name, value in level.items() if name != "dropout"}
         level |= {"train_images": level["train_images"] + 50} if "train_images" in level else {}
     tier, study, variant, grid = levels

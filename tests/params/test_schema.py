@@ -1,4 +1,4 @@
-"""The schema allows exactly the implemented values; the JSON schema for editors is that of the program."""
+"""The schema allows exactly the implemented values; the JSON schema for editors matches the program's."""
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
@@ -48,7 +48,7 @@ def named(model: type[BaseModel], field: str) -> set[str]:
 
 
 def implemented_formats() -> Iterator[str]:
-    """The modules of `data/formats` that have a reader."""
+    """Return the modules of `data/formats` that have a reader."""
     for module in iter_modules(formats.__path__):
         if hasattr(import_module(f"{formats.__name__}.{module.name}"), "read"):
             yield module.name
@@ -71,7 +71,7 @@ def test_the_schema_allows_what_is_implemented_and_nothing_else(
     assert named(model, field) == set(table)
 
 
-# an example of each kind of schedule, and the factor of its second epoch after a loss that rises
+# an example of each kind of schedule, and the factor of its second epoch after an increased loss
 SCHEDULES: dict[str, tuple[dict[str, Any], float]] = {
     "constant": ({}, 1.0),
     "step": ({"from_epoch": [2], "factor": [0.25]}, 0.25),

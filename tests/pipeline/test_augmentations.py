@@ -1,4 +1,4 @@
-"""Augmentation from the parameter file to the report: what is declared, planned, named and shown; what is refused."""
+"""Augmentation from the parameter file to the report: declared, planned, named and shown; invalid ones are refused."""
 
 import re
 import shutil
@@ -136,7 +136,7 @@ def test_a_mosaic_has_each_image_at_its_place() -> None:
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
-    """A plan with two augmentations, its tables and figures."""
+    """Return a plan with two augmentations, and the folder of its tables and figures."""
     folder = tmp_path_factory.mktemp("shown")
     prepare("digits", digits_set(), None, folder / "digits")
     entries = []

@@ -1,4 +1,4 @@
-"""DVC's part: remotes, experiments that train only what is new, and what is said when something is missing."""
+"""Use of DVC: remotes, experiments that train only new runs, and messages about missing files."""
 
 import csv
 import hashlib
@@ -25,7 +25,7 @@ SEED = "studies.S.grid.product.seed"
 
 @pytest.fixture(scope="module")
 def _base(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The miniature, made by plain `snakemake` and taken into DVC afterwards."""
+    """Return the miniature, built by plain `snakemake` and added to DVC afterwards."""
     project = miniature(tmp_path_factory.mktemp("dvc") / "project")
     assert trained(project.run("snakemake --cores 2")) == 4
     project.run("dvc commit --force")
@@ -36,14 +36,14 @@ def _base(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 @pytest.fixture
 def base(_base: Project, tmp_path: Path) -> Project:
-    """A copy to work in."""
+    """Return a copy of the miniature to work in."""
     shutil.copytree(_base.folder, tmp_path / "project", symlinks=True)
     return Project(tmp_path / "project")
 
 
 @pytest.fixture
 def s3() -> Iterator[str]:
-    """The address of an S3 server with a bucket named `results`."""
+    """Yield the address of an S3 server with a bucket named `results`."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()

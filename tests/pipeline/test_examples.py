@@ -1,4 +1,4 @@
-"""The examples run by the command of their README, and leave the results of the project alone."""
+"""The examples run by the command of their README and leave the project's results unchanged."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def test_the_readme_of_the_examples_names_the_command_and_each_example() -> None
 
 
 def with_example(folder: Path) -> Project:
-    """Return the project in miniature, with its own params.yaml and the examples."""
+    """Return the miniature project with the examples and the real params.yaml."""
     project = miniature(folder)
     target = folder / "examples" / "minimal"
     target.mkdir(parents=True)

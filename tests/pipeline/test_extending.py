@@ -20,7 +20,7 @@ from tests.support.miniature import finished
 edits = ("norm: [none, batch]", "norm: [none, rms]"), ("{epochs: 1,", "{activation: silu, epochs: 1,")
 finished(Path("project"), *edits)
 """
-# tests that go through the tables
+# tests parametrised over the tables of norms and activations
 TABLES = (
     "tests/params/layers/test_norms.py",
     "tests/training/nets/test_gradients.py",
@@ -30,7 +30,7 @@ TABLES = (
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the project with both additions."""
+    """Return a copy of the project with both additions."""
     folder = tmp_path_factory.mktemp("extended")
     for name in COPIED:
         if (ROOT / name).is_dir():
@@ -44,11 +44,11 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *command: str) -> str:
-    """The output of a command that uses the copy's code; it must succeed."""
+    """Run a command with the copy's code, which must succeed, and return its output."""
     places = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder}",
-        "GIT_CEILING_DIRECTORIES": str(folder.parent),  # the copy is in no repository
+        "GIT_CEILING_DIRECTORIES": str(folder.parent),  # the copy is outside any repository
     }
     done = subprocess.run(
         command, cwd=folder, env=os.environ | places, capture_output=True, text=True, check=False, timeout=600
@@ -66,7 +66,7 @@ def test_a_norm_and_an_activation_train_from_the_parameters_to_the_report(extend
         ("rms", "silu", "ok"),
     }
     assert {row["span"] for row in rows if row["norm"] == "rms"} == {"1"}
-    assert all(float(row["train_loss"]) < 2.3 for row in rows)  # of chance: ln 10
+    assert all(float(row["train_loss"]) < 2.3 for row in rows)  # the loss at chance: ln 10
     report = (extended / "project" / "reports" / "report.md").read_text()
     assert "RMS norm" in report
     assert "SiLU" in report

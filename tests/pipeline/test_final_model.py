@@ -1,4 +1,4 @@
-"""The final model of work E on the real CIFAR-10, where a folder of it is named by BNBENCH_MIRROR."""
+"""The final model of work E on the real CIFAR-10, if the folder BNBENCH_MIRROR has it."""
 
 import math
 import os
@@ -18,11 +18,11 @@ from bnbench.training.nets.network import Network
 from tests.support.little import trained
 from tests.support.parameters import PARAMS
 
-IMAGES = 32  # a whole epoch takes hours on one core
+IMAGES = 32  # a complete epoch takes hours on one core
 
 
 def final(**changes: Any) -> Run:
-    """E8's run of seed 0 in the full tier."""
+    """Return E8's run of seed 0 in the full tier."""
     (study,) = (study for study in resolve.resolve(PARAMS, "full").studies if study.name == "E8")
     return next(run for run in study.runs if run.seed == 0).model_copy(update=changes)
 
@@ -34,7 +34,7 @@ def test_the_final_model_has_twelve_conv_layers_in_three_blocks_and_its_paramete
     kernels = [layer.filters for layer in model.layers if isinstance(layer, Conv)]
     assert kernels == [256] * 4 + [512] * 4 + [1024] * 4
     channels = [3, *kernels]
-    # batch norm before the activation: no bias, a gamma and a beta a channel
+    # batch norm before the activation: no bias, one gamma and one beta per channel
     count = sum(9 * a * b + 2 * b for a, b in zip(channels, kernels, strict=False))
     count += 1024 * 4 * 4 * 1024 + 2 * 1024 + 1024 * 10 + 10
     assert [layer.units for layer in model.layers if isinstance(layer, Dense)] == [1024, 10]
@@ -43,7 +43,7 @@ def test_the_final_model_has_twelve_conv_layers_in_three_blocks_and_its_paramete
 
 
 def few(whole: Prepared) -> Prepared:
-    """The first images of each part."""
+    """Return the first images of each part of the data."""
     train, valid, test = (
         Part(part.images[:IMAGES], part.labels[:IMAGES]) for part in map(whole.__getattribute__, PARTS)
     )

@@ -1,6 +1,6 @@
-"""The promise: whatever changes, exactly what is missing is trained, and all that is shown is of the parameters.
+"""After any change exactly the missing runs are trained, and all published results match the parameters.
 
-Each cell is a change, then one start of `snakemake` or of `dvc repro`; the cells follow each other in one folder.
+Each cell is a change followed by one start of `snakemake` or `dvc repro`; all cells run in sequence in one folder.
 """
 
 import os
@@ -25,14 +25,14 @@ START = {"snakemake": "snakemake --cores 2", "dvc": "dvc repro"}
 
 @dataclass
 class Column:
-    """The cells of one tool: where they are now, and what was shown in the states that were seen."""
+    """The sequence of cells of one tool: its current folder, and the outputs seen in each state."""
 
     tool: str
     here: Project
     states: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
 
     def state(self) -> tuple[str, str]:
-        """What decides the results: parameters, and the trainer's version."""
+        """Return the inputs that determine the results: parameters and the trainer's version."""
         plan = self.here.folder / "src" / "bnbench" / "plan" / "identity.py"
         version = next(line for line in plan.read_text().splitlines() if line.startswith("TRAINER_VERSION"))
         return (self.here.folder / "params.yaml").read_text(), version
@@ -62,7 +62,7 @@ def start(column: Column) -> None:
 
 
 def kill(column: Column) -> None:
-    """Kill a start and all its children as soon as training has begun; the lock that is left is the next start's."""
+    """Kill a start and all its children once training has started; the next start finds its stale lock."""
     here = column.here
     here.edit("seed: [0]}]", "seed: [0]}, {norm: [batch], epochs: [400], seed: [0]}]")
     records = here.folder / "results" / "provenance"
@@ -85,7 +85,7 @@ def kill(column: Column) -> None:
 
 
 def scramble(column: Column) -> None:
-    """Give every file a time of its own within ten years."""
+    """Set the modification time of every file to a random one within ten years."""
     dice = random.Random(0)
     for path in sorted(column.here.folder.rglob("*")):
         if ".git" not in path.parts and not path.is_symlink():
@@ -100,7 +100,7 @@ def copy(column: Column) -> None:
 
 
 def clone(column: Column) -> None:
-    """Push to a folder, clone beside, pull. What plain `snakemake` made enters by `dvc commit`."""
+    """Push to a remote, clone the repository, pull. Results of plain `snakemake` are added by `dvc commit`."""
     here = column.here
     if column.tool == "snakemake":
         here.run("dvc commit --force")
@@ -118,7 +118,7 @@ def clone(column: Column) -> None:
 
 
 def lose(column: Column) -> None:
-    """Delete one run of those that every state has, after having kept its bytes."""
+    """Delete one run that is part of every state."""
     column.here.run("git status --short")
     lost = sorted(path for path in (column.here.folder / "results" / "runs").glob("[!.]*") if path.is_dir())[0]
     shutil.rmtree(lost)
@@ -135,7 +135,7 @@ DIVERGING = edit(
 )
 WITHOUT, WITH = edit("seed: [0, 1, 2]\n", "seed: [0, 1]\n"), edit("seed: [0, 1]\n", "seed: [0, 1, 2]\n")
 
-# what happens -> the change, and how many runs the start after it trains
+# event -> the change, and the number of runs that the next start trains
 CELLS: dict[str, tuple[Change, int]] = {
     "fresh": (both(), 4),
     "a seed is added": (WITH, 2),

@@ -1,4 +1,4 @@
-"""The whole pipeline in miniature, from a copy of the project: what is trained, and what is not."""
+"""The complete pipeline on a copy of the project with few runs: exactly the missing runs are trained."""
 
 import os
 import shutil
@@ -19,7 +19,7 @@ SHORT = """
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the project whose quick tier has four short runs."""
+    """Return a copy of the project whose quick tier has four short runs."""
     copy = tmp_path / "project"
     copy.mkdir()
     for name in ("params.yaml", "dvc.yaml", "workflow"):
@@ -34,7 +34,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def snakemake(project: Path, *more: str, code: int = 0) -> str:
-    """Run snakemake; its output."""
+    """Run snakemake and return its output."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *more]
     done = subprocess.run(
@@ -46,7 +46,7 @@ def snakemake(project: Path, *more: str, code: int = 0) -> str:
 
 
 def trained(told: str) -> int:
-    """How many runs a start trained."""
+    """Return the number of runs that a start trained."""
     counts = [line.split(" runs:")[0] for line in told.splitlines() if " runs: " in line and line[0].isdigit()]
     return sum(map(int, counts))
 

@@ -1,4 +1,4 @@
-"""The pipeline on a real Slurm cluster of three nodes: the same bytes as on one machine, whatever happens to jobs."""
+"""The pipeline on a real Slurm cluster of three nodes: the same bytes as on one machine, despite failing jobs."""
 
 import importlib.util
 import os
@@ -46,7 +46,7 @@ RUNS = 4
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="slurm"))
-    folder.chmod(0o755)  # munge wants its socket's folder to be open to all, which pytest's own are not
+    folder.chmod(0o755)  # munge requires its socket's folder to be accessible to everyone, unlike pytest's
     cluster = Cluster(folder)
     try:
         cluster.start()
@@ -72,7 +72,7 @@ def _all_up(cluster: Cluster) -> Iterator[None]:
 
 
 def _copy(folder: Path) -> Path:
-    """The project with four runs of some seconds each, in two packs."""
+    """Create a copy of the project with four runs of some seconds each, in two packs."""
     folder.mkdir()
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     text = (ROOT / "params.yaml").read_text()
@@ -82,7 +82,7 @@ def _copy(folder: Path) -> Path:
 
 
 def _slow(project: Path, epochs: int) -> None:
-    """Let its runs take long: by their epochs, and by dropout, which makes a step several times as long."""
+    """Lengthen the runs: more epochs, and dropout, which makes a step several times as long."""
     params = (project / "params.yaml").read_text()
     (project / "params.yaml").write_text(params.replace("epochs: 100", f"epochs: {epochs}, dropout: 0.1"))
 
@@ -94,14 +94,14 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The tables as one machine makes them."""
+    """Return the tables as computed on one machine."""
     folder = _copy(tmp_path_factory.mktemp("local") / "project")
     _make(folder)
     return _tables(folder)
 
 
 def _make(folder: Path) -> None:
-    """Make the tables on this machine."""
+    """Build the tables on this machine."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "tables"]
     done = subprocess.run(command, cwd=folder, env=_path(dict(os.environ)), capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -129,7 +129,7 @@ def _start(cluster: Cluster, project: Path, *more: str, profile: str = "slurm") 
 
 
 def _end(process: "subprocess.Popen[str]", project: Path, code: int = 0, seconds: float = 400) -> str:
-    """What it said, once it has ended with this code."""
+    """Wait for a process, check its exit code, and return its output."""
     try:
         process.wait(seconds)
     finally:
@@ -141,7 +141,7 @@ def _end(process: "subprocess.Popen[str]", project: Path, code: int = 0, seconds
 
 
 def _training(cluster: Cluster, project: Path, jobs: int) -> dict[str, dict[str, str]]:
-    """The jobs in the queue, once so many train."""
+    """Wait until this many jobs train and return the running jobs."""
     saved = project / ".bnbench" / "slurm" / "logs"
 
     def begun() -> bool:
@@ -153,7 +153,7 @@ def _training(cluster: Cluster, project: Path, jobs: int) -> dict[str, dict[str,
 
 
 def _trained(project: Path) -> int:
-    """How many runs were trained to their end, by all jobs and their copies together."""
+    """Return the number of runs that all jobs and their resubmissions trained to the end."""
     texts = [path.read_text() for path in (project / ".bnbench" / "slurm" / "logs").rglob("*.log")]
     lines = [line for text in texts for line in text.splitlines() if " runs: " in line and line[0].isdigit()]
     return sum(int(line.split(" runs:")[0]) for line in lines)
@@ -197,7 +197,7 @@ def test_a_lost_node_loses_no_run(cluster: Cluster, project: Path, expected: dic
 
 
 def test_a_job_at_its_time_limit_saves_and_goes_on(cluster: Cluster, project: Path) -> None:
-    _slow(project, epochs=800)  # Slurm looks at time limits every 30 s
+    _slow(project, epochs=800)  # Slurm checks time limits every 30 s
     process = _start(cluster, project)
     for job in _training(cluster, project, 2):
         cluster.ask("scontrol", "update", f"JobId={job}", "TimeLimit=1")
@@ -322,7 +322,7 @@ def test_a_node_that_does_not_see_the_folder_is_told_as_the_reason(cluster: Clus
 
 
 def test_the_quick_tier_of_one_seed_gives_the_bytes_of_one_machine(cluster: Cluster, tmp_path: Path) -> None:
-    """Every study, norm, probe and augmentation, and both backends."""
+    """This tier has every study, norm, probe and augmentation, and both backends."""
     text = re.sub(r"seed: \[0, 1, 2(, 3, 4)?\]", "seed: [0]", (ROOT / "params.yaml").read_text())
     folders = [_copy(tmp_path / name) for name in ("local", "cluster")]
     for folder in folders:

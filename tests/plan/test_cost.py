@@ -1,4 +1,4 @@
-"""Tests of cost estimates: arithmetic against counts by hand, memory against measured peaks."""
+"""Cost estimates: arithmetic against counts by hand, memory against measured peaks."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def test_a_dense_net_multiplies_and_adds_once_a_weight() -> None:
 
 
 def test_a_conv_net_by_hand() -> None:
-    first = 2 * (5 * 5 * 3) * 8 * (9 * 9)  # 8 kernels over 3 channels at each of 9 x 9 places
+    first = 2 * (5 * 5 * 3) * 8 * (9 * 9)  # 8 kernels over 3 channels at each of 9 x 9 positions
     second = 2 * (3 * 3 * 8) * 16 * (4 * 4)  # 9 x 9 pooled is 4 x 4
     dense = 2 * (16 * 2 * 2) * 10
     assert cost.flops("8C5-P2-16C3-P2-Dropout0.5-10D", (3, 9, 9)) == first + second + dense
@@ -43,7 +43,7 @@ def test_the_published_net_of_blocks_takes_0_759_gflop_an_image() -> None:
 
 def test_steps_are_full_batches(run: Run, digits: Dataset) -> None:
     assert digits.train_images == 1797 - 240 - 360
-    assert cost.steps(run, digits) == 119 * 3  # 1197 images: the last 7 fill no batch
+    assert cost.steps(run, digits) == 119 * 3  # 1197 images: the last 7 do not fill a batch
     assert cost.steps(run.model_copy(update={"train_images": 105}), digits) == 10 * 3
 
 

@@ -1,4 +1,4 @@
-"""Tests of identities: the inputs that change the id of a run, and of tables, figures and report."""
+"""Identities: the inputs that change the id of a run, and of tables, figures and report."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from tests.support.little import run
 from tests.support.parameters import toy
 from tests.support.plans import AXES, ids, store
 
-# another value of each setting than training's default
+# a value of each setting that differs from the default
 OTHERS: dict[str, Any] = {
     "dataset": "other", "train_images": 500, "augmentation": "other",
     "preprocessing": "zscore", "model": "64-10", "norm": "none",

@@ -1,4 +1,4 @@
-"""The overview of a plan: its estimates."""
+"""The overview of a plan and its estimates."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Tests of packs: each missing run once, one shape per pack, bounded by width and memory."""
+"""Packs: each missing run once, one shape per pack, bounded by width and memory."""
 
 import json
 import random
@@ -15,7 +15,7 @@ from tests.support.plans import store
 
 
 def many(folder: Path, seed: int = 0) -> Plan:
-    """A plan of 2 x 3 x 2 shapes of 3 x 7 runs, its axes in an order drawn from `seed`."""
+    """Return a plan of 2 x 3 x 2 shapes of 3 x 7 runs, its axes in an order drawn from `seed`."""
     axes = {
         "norm": "[none, batch]",
         "batch_size": "[8, 32, 128]",
@@ -48,9 +48,9 @@ def test_a_pack_has_one_shape_and_a_bounded_width(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("seeds", "rates", "sizes"),
     [
-        (1, 20, [(1, 7), (1, 6), (1, 7)]),  # as equal as can be
-        (3, 5, [(1, 5), (1, 5), (1, 5)]),  # half a pack and more: a seed's runs by themselves
-        (5, 3, [(3, 8), (3, 7)]),  # fewer: seeds together
+        (1, 20, [(1, 7), (1, 6), (1, 7)]),  # as equal as possible
+        (3, 5, [(1, 5), (1, 5), (1, 5)]),  # at least half a pack: one seed's runs per pack
+        (5, 3, [(3, 8), (3, 7)]),  # fewer: several seeds together
     ],
 )
 def test_runs_of_a_seed_share_a_pack_where_they_fill_half_of_it(
@@ -96,7 +96,7 @@ def test_a_pack_that_would_not_fit_a_workers_memory_is_split(tmp_path: Path) -> 
     assert max(pack.memory for pack in tight.packs) <= tight.memory
     assert sorted(name for pack in tight.packs for name in pack.runs) == sorted(plan.runs)
     none = many(tmp_path)
-    none.memory = 1  # less than any process takes: run by run
+    none.memory = 1  # below the memory of any process: one run per pack
     assert {len(pack.runs) for pack in none.packs} == {1}
 
 

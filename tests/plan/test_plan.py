@@ -1,4 +1,4 @@
-"""Tests of the plan: stored, missing and orphaned runs, and what the workflow requests from Snakemake."""
+"""The plan: stored, missing and orphaned runs, and what the workflow requests from Snakemake."""
 
 import json
 import time
@@ -34,7 +34,7 @@ def test_stored_missing_and_orphaned_are_told_apart(tmp_path: Path) -> None:
     path = toy(tmp_path)
     names = list(Plan(path, root=tmp_path).runs)
     store(tmp_path, [*names[:3], "f" * 16])
-    (tmp_path / "results/runs" / names[4]).mkdir()  # a folder alone is no finished run
+    (tmp_path / "results/runs" / names[4]).mkdir()  # a folder alone is not a finished run
     plan = Plan(path, root=tmp_path)
     assert plan.stored == {*names[:3], "f" * 16}
     assert list(plan.missing) == names[3:]
@@ -53,7 +53,7 @@ def test_a_value_taken_out_leaves_orphans_and_one_put_in_is_missing_alone(tmp_pa
     assert (len(back.missing), len(back.others)) == (0, 0)
 
 
-# --- what Snakemake asks for
+# --- targets requested from Snakemake
 
 
 def test_a_finished_plan_has_no_job_and_an_unfinished_one_a_job_of_its_packs(tmp_path: Path) -> None:
@@ -63,12 +63,12 @@ def test_a_finished_plan_has_no_job_and_an_unfinished_one_a_job_of_its_packs(tmp
     job = json.loads(Path(mark).with_suffix(".json").read_text())
     assert job == json.loads(json.dumps([pack.model_dump(mode="json") for pack in flow.plan.packs]))
     assert Workflow(path, {}, tmp_path).trained(None) == [mark]
-    Path(mark).touch()  # of a job that ran, but whose runs were lost since
+    Path(mark).touch()  # of a finished job whose runs were lost afterwards
     assert Workflow(path, {}, tmp_path).trained(None) == [mark]
     assert not Path(mark).exists()
     store(tmp_path, list(flow.plan.runs))
     assert Workflow(path, {}, tmp_path).trained(None) == []
-    Path(mark).touch()  # of a job that was never collected
+    Path(mark).touch()  # of a job whose runs were never collected
     assert Workflow(path, {}, tmp_path).trained(None) == [mark]
     assert Path(mark).exists()
 
@@ -96,11 +96,11 @@ def test_ten_thousand_runs_are_planned_in_seconds(tmp_path: Path, shapes: int) -
     sizes, seeds = ([4, 8, 16, 32, 64], 100) if shapes == 25 else (list(range(4, 504)), 1)
     epochs = range(1, 10_000 // (4 * len(sizes) * seeds) + 1)
     axes = f"        seed: {list(range(seeds))}\n        batch_size: {sizes}\n        epochs: {list(epochs)}\n"
-    if shapes == 10_000:  # each run of a shape of its own
+    if shapes == 10_000:  # each run has its own shape
         axes += "        slope: [0.1, 0.2]\n"
     rates = ("learning_rate: [0.1, 1]", "learning_rate: [0.1, 1]" if shapes == 25 else "learning_rate: [0.1]")
     path = toy(tmp_path, (AXES, axes), rates)
-    start = time.process_time()  # of this process: others do not count
+    start = time.process_time()  # CPU time of this process, independent of the machine's load
     plan = Plan(path, root=tmp_path)
     packs, record = plan.packs, plan.record()
     seconds = time.process_time() - start

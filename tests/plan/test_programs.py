@@ -1,4 +1,4 @@
-"""The rule for compiled programs against the layers that training really builds."""
+"""The rule for compiled programs, compared with the layers that training builds."""
 
 from collections.abc import Iterable
 
@@ -20,7 +20,7 @@ SEEN = ("dataset", "model", "norm", "norm_dense", "order", "activation", "dropou
 
 
 def layers_have_programs(one: Run, shape: Shape) -> bool:
-    """The answer from the layers themselves: each is in the table of programs, and no weight is of one channel."""
+    """Return the answer from the layers: all are in the table of programs, and no weight has only one channel."""
     layers = build(one, shape)
     wide = all(sizes[-1] > 1 for layer in layers for sizes in layer.weights.values())
     return one.backend == "torch" and wide and all(type(layer) in LAYERS for layer in layers)

@@ -1,4 +1,4 @@
-"""Tests of the plan's file: it is read as it was written, and an invalid one is refused with the key at fault."""
+"""The plan's file: it is read as it was written; an invalid one is refused with the key at fault."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Published numbers on the real MNIST; needs its files, in the folder named by BNBENCH_MIRROR."""
+"""Published numbers reproduced on the real MNIST; needs its files in the folder BNBENCH_MIRROR."""
 
 import os
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The report in Markdown, HTML and PDF: complete, valid, and safe with hostile titles."""
+
 import re
 import shutil
 from html.parser import HTMLParser
@@ -48,7 +50,7 @@ FOREIGN = {"script", "iframe", "object", "embed", "form", "link", "base", "input
 
 
 class Page(HTMLParser):
-    """Elements, addresses and visible text of a page."""
+    """Parser that collects elements, addresses and visible text of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,7 +75,7 @@ def parsed(html: str | bytes) -> Page:
 
 
 def shown(text: str) -> str:
-    """Return the text that a reader should see: single spaces, no control characters."""
+    """Return the text as a reader should see it: single spaces, no control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
@@ -211,7 +213,7 @@ def test_of_very_many_cells_those_of_best_validation_accuracy_are_shown(folder: 
     found = result(more)
     assert len(found.table.rows) == 6 <= LONGEST
     assert [row[:2] for row in found.table.rows[:3]] == [[DENSE, "4"], [DENSE, "16"], [DENSE, "64"]]
-    # of the runs at 1.7 some diverged, which count as 0, but for the last cell
+    # some runs at 1.7 diverged and count as 0, except in the last cell
     diverged = more[better].sort_values(["model", "batch_size"]).n_diverged > 0
     assert diverged.tolist() == [True, True, True, True, True, False]
     assert ["learning rate 1.7" in row[2] for row in found.table.rows] == [False] * 5 + [True]

@@ -1,4 +1,4 @@
-"""What a template prints: escaped texts, numbers, tables, Markdown; and nothing that is not one of these."""
+"""A template prints escaped texts, numbers, tables and Markdown, and refuses everything else."""
 
 import re
 from importlib.resources import files
@@ -16,7 +16,7 @@ HOSTILE = "*x* | <b>y</b> `z` [a](b) {#c} ![d](e)"
 
 @pytest.fixture
 def _templates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Templates of this file, in the environment of the report's."""
+    """Return the templates of this file, in the environment of the report's."""
     texts = {
         "text": "{{ text }}",
         "row": "| A |\n| :-- |\n{% for text in texts %}\n| {{ text }} |\n{% endfor %}\n",

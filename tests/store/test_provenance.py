@@ -1,4 +1,4 @@
-"""Tests of provenance: records of packs, and the source folders of each stage in dvc.yaml and in its identity."""
+"""Provenance: records of packs, and the source folders of each stage in dvc.yaml and in its identity."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from bnbench.plan.identity import SOURCES
 from bnbench.store import records
 from tests.support.little import ROOT
 
-# stage -> the modules that its work begins in
+# stage -> its entry modules
 ENTRIES = {
     "data": "data.download, bnbench.data.prepare, bnbench.data.augment",
     "train": "training.job",
@@ -21,7 +21,7 @@ ENTRIES = {
     "figures": "figures.draw",
     "report": "report.render",
 }
-NO_RESULT = {"core"}  # decides none
+NO_RESULT = {"core"}  # affects no result
 
 
 @pytest.mark.parametrize("stage", ENTRIES)

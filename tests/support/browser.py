@@ -1,4 +1,4 @@
-"""A headless Chromium that draws, reads and notes what the page fetches."""
+"""A headless Chromium that draws, reads the page and records its requests."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ TOOLS = ("chromium", "chromedriver")
 
 @contextmanager
 def opened(url: str) -> Iterator[Any]:
-    """A browser with the page; its driver."""
+    """Open the page in a browser and yield its driver."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -31,7 +31,7 @@ def opened(url: str) -> Iterator[Any]:
 
 
 def draw(driver: Any, strokes: list[Stroke]) -> None:
-    """Draw on clean paper with the pointer."""
+    """Clear the drawing area and draw with the pointer."""
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
 
@@ -51,7 +51,7 @@ def draw(driver: Any, strokes: list[Stroke]) -> None:
 
 
 def answer(driver: Any, caption: str) -> dict[str, str]:
-    """Each view's answer, once the page says that it is about `caption`."""
+    """Wait until the page shows `caption` and return each view's answer."""
     from selenium.common.exceptions import StaleElementReferenceException
     from selenium.webdriver.common.by import By
     from selenium.webdriver.support.wait import WebDriverWait
@@ -65,7 +65,7 @@ def answer(driver: Any, caption: str) -> dict[str, str]:
 
 
 def fetched(driver: Any) -> set[str]:
-    """All addresses that the page has asked for, but for those that hold their own data."""
+    """Return all addresses that the page requested, except inline ones (data:, blob:)."""
     messages = [json.loads(entry["message"])["message"] for entry in driver.get_log("performance")]
     sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
     return {one["request"]["url"] for one in sent if not one["request"]["url"].startswith(("data:", "blob:"))}

@@ -1,4 +1,4 @@
-"""The additions that CONTRIBUTING.md shows, as patches."""
+"""The additions documented in CONTRIBUTING.md, as patches."""
 
 import re
 from pathlib import Path

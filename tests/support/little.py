@@ -1,4 +1,4 @@
-"""Small data and runs for the tests."""
+"""Small data sets and runs for the tests."""
 
 from functools import cache
 from pathlib import Path
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def digits() -> Prepared:
-    """The digits, split at fixed places: 1,197 to train, 240 to validate, 360 to test."""
+    """Return the digits with a fixed split: 1,197 to train, 240 to validate, 360 to test."""
     x, y = load_digits(return_X_y=True)
     order = np.random.RandomState(0).permutation(len(y))
     images = np.round(x[order] * 255 / 16).astype(np.uint8).reshape(-1, 1, 8, 8)
@@ -33,17 +33,17 @@ def _training() -> dict[str, Any]:
 
 
 def defaults() -> dict[str, Any]:
-    """A copy of the training defaults of params.yaml."""
+    """Return a copy of the training defaults of params.yaml."""
     return dict(_training())
 
 
 def run(**settings: Any) -> Run:
-    """A run with these settings, the rest as params.yaml has it."""
+    """Return a run with these settings and the defaults of params.yaml for the rest."""
     return Run.model_validate(defaults() | settings)
 
 
 def trained(runs: list[Run], data: Prepared | None = None) -> list[Outcome]:
-    """The outcomes of a pack of runs, in the order of the runs."""
+    """Train a pack of runs and return their outcomes in the order of the runs."""
     names = [f"{i:016x}" for i in range(len(runs))]
     outcomes: list[Outcome] = []
     train(start(names, runs, data or digits()), lambda _pack: None, outcomes.append)

@@ -1,4 +1,4 @@
-"""The project in miniature, under git and DVC: four runs of a moment each, one figure."""
+"""The project in miniature, under git and DVC: four very short runs, one figure."""
 
 import contextlib
 import csv
@@ -39,13 +39,13 @@ SHOWN = ("results/metrics.json", "reports/report.html", "reports/report.pdf")
 
 @dataclass(frozen=True)
 class Project:
-    """A clone or copy of the project, and what is asked of it."""
+    """A clone or copy of the project: its commands, files and results."""
 
     folder: Path
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that its commands see: this Python's programs, this folder's code, a cache of its own."""
+        """Return the environment of its commands: this Python's programs, this folder's code, a separate DVC cache."""
         paths = {
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "PYTHONPATH": str(self.folder / "src"),
@@ -55,7 +55,7 @@ class Project:
         return {**os.environ, **paths, **names, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
 
     def run(self, command: str, *more: str, code: int = 0) -> str:
-        """What a command says; it must end with this exit code, and never in a traceback."""
+        """Run a command, check its exit code and the absence of a traceback, and return its output."""
         done = subprocess.run(
             [*command.split(), *more],
             cwd=self.folder,
@@ -71,24 +71,24 @@ class Project:
         return told
 
     def edit(self, old: str, new: str, name: str = "params.yaml") -> None:
-        """Replace a text that stands once in a file."""
+        """Replace a text that occurs exactly once in a file."""
         path = self.folder / name
         text = path.read_text()
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
         path.write_text(text.replace(old, new))
 
     def commit(self) -> None:
-        """Commit all to git."""
+        """Commit all files to git."""
         self.run("git add -A")
         self.run("git commit -q --allow-empty -m state")
 
     def stored(self) -> dict[str, bytes]:
-        """The content of every file of the run store."""
+        """Return the content of every file of the run store."""
         store = self.folder / "results" / "runs"
         return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.glob("*/*"))}
 
     def outputs(self) -> dict[str, bytes]:
-        """Everything that is shown of the results: tables, numbers, figures, report."""
+        """Return the content of all published results: tables, numbers, figures, report."""
         tables = sorted((self.folder / "results" / "tables").iterdir())
         figures = sorted(path for path in (self.folder / "reports" / "figures").rglob("*") if path.is_file())
         paths = [*tables, *figures, *(self.folder / name for name in SHOWN)]
@@ -96,7 +96,7 @@ class Project:
 
 
 def miniature(folder: Path) -> Project:
-    """The project in miniature in `folder`, committed to a git repository of its own."""
+    """Create the project in miniature in `folder`, committed to its own git repository."""
     folder.mkdir(parents=True)
     for name in COPIED:
         source, target = ROOT / name, folder / name
@@ -113,13 +113,13 @@ def miniature(folder: Path) -> Project:
 
 
 def trained(told: str) -> int:
-    """How many runs a start trained, by its own account: `3 runs: 2 ok, 1 diverged`."""
+    """Return the number of runs that a start trained, from its output: `3 runs: 2 ok, 1 diverged`."""
     counts = [line.split(" runs:")[0].strip() for line in told.splitlines() if " runs: " in line]
     return sum(int(count) for count in counts if count.isdigit())
 
 
 def asked(values: dict[str, Any]) -> set[tuple[str, float, int, int]]:
-    """Norm, learning rate, seed and epochs of each run that the miniature's parameters ask for."""
+    """Return norm, learning rate, seed and epochs of each run that the miniature's parameters request."""
     study = values["studies"]["S"]
     grid = study["grid"]
     runs = set()
@@ -131,7 +131,7 @@ def asked(values: dict[str, Any]) -> set[tuple[str, float, int, int]]:
 
 
 def belongs(project: Project) -> None:
-    """Check that tables, numbers, figure and report are those of the parameters, read by other means."""
+    """Check that tables, numbers, figure and report match the parameters, without using the program's own code."""
     values = YAML(typ="safe", pure=True).load((project.folder / "params.yaml").read_text())
     results = project.folder / "results"
     with (results / "tables" / "runs.csv").open() as file:
@@ -162,7 +162,7 @@ def belongs(project: Project) -> None:
 
 
 def locked(project: Project) -> None:
-    """Check that `dvc.lock` is about these parameters and these files."""
+    """Check that `dvc.lock` matches the current parameters and files."""
     values = YAML(typ="safe", pure=True).load((project.folder / "params.yaml").read_text())
     stages = YAML(typ="safe", pure=True).load((project.folder / "dvc.lock").read_text())["stages"]
     assert list(stages) == ["data", "train", "tables", "report"]
@@ -183,7 +183,7 @@ def locked(project: Project) -> None:
 
 
 def finished(folder: Path, *edits: tuple[str, str]) -> Path:
-    """The miniature's results in `folder`, after these edits, made stage by stage, without git, DVC and Snakemake."""
+    """Build the miniature's results in `folder` after these edits, stage by stage, without git, DVC and Snakemake."""
     folder.mkdir(parents=True)
     toy(folder, *EDITS, *edits)
     shutil.copytree(ROOT / "workflow", folder / "workflow")

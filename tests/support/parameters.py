@@ -1,4 +1,4 @@
-"""A small parameter file for tests, and small edits of it."""
+"""A small parameter file for tests, and edits of it."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from bnbench.params.resolve import resolve
 ROOT = Path(__file__).parents[2]
 PARAMS = ROOT / "params.yaml"
 
-# the defaults of training are those of the project itself
+# the training defaults are the project's own
 TOY = """\
 tier: quick
 tiers:
@@ -48,7 +48,7 @@ TOY = TOY.replace("TRAINING", DEFAULTS)
 
 
 def toy(folder: Path, *edits: tuple[str, str]) -> Path:
-    """The toy file in `folder`, with each `old` text, found once, replaced by its `new` one."""
+    """Write the toy file to `folder`, with each `old` text, which must occur once, replaced by its `new` one."""
     text = TOY
     for old, new in edits:
         assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in the toy file"
@@ -59,7 +59,7 @@ def toy(folder: Path, *edits: tuple[str, str]) -> Path:
 
 
 def refusal(path: Path, tier: str | None = None) -> str:
-    """The message that a parameter file is refused with."""
+    """Return the message that refuses a parameter file."""
     try:
         resolve(path, tier)
     except UserError as error:
@@ -68,6 +68,6 @@ def refusal(path: Path, tier: str | None = None) -> str:
 
 
 def line_of(path: Path, text: str) -> int:
-    """The line that `text` stands in."""
+    """Return the number of the first line that contains `text`."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return next(number for number, line in enumerate(lines, 1) if text in line)

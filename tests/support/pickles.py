@@ -1,4 +1,4 @@
-"""Batches of CIFAR-10 as Python 2 pickled them, written operation by operation."""
+"""Batches of CIFAR-10 as Python 2 pickled them, written opcode by opcode."""
 
 import struct
 from collections.abc import Sequence
@@ -14,25 +14,25 @@ FOLDER = "cifar-10-batches-py"
 
 
 def text(value: str) -> bytes:
-    """A byte string: U and one byte of length, or T and four."""
+    """Return a pickled byte string: U and one byte of length, or T and four."""
     content = value.encode("latin-1")
     return (b"U" + bytes([len(content)]) if len(content) < 256 else b"T" + struct.pack("<i", len(content))) + content
 
 
 def number(value: int) -> bytes:
-    """A whole number in one, two or four bytes."""
+    """Return a pickled integer in one, two or four bytes."""
     if value < 256:
         return b"K" + bytes([value])
     return b"M" + struct.pack("<H", value) if value < 65536 else b"J" + struct.pack("<i", value)
 
 
 def listed(items: Sequence[bytes]) -> bytes:
-    """A list."""
+    """Return a pickled list."""
     return b"](" + b"".join(items) + b"e"
 
 
 def array(images: Images, kind: str = "u1") -> bytes:
-    """An array of bytes, N x anything, as numpy describes it to pickle; type and shape are remembered on the way."""
+    """Return a pickled byte array, N x anything, in numpy's format; type and shape are memoised on first use."""
     made = b"cnumpy.core.multiarray\n_reconstruct\nq\x06(cnumpy\nndarray\nq\x07K\x00\x85q\x08U\x01btq\x09Rq\x0a"
     dtype = (
         b"cnumpy\ndtype\nq\x0b"
@@ -46,12 +46,12 @@ def array(images: Images, kind: str = "u1") -> bytes:
 
 
 def mapping(items: dict[str, bytes]) -> bytes:
-    """A whole pickle of one mapping."""
+    """Return a complete pickle of one mapping."""
     return b"\x80\x02}q\x01(" + b"".join(text(key) + value for key, value in items.items()) + b"u."
 
 
 def batch(images: Images, labels: Sequence[int]) -> bytes:
-    """A batch with the four published keys."""
+    """Return a pickled batch with the four published keys."""
     names = listed([text(f"{i}.png") for i in range(len(labels))])
     return mapping(
         {
@@ -64,12 +64,12 @@ def batch(images: Images, labels: Sequence[int]) -> bytes:
 
 
 def images_of(n: int, seed: int) -> Images:
-    """Random images of CIFAR's size."""
+    """Return random images of CIFAR's size."""
     return np.random.RandomState(seed).randint(0, 256, (n, 3, 32, 32)).astype(np.uint8)
 
 
 def contents() -> dict[str, bytes]:
-    """The seven files, six images of three classes each."""
+    """Return the seven files, each with six images of three classes."""
     files = {
         name: batch(images_of(6, seed), [0, 1, 2, 0, 1, 2]) for seed, name in enumerate((*CIFAR_TRAIN, CIFAR_TEST))
     }
@@ -78,7 +78,7 @@ def contents() -> dict[str, bytes]:
 
 
 def write(folder: Path) -> dict[str, Path]:
-    """The seven files in `folder`."""
+    """Write the seven files to `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in contents().items():
         (folder / name).write_bytes(content)

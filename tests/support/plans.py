@@ -1,4 +1,4 @@
-"""Plans of the toy parameter file, and run stores that seem finished."""
+"""Plans of the toy parameter file, and run stores that look finished."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ AXES = "        seed: [0, 1]\n"
 
 
 def ids(folder: Path, *edits: tuple[str, str]) -> list[str]:
-    """The ids of the toy file's runs."""
+    """Return the ids of the toy file's runs."""
     folder.mkdir(exist_ok=True)
     return list(Plan(toy(folder, *edits), root=folder).runs)
 
 
 def store(folder: Path, names: list[str]) -> None:
-    """Put runs into the store as far as a plan looks: a folder with a `run.json`."""
+    """Add runs to the store with the minimum that a plan checks: a folder with a `run.json`."""
     for name in names:
         write_json(folder / "results" / "runs" / name / "run.json", {})

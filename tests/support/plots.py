@@ -1,4 +1,4 @@
-"""Drawings of made-up points, and a check that none of their texts overlap."""
+"""Drawings of synthetic points, and a check that no texts overlap."""
 
 import itertools
 
@@ -14,23 +14,23 @@ from bnbench.params.study_schema import Figure
 
 
 def plotted(points: pd.DataFrame, options: Figure) -> PlotData:
-    """The data of a figure, made by hand."""
+    """Return the data of a figure from given points."""
     return PlotData(options=options, table=points)
 
 
 def drawn(plot: PlotData) -> Drawing:
-    """The figure as it is drawn."""
+    """Draw the figure and return it."""
     with styled():
         return find(plot.options.kind).draw(plot)
 
 
 def described(plot: PlotData) -> str:
-    """The caption without the backslashes of Markdown."""
+    """Return the caption without the backslashes of Markdown."""
     return caption(plot).replace("\\", "")
 
 
 def texts(drawing: Drawing) -> list[Text]:
-    """All texts that are seen: of tick labels, those within the limits."""
+    """Return all visible texts; of tick labels, those within the axis limits."""
     drawing.draw_without_rendering()
     ticks: dict[int, bool] = {}
     for axis in (axis for ax in drawing.axes for axis in (ax.xaxis, ax.yaxis)):
@@ -43,7 +43,7 @@ def texts(drawing: Drawing) -> list[Text]:
 
 
 def assert_apart(drawing: Drawing) -> None:
-    """Check that all texts are within the figure, and no two overlap."""
+    """Check that all texts are within the figure and that no two overlap."""
     boxes = [(text.get_text(), text.get_window_extent()) for text in texts(drawing)]
     canvas = drawing.bbox
     for text, box in boxes:
@@ -52,5 +52,5 @@ def assert_apart(drawing: Drawing) -> None:
     for (one, a), (other, b) in itertools.combinations(boxes, 2):
         wide = min(a.x1, b.x1) - max(a.x0, b.x0)
         high = min(a.y1, b.y1) - max(a.y0, b.y0)
-        blank = "\n " in one or "\n " in other  # a heading's box includes its empty lines
+        blank = "\n " in one or "\n " in other  # a title's box includes its empty lines
         assert wide <= 0.5 or high <= 0.5 or blank, (one, other)

@@ -1,4 +1,4 @@
-"""The same networks a second way: torch.nn modules, one run, automatic differentiation."""
+"""Reference implementation of the networks: torch.nn modules, one run, automatic differentiation."""
 
 from collections.abc import Callable
 
@@ -19,14 +19,14 @@ ACTIVATIONS: dict[str, Callable[[int, Run], nn.Module]] = {
 
 
 class ChannelsLast(nn.Module):
-    """Flatten with the channels last, as bnbench does."""
+    """Flatten layer with the channels last, as in bnbench."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x.movedim(1, -1).flatten(1) if x.dim() == 4 else x
 
 
 def modules(run: Run, shape: architecture.Shape) -> nn.Sequential:
-    """The modules of a run, for images N x C x H x W; dropout must be off."""
+    """Return the modules of a run, for images N x C x H x W; dropout must be off."""
     channels, height, width = shape
     parts: list[nn.Module] = []
 
@@ -58,7 +58,7 @@ def modules(run: Run, shape: architecture.Shape) -> nn.Sequential:
 
 
 def load(net: nn.Sequential, network: Network, row: int) -> None:
-    """Give `net` the weights of one run of a network."""
+    """Load the weights of one run of a network into `net`."""
     learned = [module for module in net if list(module.parameters())]
     for module, layer in zip(learned, [layer for layer in network.layers if layer.weights], strict=True):
         values = {name: value[row].double() for name, value in layer.values.items()}
@@ -69,7 +69,7 @@ def load(net: nn.Sequential, network: Network, row: int) -> None:
 
 
 def _as_torch(module: nn.Module, values: dict[str, Tensor]) -> list[Tensor]:
-    """A layer's arrays in PyTorch's layout: weight, bias."""
+    """Convert a layer's arrays to PyTorch's layout (weight, bias)."""
     if isinstance(module, nn.Linear):
         arrays = [values["weight"].T]
     elif isinstance(module, nn.Conv2d):
@@ -82,7 +82,7 @@ def _as_torch(module: nn.Module, values: dict[str, Tensor]) -> list[Tensor]:
 
 
 def gradients(net: nn.Sequential) -> list[Tensor]:
-    """All gradients in the layout and order of bnbench's layers."""
+    """Return all gradients in the layout and order of bnbench's layers."""
     out: list[Tensor] = []
     for module in net:
         for name, parameter in module.named_parameters():
@@ -97,13 +97,13 @@ def gradients(net: nn.Sequential) -> list[Tensor]:
 
 
 def moving(net: nn.Sequential) -> list[Tensor]:
-    """Running means and variances, in order."""
+    """Return running means and variances, in order."""
     norms = [module for module in net if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d))]
     return [array for norm in norms for array in (norm.running_mean, norm.running_var) if array is not None]
 
 
 def double(network: Network, seeds: list[int]) -> dict[str, Tensor]:
-    """Arrays of a network in float64, bound to it."""
+    """Return the arrays of a network in float64, bound to it."""
     values, statistics = (rows.double() for rows in network.start(seeds))
     arrays = {"values": values, "moving": statistics, "grads": torch.zeros_like(values)}
     network.bind(arrays["values"], arrays["moving"], arrays["grads"])

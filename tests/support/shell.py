@@ -1,4 +1,4 @@
-"""bnbench as a process that must fail: on its command line, with a mirror, a small disk, a folder of its own."""
+"""bnbench as a process that must fail: its command line, a mirror, a small disk, a private mount."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ from bnbench.core import locks
 from tests.support.parameters import toy
 from tests.support.web import CONTENT
 
-PROGRAM = str(Path(sys.executable).with_name("bnbench"))  # as users start it
-SECONDS = 5.0  # of processor time within which a mistake is told, where no network is asked
+PROGRAM = str(Path(sys.executable).with_name("bnbench"))  # the installed script, as users start it
+SECONDS = 5.0  # limit of processor time for reporting a mistake without network access
 
 
 def bnbench(*words: object, folder: Path, prefix: tuple[str, ...] = (), limit: int | None = None) -> str:
-    """What a command that must fail says, with its exit code before it; `limit`: of a file's size in bytes."""
+    """Run a command that must fail and return its exit code and output; `limit`: maximum size of a file in bytes."""
 
     def limited() -> None:
         if limit is not None:
@@ -38,7 +38,7 @@ def bnbench(*words: object, folder: Path, prefix: tuple[str, ...] = (), limit: i
 
 
 def spent() -> float:
-    """Processor time of the commands that ended so far, in seconds: a busy machine does not count."""
+    """Return the processor time of all finished child processes in seconds (independent of the machine's load)."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -54,7 +54,7 @@ def with_mirror(folder: Path, mirror: str) -> None:
 
 
 def namespace(*mount: str) -> tuple[str, ...]:
-    """The start of a command that runs with a mount of its own; skips where that may not be."""
+    """Return a command prefix that runs in a private mount namespace; skip the test where that is not permitted."""
     prefix = ("unshare", "--map-root-user", "--mount", "sh", "-c")
     script = f'mount {" ".join(mount)} && "$@"; code=$?; ls -AR {mount[-1]} > listing; exit $code'
     if not shutil.which("unshare") or subprocess.run([*prefix, f"mount {' '.join(mount)}"], check=False).returncode:

@@ -1,4 +1,4 @@
-"""A small plausible plan and its run store: what training would leave, without training."""
+"""A small plausible plan and a synthetic run store, as training would leave it."""
 
 import itertools
 import math
@@ -69,13 +69,13 @@ TITLES = {
 
 
 def configs(base: Config, axes: Axes) -> list[Config]:
-    """Every combination of the axes over the base."""
+    """Return every combination of the axes, each merged into the base."""
     products = itertools.product(*axes.values())
     return [{**BASE, **base, **dict(zip(axes, values, strict=True))} for values in products]
 
 
 def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: Any) -> dict[str, Any]:
-    """A plan of `studies` (name -> base, axes); `changes` replace its top-level values."""
+    """Return a plan of `studies` (name -> base, axes); `changes` replace its top-level values."""
     plan: dict[str, Any] = {
         "tier": "quick", "about": "scikit-learn's 8x8 digits; seconds on a laptop", "trainer_version": 1,
         "tables_id": "aa11", "figures_id": "bb22", "report_id": "cc33",
@@ -95,7 +95,7 @@ def make_plan(studies: dict[str, tuple[Config, Axes]] | None = None, **changes: 
 
 
 def as_record(plan: dict[str, Any]) -> PlanRecord:
-    """The plan as stages read it, without its file's digest; figures are shown in the order of their keys."""
+    """Return the plan as stages read it, without its file's digest; figures are shown in the order of their keys."""
     studies = {name: study | {"order": list(study["figures"])} for name, study in plan["studies"].items()}
     content = {key: value for key, value in plan.items() if key != "digest"}
     return PlanRecord.model_validate(content | {"studies": studies})
@@ -109,14 +109,14 @@ def fill_store(plan: dict[str, Any], store: Path) -> None:
 
 
 def diverging(config: Config) -> int:
-    """How many of the seeds diverge: at high rates without norm, the more the smaller the batch."""
+    """Return the number of seeds that diverge: at high rates without norm, more for smaller batches."""
     if config["norm"] != "none" or config["learning_rate"] < 0.5:
         return 0
     return {4: 5, 16: 2, 64: 1 if config["model"] == DENSE else 0}.get(config["batch_size"], 0)
 
 
 def write_run(store: Path, run_id: str, config: Config, diverges: bool) -> None:
-    """Write one run; a diverging one stops at a third of its epochs."""
+    """Write one run; a diverging one stops after a third of its epochs."""
     dice = random.Random(str([config[name] for name in ("model", "norm", "batch_size", "learning_rate", "seed")]))
     distance = abs(math.log10(config["learning_rate"]) + (0.7 if config["norm"] == "batch" else 1.2))
     top = 0.975 - 0.03 * distance**2 - 0.25 / config["batch_size"] + dice.gauss(0, 0.004)
@@ -137,7 +137,7 @@ def write_run(store: Path, run_id: str, config: Config, diverges: bool) -> None:
         if part == "official":  # there is none
             results |= {f"{part}_loss": None, f"{part}_accuracy": None}
             continue
-        if part != "test":  # by default the test set is seen once, at the end
+        if part != "test":  # by default the test set is evaluated once, at the end
             history |= {f"{part}_loss": loss, f"{part}_accuracy": accuracy}
         results |= {f"{part}_loss": loss[-1], f"{part}_accuracy": accuracy[-1]}
     outcome = {
@@ -153,12 +153,12 @@ def write_run(store: Path, run_id: str, config: Config, diverges: bool) -> None:
 
 
 def confusion(norm: str, seed: int) -> list[list[int]]:
-    """Images of four classes of 10, 20, 30 and 40: true class by predicted one."""
+    """Return a confusion matrix of four classes of 10, 20, 30 and 40 images: true class by predicted one."""
     dice = np.random.default_rng([len(norm), seed])
     found = np.stack([dice.multinomial(10 * (i + 1), np.roll([0.7, 0.2, 0.1, 0], i)) for i in range(4)])
     return cast(list[list[int]], found.tolist())
 
 
 def rewrite(folder: Path, **changes: Any) -> None:
-    """Change values of a stored run, so that it is whole all the same."""
+    """Change values of a stored run and renew its digests, so that it stays valid."""
     conclude(folder, read_json(folder / "run.json") | changes)

@@ -1,4 +1,4 @@
-"""The ten digits as a hand writes them: strokes of points in a square of side 1, y downwards."""
+"""The ten digits as handwritten strokes: lists of points in a unit square, y downwards."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ Stroke = list[tuple[float, float]]
 
 
 def arc(x: float, y: float, rx: float, ry: float, begin: float, end: float) -> Stroke:
-    """Part of an ellipse from one angle to another, in degrees, clockwise from the right."""
+    """Return an arc of an ellipse between two angles in degrees, clockwise from the right."""
     turns = np.radians(np.linspace(begin, end, max(3, round(abs(end - begin) / 20) + 1)))
     return [(float(x + rx * np.cos(t)), float(y + ry * np.sin(t))) for t in turns]
 

@@ -1,4 +1,4 @@
-"""Trainings that are watched: the same network at chosen steps as torch.nn modules in float64."""
+"""Observed training: the same network at chosen steps as torch.nn modules in float64."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,19 +21,19 @@ SHAPE = (1, 8, 8)
 
 @dataclass
 class Watched:
-    """A run's outcome, and its network after each step that was asked for."""
+    """A run's outcome, and its network after each chosen step."""
 
     outcome: Outcome
     nets: dict[int, nn.Sequential] = field(default_factory=dict)
     moving: dict[int, list[Tensor]] = field(default_factory=dict)
 
     def rows(self, probe: str, **where: Any) -> list[dict[str, Any]]:
-        """What a probe saw, with these values."""
+        """Return the rows recorded by a probe that have these values."""
         named = [as_row(row) for row in self.outcome.probed if row[0] == probe]
         return [row for row in named if all(row[name] == value for name, value in where.items())]
 
     def value(self, probe: str, **where: Any) -> float:
-        """The one number that a probe saw, with these values."""
+        """Return the single value recorded by a probe in the row with these values."""
         (row,) = self.rows(probe, **where)
         return float(row["value"])
 
@@ -44,7 +44,7 @@ def as_row(row: Probed) -> dict[str, Any]:
 
 
 def module(pack: Pack, row: int) -> nn.Sequential:
-    """The network of one run of a pack, with its moving statistics."""
+    """Return the network of one run of a pack, with its running statistics."""
     net = reference.modules(pack.runs[row], SHAPE)
     reference.load(net, pack.network, row)
     moved = [array[row, 0].double() for layer in pack.network.layers for array in layer.statistics.values()]
@@ -54,7 +54,7 @@ def module(pack: Pack, row: int) -> nn.Sequential:
 
 
 def watched(settings: Run, *steps: int) -> Watched:
-    """Train a run; its network is kept after these steps."""
+    """Train a run and save a copy of its network after each of these steps."""
     outcomes: list[Outcome] = []
     nets: dict[int, nn.Sequential] = {}
     pack = start(["0" * 16], [settings], digits())
@@ -74,12 +74,12 @@ def watched(settings: Run, *steps: int) -> Watched:
 
 
 def images(part: Part, count: int | None = None) -> Tensor:
-    """Pixels 0..1 of N x C x H x W in float64."""
+    """Convert images to pixels 0..1 of N x C x H x W in float64."""
     return torch.from_numpy(part.images[:count]).double() / 255
 
 
 def batch(settings: Run, step: int) -> tuple[Tensor, Tensor]:
-    """Images and labels that a run sees at a step, counted from 0."""
+    """Return images and labels of a run's mini-batch at a step, counted from 0."""
     count = settings.train_images or len(digits().train.labels)
     size, epoch_steps = settings.batch_size, count // settings.batch_size
     place = step % epoch_steps
@@ -88,7 +88,7 @@ def batch(settings: Run, step: int) -> tuple[Tensor, Tensor]:
 
 
 def inside(net: nn.Sequential, x: Tensor) -> list[Tensor]:
-    """Each module's output; of conv layers as (N, H, W, C)."""
+    """Return each module's output; of conv layers as (N, H, W, C)."""
     outputs = []
     for part in net:
         x = part(x)
@@ -97,7 +97,7 @@ def inside(net: nn.Sequential, x: Tensor) -> list[Tensor]:
 
 
 def own(net: nn.Sequential, x: Tensor) -> Tensor:
-    """Logits with each norm using this batch's own statistics, also a batch of one."""
+    """Return logits with each norm using this batch's own statistics, also for a batch of one."""
     for part in net:
         if isinstance(part, (nn.BatchNorm1d, nn.BatchNorm2d)):
             over = (0, 2, 3) if x.dim() == 4 else (0,)

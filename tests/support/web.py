@@ -1,4 +1,4 @@
-"""A mirror on this machine that gives a file, or truncates, corrupts, refuses, redirects, hangs."""
+"""A mirror on this machine that serves a file, or truncates, corrupts, refuses, redirects, hangs."""
 
 import contextlib
 import socket
@@ -16,7 +16,7 @@ Answer = Callable[["Handler"], None]
 
 @dataclass
 class Mirror:
-    """What the server answers, one entry a request, the last for ever; and what it was asked."""
+    """The server's answers, one per request, the last one repeated; and the requests it received."""
 
     answers: list[Answer]
     asked: list[tuple[str, str | None]] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that hangs up is expected here."""
+        """Ignore errors, since clients are expected to hang up."""
 
 
 Serve = Callable[..., Mirror]
@@ -52,7 +52,7 @@ Serve = Callable[..., Mirror]
 
 @contextlib.contextmanager
 def servers() -> Iterator[Serve]:
-    """Yield a function that starts a server with the answers given; all stop at the end."""
+    """Yield a function that starts a server with the given answers; all servers stop at the end."""
     running: list[tuple[Server, Mirror]] = []
 
     def start(*answers: Answer, tls: ssl.SSLContext | None = None) -> Mirror:

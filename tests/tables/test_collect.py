@@ -1,4 +1,4 @@
-"""Tests of the collection: tables compared with SciPy and pandas, and refusals of runs that differ from the plan."""
+"""Collection: tables compared with SciPy and pandas, and refusals of runs that differ from the plan."""
 
 import json
 import shutil
@@ -156,7 +156,7 @@ def test_csv_keeps_every_text(plan: dict[str, Any], tmp_path: Path) -> None:
         if name == "runs":
             assert {"null", "NA", 'a,b "c"\n'} < set(csv.cpu)
             assert set(csv.norm) == {"none", "batch"}
-            parquet["cpu"] = parquet["cpu"].replace("=cmd()", "'=cmd()")  # no spreadsheet runs it
+            parquet["cpu"] = parquet["cpu"].replace("=cmd()", "'=cmd()")  # no spreadsheet executes it
         pd.testing.assert_frame_equal(csv, parquet, check_dtype=False, rtol=0, atol=0)
 
 

@@ -1,4 +1,4 @@
-"""Tests of confusion matrices: counted in the last evaluation, collected as a table, read as rows for figures."""
+"""Confusion matrices: counted in the last evaluation, collected as a table, read as rows for figures."""
 
 from typing import Any
 
@@ -47,7 +47,7 @@ def test_a_run_that_diverged_has_none() -> None:
 
 
 def made(*seeds: int) -> tuple[pd.DataFrame, dict[int, tuple[Any, Any]]]:
-    """The table of runs named by their seeds, and the labels and predictions of each."""
+    """Return the table of runs named by their seeds, and the labels and predictions of each."""
     truth = {}
     for seed in seeds:
         dice = np.random.default_rng(seed)

@@ -1,7 +1,8 @@
-"""What training means: losses of small trainings, committed with the trainer version that gave them.
+"""Golden losses of small trainings, committed with the trainer version that produced them.
 
-`TRAINER_VERSION` is in each run id. Where these losses move, training means something else, and results of before and
-after must not share an id: raise the version, then write the losses again with `python -m tests.training.test_golden`.
+`TRAINER_VERSION` is part of each run id. If these losses change, training computes something else, and results from
+before and after must not share an id: raise the version, then rewrite the losses with
+`python -m tests.training.test_golden`.
 """
 
 from itertools import chain

@@ -1,4 +1,4 @@
-"""Training jobs as real processes: killed, interrupted, run twice at once, crashing."""
+"""Training jobs as real processes: killed, interrupted, started twice at once, crashing."""
 
 import os
 import signal
@@ -31,7 +31,7 @@ from tests.support.little import digits, run
 
 @pytest.fixture
 def prepared(tmp_path: Path) -> Path:
-    """The digits as a prepared folder."""
+    """Return the digits as a prepared folder."""
     folder = tmp_path / "digits"
     folder.mkdir()
     parts: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def test_workers_and_packing_do_not_change_a_byte(tmp_path: Path, prepared: Path
 
 
 def _wait(seconds: float) -> Iterator[None]:
-    """Come back until the time is over."""
+    """Yield repeatedly until the time is over."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield
@@ -115,7 +115,7 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(tmp_path: Path, prepared: Path,
     command = _command(job, folder, "--checkpoint-seconds", "0.01")
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # the parent of the tests may ignore it
     )  # fmt: skip
     saved = folder / "work" / "checkpoints"
     for _ in _wait(30):
@@ -189,12 +189,12 @@ def test_a_pack_too_large_for_the_devices_memory_is_split_to_the_same_bytes(
 
     most = 2
     monkeypatch.setattr(training, "choose", chosen)
-    space = _space(tmp_path / "little", seconds=0)  # a checkpoint each step
+    space = _space(tmp_path / "little", seconds=0)  # a checkpoint after each step
     counts = jobs.train_job(job, space, 1, tmp_path / "log")
     assert counts == {"ok": 5}
     assert "split 2 times after running out of device memory" in (tmp_path / "log").read_text()
     assert _contents(tmp_path / "little" / "runs") == _contents(tmp_path / "large" / "runs")
-    assert not list((tmp_path / "little" / "timings").glob("*"))  # it says nothing of how long packs take
+    assert not list((tmp_path / "little" / "timings").glob("*"))  # a split pack is no measure of how long packs take
     alone = _job(tmp_path, prepared, settings[:1], width=1)
     most = 0
     with pytest.raises(jobs.PackCrashed, match="OutOfMemoryError: no memory for more than 0"):

@@ -1,4 +1,4 @@
-"""Early stopping inside a pack: when it stops, what it keeps, and that its neighbours do not notice."""
+"""Early stopping in a pack: the stopping epoch, the weights retained, and no effect on the other runs."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ def _bits(outcome: Outcome) -> str:
 
 
 def _stops_at(accuracies: list[float], patience: int) -> int:
-    """How many evaluations there are until the last `patience` of them bring no rise over those before."""
+    """Return the number of evaluations after which the last `patience` bring no improvement over those before."""
     for count in range(patience + 1, len(accuracies) + 1):
         if max(accuracies[count - patience : count]) <= max(accuracies[: count - patience]):
             return count
@@ -62,7 +62,7 @@ def test_a_run_that_has_stopped_is_stored_at_once_and_trained_no_further() -> No
     steps = dict(done)
     outcomes = {outcome.name: outcome for outcome in trained(RUNS)}
     assert steps == {name: outcome.result["steps"] for name, outcome in outcomes.items()}
-    assert sum(count for _, count in left) == sum(step - 1 for step in steps.values())  # gone after its last step
+    assert sum(count for _, count in left) == sum(step - 1 for step in steps.values())  # left after its last step
     assert pack.step < 250
 
 

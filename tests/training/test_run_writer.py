@@ -58,7 +58,7 @@ with locks.all_of([locks.of(pathlib.Path(sys.argv[1]) / name) for name in sys.ar
 
 
 def _holder(store: Path, *run_ids: str) -> "subprocess.Popen[str]":
-    """A process that takes the locks, says so, and holds them until its input ends."""
+    """Start a process that acquires the locks, prints `held`, and holds them until its input ends."""
     command = [sys.executable, "-c", HOLD, str(store), *run_ids]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
@@ -73,7 +73,7 @@ def test_a_run_is_locked_for_other_processes_until_its_process_ends(tmp_path: Pa
     assert _held(first, 30)
     second = _holder(tmp_path, "ffffffffffffffff")
     third = _holder(tmp_path, "0000000000000001")
-    assert _held(third, 30)  # another run: free; and the second, started before, has had its time
+    assert _held(third, 30)  # another run is free; and the second process, started before, had enough time
     assert not _held(second, 0.3)
     first.kill()
     assert _held(second, 30)

@@ -1,4 +1,4 @@
-"""Training a pack: as alone, bit for bit; as a plain loop over torch.nn; what diverges, what is kept."""
+"""Training a pack: as alone, bit for bit; as a plain loop over torch.nn; diverging runs and retained weights."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Weights that a run keeps: saved by layer and name, and a network again that says the same."""
+"""Saved weights of a run: stored by layer and name, and loaded into a network with the same predictions."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,7 +25,7 @@ RUNS = [
 
 
 def _trained(one: Run) -> Outcome:
-    """A run's outcome, under its own id."""
+    """Train a run and return its outcome under its own id."""
     return replace(trained([one])[0], name=run_id(one, "data"))
 
 

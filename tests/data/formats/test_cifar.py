@@ -35,7 +35,7 @@ def test_pickle_itself_reads_the_same() -> None:
 
 
 class Payload:
-    """An object whose pickle runs a command when it is loaded."""
+    """An object whose pickle runs a command when loaded."""
 
     def __init__(self, canary: Path) -> None:
         self.canary = canary

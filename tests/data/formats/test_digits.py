@@ -1,4 +1,4 @@
-"""The digits of scikit-learn: scaled to bytes, and refused if another version has other images."""
+"""The digits of scikit-learn: scaled to bytes, and refused if another version has different images."""
 
 import pytest
 from sklearn.datasets import load_digits

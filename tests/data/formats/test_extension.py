@@ -1,4 +1,4 @@
-"""The addition of a raw data format as the documentation shows it: applied to a copy, it prepares such data."""
+"""The documented addition of a raw data format, applied to a copy of the project, prepares data in that format."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ LABELS = np.arange(60) % 3
 
 @pytest.fixture(scope="module")
 def extended(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy of the project with the addition, and a declared data set in the new format."""
+    """Return a copy of the project with the addition, and a declared data set in the new format."""
     project = miniature(tmp_path_factory.mktemp("extended") / "project")
     project.run("git apply", str(patch("Add a data format", project.folder.parent)))
     np.savez_compressed(project.folder / "toy.npz", images=PIXELS, labels=LABELS)

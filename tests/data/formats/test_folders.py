@@ -1,4 +1,4 @@
-"""Folders and zips of images: decoded as Pillow does; broken files are recorded by name, attacks refused."""
+"""Folders and zips of images: decoded as by Pillow; broken files are recorded by name, malicious ones refused."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ SHAPE: Shape = (3, 8, 6)
 def picture(
     seed: int, size: tuple[int, int] = (40, 30), mode: str = "RGB", kind: str = "JPEG", **options: Any
 ) -> bytes:
-    """Return an image file of coloured fields."""
+    """Return an image file of coloured squares."""
     fields = np.random.RandomState(seed).randint(0, 256, (3, 4, 3)).astype(np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(fields).resize(size, Image.Resampling.NEAREST).convert(mode).save(buffer, kind, **options)
@@ -33,7 +33,7 @@ GOOD = {f"PetImages/{name}/{i}.jpg": picture(10 * len(name) + i) for name in ("D
 
 
 def laid(folder: Path, contents: dict[str, bytes]) -> dict[str, Path]:
-    """Write files and a listing, by which the reader detects a folder, and return their paths by name."""
+    """Write files and a listing, by which the reader detects a folder; return their paths by name."""
     for name, content in {**contents, "SHA256SUMS": b""}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)

@@ -1,4 +1,4 @@
-"""IDX files: intact ones written byte by byte, and damaged ones."""
+"""IDX files: intact files written byte by byte, and damaged ones."""
 
 import gzip
 import struct
@@ -24,7 +24,7 @@ def pack(magic: int, shape: tuple[int, ...], content: bytes) -> bytes:
 
 
 def write_four(folder: Path) -> dict[str, Path]:
-    """Four training and two test images of 2 x 3 pixels."""
+    """Write four training and two test images of 2 x 3 pixels."""
     contents = (
         pack(2051, (4, 2, 3), PIXELS),
         pack(2049, (4,), bytes([3, 1, 0, 255])),
@@ -55,7 +55,7 @@ def test_without_files_of_a_test_set_there_is_none(tmp_path: Path) -> None:
 
 INTACT = pack(2051, (4, 2, 3), PIXELS)
 FLIPPED = bytearray(INTACT)
-FLIPPED[-6] ^= 1  # in gzip's own checksum
+FLIPPED[-6] ^= 1  # in gzip's checksum
 IMAGE_FAULTS = {
     "other magic": (pack(2049, (4, 2, 3), PIXELS), "starts with 0x00000801, not with 0x00000803"),
     "a byte missing": (pack(2051, (4, 2, 3), PIXELS[:-1]), "24 bytes; there are only 23"),

@@ -1,4 +1,4 @@
-"""Confusion matrices and heat maps with marks: points, drawings and captions from made-up runs."""
+"""Confusion matrices and annotated heat maps: points, drawings and captions from synthetic runs."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ MAP = {"kind": "heatmap", "title": "M", "x": "learning_rate", "against": "batch_
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Source]:
-    """The made-up store's two studies, of which A1 has a figure of the confusion matrix."""
+    """Return the synthetic store's two studies, of which A1 has a figure of the confusion matrix."""
     folder = tmp_path_factory.mktemp("confusion")
     plan = make_plan()
     plan["studies"]["A1"]["figures"] = {"confusion": CONFUSION}
@@ -70,7 +70,7 @@ def test_a_confusion_matrix_is_drawn_with_the_true_classes_in_rows(sources: dict
     for text in panel.texts:
         x, y = text.get_position()
         assert text.get_text() == f"{100 * part.loc[int(y), int(x)]:.0f}"
-    assert panel.get_ylim()[0] > panel.get_ylim()[1]  # the first class at the top
+    assert panel.get_ylim()[0] > panel.get_ylim()[1]  # the first class is at the top
     assert [text.get_text() for text in panel.get_yticklabels()] == ["0", "1", "2", "3"]
 
 

@@ -25,7 +25,7 @@ STOPS = {0: 5, 1: 9, 2: 20, 3: 20, 4: 12}  # seed -> the epoch after which it st
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    """Study A1 of the made-up store: 5 seeds with and without batch norm, 20 epochs each."""
+    """Return study A1 of the synthetic store: 5 seeds with and without batch norm, 20 epochs each."""
     folder = tmp_path_factory.mktemp("curves")
     plan = make_plan()
     fill_store(plan, folder / "runs")
@@ -35,7 +35,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Source:
 
 @pytest.fixture(scope="module")
 def stopped(full: Source) -> Source:
-    """The same, the runs with batch norm stopped after different epochs."""
+    """Return the same study, its runs with batch norm stopped after different epochs."""
     last = full.runs.set_index("run_id").apply(lambda run: STOPS[run.seed] if run.norm == "batch" else 20, axis=1)
     history = full.history
     return replace(full, history=history[history["epoch"] <= history["run_id"].map(last)])

@@ -1,4 +1,4 @@
-"""Every entry of the norms and activations: its objects exist, take its settings, and are what it declares."""
+"""Every entry of the norms and activations: its classes exist, accept its settings, and match its declaration."""
 
 import dataclasses
 import json

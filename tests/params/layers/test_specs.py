@@ -1,4 +1,4 @@
-"""Entries of norms and activations: what is refused at import, and that it is named."""
+"""Entries of norms and activations: invalid ones are refused at import, by name."""
 
 from typing import Any
 

@@ -1,8 +1,8 @@
-"""A real Slurm cluster on the loopback of one machine: a controller and three nodes, one with a pretended GPU.
+"""A real Slurm cluster on the loopback of one machine: a controller and three nodes, one with a simulated GPU.
 
-Each node is a namespace of processes with a host name of its own, so that killing its first process is a power cut:
-the daemon and all its jobs are gone at once. Needs root, and Debian's slurmctld, slurmd, slurm-client and munge;
-no systemd, no cgroups, no network.
+Each node is a PID namespace with its own host name, so that killing its first process simulates a power failure: the
+daemon and all its jobs end at once. Needs root, and Debian's slurmctld, slurmd, slurm-client and munge; no systemd, no
+cgroups, no network.
 """
 
 import os
@@ -65,15 +65,15 @@ SlurmdParameters=config_overrides
 
 
 def missing() -> list[str]:
-    """What this machine lacks to run the cluster."""
+    """Return the requirements of the cluster that this machine lacks."""
     lacking = [program for program in PROGRAMS if shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin") is None]
     return lacking if os.getuid() == 0 else ["root", *lacking]
 
 
 class Cluster:
-    """Started by `start`, ended by `stop`, by its own pid files alone; all it writes is below `run`.
+    """A Slurm cluster, controlled only through its own pid files; it writes only below the folder `run`.
 
-    The folder `here` of it is one that no node sees.
+    No node sees the folder `run/here`.
     """
 
     def __init__(self, run: Path) -> None:
@@ -86,12 +86,12 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """For programs that talk to this cluster."""
+        """Return the environment for programs that talk to this cluster."""
         return {**os.environ, "SLURM_CONF": str(self.run / "etc" / "slurm.conf")}
 
     def _configure(self) -> None:
         host = socket.gethostname()
-        # daemons listen where their host's name leads: on loopback alone, if that is loopback
+        # daemons listen on the address of the host's name: on loopback alone, if that is loopback
         local = socket.gethostbyname(host).startswith("127.")
         listen = "CommunicationParameters=NoInAddrAny,NoCtldInAddrAny" if local else ""
         lines = [CONF.format(host=host.split(".")[0], port=self.ports[0], run=self.run, listen=listen)]
@@ -113,7 +113,7 @@ class Cluster:
         key.write_bytes(secrets.token_bytes(1024))
 
     def start(self) -> None:
-        """Start what does not run; a node that was killed comes back."""
+        """Start all daemons that are not running, including killed nodes."""
         munge = self.run / "munge"
         if not self._alive("munged"):
             files = {"key-file": "key", "socket": "socket", "log-file": "log", "seed-file": "seed"}
@@ -128,7 +128,7 @@ class Cluster:
         self.wait(lambda: all(state in up for state in self._states()), "nodes", 60)
 
     def start_controller(self) -> None:
-        """Start the controller, if it does not run."""
+        """Start the controller if it is not running."""
         if not self._alive("slurmctld"):
             subprocess.run([_find("slurmctld")], env=self.environment, check=True)
             self.wait(self._answers, "the controller", 20)
@@ -138,7 +138,7 @@ class Cluster:
         return ping.returncode == 0
 
     def _start_node(self, node: str) -> None:
-        # the node finds the configuration as /etc/slurm, whatever a step does to its environment
+        # the node finds the configuration in /etc/slurm, even if a step changes its environment
         script = (
             'hostname "$1"; mount --bind "$2/etc/hosts" /etc/hosts; mount --bind "$2/etc" /etc/slurm; '
             'mount -t tmpfs none "$2/here"; '
@@ -163,14 +163,14 @@ class Cluster:
         (self.run / "pid" / f"{node}.pid").write_text(children.read_text().split()[0])
 
     def kill(self, name: str) -> None:
-        """End a node as a power cut does, or the controller."""
+        """Kill the controller or, as in a power failure, a node."""
         os.kill(int((self.run / "pid" / f"{name}.pid").read_text()), signal.SIGKILL)
         self.wait(lambda: not self._alive(name), f"the end of {name}", 10)
         if name in self.spaces:
             self.spaces.pop(name).wait(10)
 
     def stop(self) -> None:
-        """End nodes, controller and munge, those of this cluster alone."""
+        """Stop nodes, controller and munge of this cluster alone."""
         for name in (*NODES, "slurmctld", "munged"):
             if self._alive(name):
                 os.kill(int((self.run / "pid" / f"{name}.pid").read_text()), signal.SIGTERM)
@@ -183,11 +183,11 @@ class Cluster:
             process.wait(10)
 
     def ask(self, *command: str) -> str:
-        """The output of one of Slurm's programs."""
+        """Return the output of one of Slurm's programs."""
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True).stdout
 
     def jobs(self, state: str = "all") -> dict[str, dict[str, str]]:
-        """Jobs of a state by id, with name, state, node and partition."""
+        """Return the jobs in a state by id, with name, state, node and partition."""
         told = self.ask("squeue", "-h", f"--states={state}", "-o", "%i|%j|%T|%N|%P|%k")
         rows = [line.split("|") for line in told.splitlines()]
         return {
@@ -211,10 +211,10 @@ class Cluster:
         return command.startswith("bash" if name in NODES else name) and state.rsplit(")", 1)[1].split()[0] != "Z"
 
     def wait(self, ready: Callable[[], bool], what: str, seconds: float) -> None:
-        """Come back when it is so.
+        """Wait until a condition holds.
 
         Raises:
-            TimeoutError: it never was.
+            TimeoutError: the condition did not hold within the given seconds.
         """
         end = time.monotonic() + seconds
         while not ready():

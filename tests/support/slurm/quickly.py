@@ -1,4 +1,4 @@
-"""Snakemake that asks Slurm for states every second: its plugin waits 10 s longer after each time in vain."""
+"""Snakemake with a status check of Slurm jobs every second, where its plugin waits 10 s longer after each attempt."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The forms of convolution: the same numbers, each from the others' formula and from torch's own gradients."""
+"""The forms of convolution give the same numbers: each against the others' formula and PyTorch's own gradients."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ SHAPES = [((1, 2, 5, 4, 3), 6, 3), ((3, 2, 6, 6, 1), 4, 5), ((2, 1, 3, 3, 8), 2,
 def _given(shape: tuple[int, ...], kernels: int, size: int, kind: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     dice = torch.Generator().manual_seed(0)
     rows = torch.randn(shape[0], 3 + kernels * size**2 * shape[-1], generator=dice, dtype=torch.float64)
-    weight = rows[:, 3:].view(shape[0], kernels, size, size, shape[-1])  # as bound by a network: rows apart
+    weight = rows[:, 3:].view(shape[0], kernels, size, size, shape[-1])  # with gaps between rows, as bound by a network
     x = torch.randn(shape, generator=dice, dtype=torch.float64)
     return x.to(kind), weight.to(kind), torch.randn(*shape[:4], kernels, generator=dice, dtype=torch.float64).to(kind)
 
@@ -74,7 +74,7 @@ def test_the_fastest_form_is_measured_once_and_kept(tmp_path: Path, monkeypatch:
     assert len(measured) == len(FORMS)
     file = tmp_path / "bnbench" / "convolutions.json"
     assert list(read_json(file).values()) == ["grouped"]
-    monkeypatch.setattr(convolutions, "CHOSEN", {})  # another process
+    monkeypatch.setattr(convolutions, "CHOSEN", {})  # in another process
     assert convolutions.fastest(x, weight) == "grouped"
     assert len(measured) == len(FORMS)
     convolutions.fastest(x[:, :1], weight)

@@ -1,7 +1,7 @@
-"""On a GPU, where there is one: recorded steps, packs and forms of convolution give the same numbers within tolerance.
+"""Recorded steps, packs and forms of convolution on a GPU, if there is one: the same numbers within tolerance.
 
-The tolerance is the one of docs/speed.md: of a run's weights after some steps, the L2 norm of the difference over the
-norm of what they moved.
+The tolerance is the one of docs/speed.md: for a run's weights after some steps, the L2 norm of the difference relative
+to the L2 norm of their change.
 """
 
 from collections.abc import Iterator
@@ -50,7 +50,7 @@ def _pack(runs: list[Run], device: str = DEVICE) -> Pack:
 
 
 def _moved(pack: Pack, by: Any, steps: int = STEPS) -> Tensor:
-    """Return the change of each run's weights in some steps, (runs, row)."""
+    """Return the change of each run's weights after some steps, (runs, row)."""
     first = pack.arrays["values"].clone()
     for _ in range(steps):
         by(pack)
@@ -58,7 +58,7 @@ def _moved(pack: Pack, by: Any, steps: int = STEPS) -> Tensor:
 
 
 def _trained(pack: Pack) -> Tensor:
-    """Return the change of each run's weights in some steps of the pack's engine, (runs, row)."""
+    """Return the change of each run's weights after some steps of the pack's engine, (runs, row)."""
     return _moved(pack, choose(pack).step)
 
 

@@ -1,4 +1,4 @@
-"""The compiled loops: torch's numbers, bit for bit, and training without them where they cannot be had."""
+"""The compiled loops: PyTorch's numbers, bit for bit, and training without them where they cannot be compiled."""
 
 import ctypes
 import os

@@ -1,4 +1,4 @@
-"""Products of recorded calls: sums in the order that is asked for, and the library's bits whoever makes them."""
+"""Products of recorded calls: sums in the requested order, with the library's bits for each implementation."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def _factors(rows: int, inner: int, columns: int, transposed: bool) -> tuple[Ten
 
 
 def _summed(a: Tensor, b: Tensor, c: Tensor, join: int, kind: int, chunk: int) -> Tensor:
-    """C = a b by one column of a and one row of b after the other; a number of 64 bits holds a product of two."""
+    """Return C = A B summed over columns of A and rows of B in order; 64 bits hold a product of two numbers exactly."""
     wide = np.longdouble if kind == FUSED else np.float32
     total = c.numpy().astype(np.float32)
     for first in range(0, a.shape[1], chunk):

@@ -1,4 +1,4 @@
-"""The norms in Triton, by its interpreter where there is no GPU: torch's numbers within rounding."""
+"""The norms in Triton, run by its interpreter where there is no GPU: PyTorch's numbers within rounding."""
 
 import importlib.util
 import os

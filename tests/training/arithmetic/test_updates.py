@@ -1,4 +1,4 @@
-"""Compiled updates of recorded steps: torch's roots by whatever way, and Adam's numbers."""
+"""Compiled updates of recorded steps: PyTorch's square roots by each method, and Adam's numbers."""
 
 import ctypes
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from bnbench.training.arithmetic import calls, torch_loops
 
-LIBRARY, NEAREST, TWICE, ONCE = range(4)  # of optimizers.c
-WEIGHTS = 5003  # some parts, and a part of a vector
+LIBRARY, NEAREST, TWICE, ONCE = range(4)  # constants of optimizers.c
+WEIGHTS = 5003  # several chunks, and a partial vector
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +21,7 @@ def _compiled() -> None:
 
 @pytest.fixture
 def way() -> Iterator[ctypes.c_int]:
-    """The way to roots that is in use."""
+    """Yield the library's variable that selects the square-root method, and restore it afterwards."""
     used = ctypes.c_int.in_dll(calls.shared_library(), "root_method")
     found = used.value
     yield used
@@ -29,7 +29,7 @@ def way() -> Iterator[ctypes.c_int]:
 
 
 def _numbers() -> Tensor:
-    """All of [1, 4), of which other roots are multiples; the largest; some of every size; 0 and infinity."""
+    """Return all of [1, 4), of which other roots are multiples; the largest; some of every size; 0 and infinity."""
     spans = ((127 << 23, 129 << 23), ((255 << 23) - 2**15, 255 << 23))
     every = [torch.arange(*span, dtype=torch.int32) for span in spans]
     sizes = torch.randint(0, 0x7F800000, (2**20,), generator=torch.Generator().manual_seed(0), dtype=torch.int32)
@@ -57,7 +57,7 @@ def test_each_way_is_at_most_one_number_off(way: int, most: float) -> None:
 
 
 def _adam(op: str) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Weights, means and squares as the op makes them, by torch, and by torch in fp64; of squares of all sizes."""
+    """Return weights, means and squares by the op, by torch, and by torch in fp64; with squares of all sizes."""
     dice = torch.Generator().manual_seed(0)
     values, grads, mean, square = torch.randn(4, WEIGHTS, generator=dice)
     square = square.square()

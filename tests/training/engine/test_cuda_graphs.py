@@ -1,4 +1,4 @@
-"""A training step in arrays that stay, as a GPU records it: on a CPU, call by call, the plain step's bits."""
+"""A training step in arrays at fixed addresses, as for CUDA graphs: call by call on a CPU, the plain step's bits."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ def _runs(settings: dict[str, Any], seeds: int = 2) -> list[Run]:
 
 
 class InPlace(GraphSteps):
-    """Steps as a GPU records them, but executed call by call; `seen` gets their numbers."""
+    """CUDA-graph steps, but executed call by call; `seen` collects their numbers."""
 
     def __init__(self, seen: list[int]) -> None:
         super().__init__()
@@ -83,7 +83,7 @@ def test_a_step_in_arrays_that_stay_has_the_plain_steps_bits(
     assert [repr((o.result, o.history, o.probed)) for o in plain] == [
         repr((o.result, o.history, o.probed)) for o in stayed
     ]
-    assert len({o.result["steps"] for o in plain}) > 1  # runs left the pack on the way
+    assert len({o.result["steps"] for o in plain}) > 1  # some runs left the pack before its end
     assert len(seen) > 10
 
 
@@ -95,7 +95,7 @@ def test_moves_of_each_epoch_and_a_single_seed_are_fed_too(monkeypatch: pytest.M
 
 
 class Elsewhere(TorchDispatchMode):
-    """Refuses operations that touch an array of the host, or read a value back."""
+    """Mode that refuses operations that touch an array of the host or read a value back."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -109,7 +109,7 @@ class Elsewhere(TorchDispatchMode):
 def test_a_step_waits_for_nothing_from_the_host(
     settings: dict[str, Any], form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the device without values or kernels, where every operation checks its arrays all the same."""
+    """On the meta device, without values or kernels, every operation still checks its arrays."""
     monkeypatch.setattr(convolutions, "FORMS", dict.fromkeys(convolutions.FORMS, convolutions.FORMS[form]))
     data = attached(digits(), definition(copies="online"))
     pack = start(["a", "b"], _runs({**settings, "train_images": 60, "probes": []})[2:4], data)
@@ -139,7 +139,7 @@ def test_steps_that_differ_in_more_than_their_arrays_are_not_recorded() -> None:
     watched = _pack(probes=["gradients"])
     for pack, steps_, expected in (
         (renorm, (0, renorm.epoch_steps, 2 * renorm.epoch_steps - 1, 2 * renorm.epoch_steps), (0, 0, 0, 1)),
-        (watched, (8, 9, 10, 19), (1, 0, 1, 0)),  # the probe looks at the 10th step and the 20th
+        (watched, (8, 9, 10, 19), (1, 0, 1, 0)),  # the probe records the 10th step and the 20th
     ):
         for pack.step, can in zip(steps_, expected, strict=True):
             assert cuda_graphs.capturable(pack) == bool(can)

@@ -1,4 +1,4 @@
-"""Recorded passes outside training: torch's numbers, bit for bit, of the weights that are bound."""
+"""Recorded forward passes outside training: PyTorch's numbers, bit for bit, for the bound weights."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The NumPy backend: the same training as PyTorch's, within rounding, and good enough for the published net."""
+"""The NumPy backend: the same training as PyTorch's within rounding, and accurate enough for the published net."""
 
 import os
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_both_backends_give_the_same_history(norm: str) -> None:
         for one, other in zip(fast.history, slow.history, strict=True):
             losses = {name: value for name, value in one.items() if not name.endswith("accuracy")}
             assert losses == pytest.approx({name: other[name] for name in losses}, rel=2e-4)
-            for part, images in (("train", 300), ("valid", 240), ("test", 360)):  # one image may fall to the other side
+            for part, images in (("train", 300), ("valid", 240), ("test", 360)):  # tolerance: one image
                 assert one[f"{part}_accuracy"] == pytest.approx(other[f"{part}_accuracy"], abs=1.01 / images)
         assert fast.result["test_loss"] == pytest.approx(slow.result["test_loss"], rel=2e-4)
         assert fast.result["parameters"] == slow.result["parameters"]

@@ -1,4 +1,4 @@
-"""The recorded step of dense nets: torch's numbers, bit for bit, and what is not recorded trains as before."""
+"""The recorded step of dense nets: PyTorch's numbers, bit for bit; steps that are not recorded train as before."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tests.support.little import digits, run, trained
 SGD = {"optimizer": "sgd", "momentum": 0.0}
 MOMENTUM = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 0.01}
 ADAM = {"optimizer": "adam", "learning_rate": 0.002}
-# widths and batches in whole vectors and beside them, products that torch makes by plain loops, each layer and update
+# widths and batches of complete and partial vectors, products that torch computes by loops, each layer and update
 RECORDED: dict[str, dict[str, Any]] = {
     "sigmoid": {"model": "64-100-100-10", "norm": "batch", "activation": "sigmoid", "batch_size": 60, **SGD},
     "odd": {"model": "64-33-5-10", "norm": "batch", "activation": "tanh", "batch_size": 7, **MOMENTUM},
@@ -33,7 +33,7 @@ RECORDED: dict[str, dict[str, Any]] = {
     "many blocks": {"model": "64-300-10", "norm": "batch", "activation": "relu", "batch_size": 16, **ADAM},
     "schedule": {"model": "64-20-10", "schedule": {"kind": "step", "from_epoch": [2], "factor": [0.1]}, **MOMENTUM},
 }
-# what only torch's operations do
+# settings that only PyTorch's operations support
 OTHERS: dict[str, dict[str, Any]] = {
     "dropout": {"model": "64-20-10", "dropout": 0.5},
     "a norm of images": {"model": "64-20-10", "norm": "layer"},
@@ -138,7 +138,7 @@ def test_a_run_goes_on_from_a_checkpoint_between_two_blocks(tmp_path: Path, monk
 def test_a_compiled_step_whose_numbers_differ_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = _outcomes(trained(_grid(RECORDED["odd"])))
     monkeypatch.setattr(kernels, "lacking", {})
-    monkeypatch.setattr(products, "LOOPED", 10**9)  # products by plain loops: sums of another order
+    monkeypatch.setattr(products, "LOOPED", 10**9)  # products by plain loops: another order of summation
     pack = _pack(RECORDED["odd"])
     assert isinstance(choose(pack).steps, Operations)
     expected_lack = {

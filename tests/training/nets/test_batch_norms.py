@@ -45,7 +45,7 @@ def noise(seed: int, *shape: int) -> Tensor:
 
 
 def made(norm: str, channels: int = CHANNELS, moment: Moment | None = None, **settings: Any) -> Layer:
-    """A norm's layer in float64 with weights and statistics away from their initial values."""
+    """Return a norm's layer in float64 with weights and statistics away from their initial values."""
     layer = build.made(NORMS[norm], channels, run(**{"norm": norm, **SETTINGS, **settings}))
     layer.moment = moment or Moment([], step=7, epoch_steps=2)
     layer.values = {name: 1 + 0.3 * noise(i, RUNS, *shape) for i, (name, shape) in enumerate(layer.weights.items())}
@@ -63,7 +63,7 @@ def own(layer: Layer, row: int) -> Own:
 
 
 def both(layer: Layer, x: Tensor, dy: Tensor) -> list[Tensor]:
-    """Output in training, dx, and the gradients of the weights."""
+    """Return the output in training, dx, and the gradients of the weights."""
     y = layer.forward(x, True)
     return [y, layer.backward(dy, True), *(grad.clone() for grad in layer.grads.values())]
 
@@ -94,7 +94,7 @@ def test_training_equals_the_numpy_reference(norm: str, kind: str, gamma: Any, b
 def test_evaluation_equals_the_numpy_reference(norm: str, population: str, kind: str) -> None:
     layer = made(norm, population=population)
     before = {name: value.clone() for name, value in layer.statistics.items()}
-    x = 2 * noise(3, *SHAPES[kind])[:, :7] + 1  # not divisible into parts
+    x = 2 * noise(3, *SHAPES[kind])[:, :7] + 1  # not divisible into ghost batches
     y = layer.forward(x, False)
     for row in range(RUNS):
         expected, _ = PASSES[type(layer)](layer, own(layer, row), x[row].numpy(), False)
@@ -180,7 +180,7 @@ def test_group_norm_of_one_group_equals_layer_norm_bit_for_bit(kind: str) -> Non
     x, dy = noise(1, *SHAPES[kind]), noise(2, *SHAPES[kind])
     results = [both(layer, x, dy) for layer in (made("group", norm_groups=1), made("layer"))]
     assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
-    if kind == "conv":  # its statistics are of all C, H and W
+    if kind == "conv":  # its statistics are over all of C, H and W
         plain = made("layer", norm_gamma=1.0, norm_beta=0.0).forward(x, True)
         torch.testing.assert_close(plain.mean((2, 3, 4)), torch.zeros(RUNS, IMAGES).double())
 
@@ -279,8 +279,8 @@ def test_the_last_epochs_statistics_are_the_means_of_its_batches() -> None:
     assert isinstance(layer, PerChannel)
     batches = [3 * noise(i, *SHAPES["dense"]) + i for i in range(8)]
     means = torch.stack([batch.mean(1) for batch in batches])
-    variances = torch.stack([batch.var(1) for batch in batches])  # with m - 1
-    # steps done -> the batches that evaluation knows, in epochs of 3
+    variances = torch.stack([batch.var(1) for batch in batches])  # divided by m - 1
+    # finished steps -> the batches whose statistics evaluation uses, in epochs of 3
     known = {1: (0, 1), 2: (0, 2), 3: (0, 3), 4: (0, 3), 5: (0, 3), 6: (3, 6), 7: (3, 6), 8: (3, 6)}
     x = noise(99, RUNS, 5, CHANNELS)
     for step, batch in enumerate(batches):
@@ -300,7 +300,7 @@ def test_the_statistics_of_the_evaluated_images_exist_for_one_image_too(norm: st
     assert not torch.allclose(own, moving)
     torch.testing.assert_close(network.forward(images), moving)  # the choice was for one call
     alone = [network.forward(images[:, i : i + 1], statistics="batch") for i in range(5)]
-    assert all(torch.equal(alone[0], other) for other in alone[1:])  # x - mean is 0: all images give one answer
+    assert all(torch.equal(alone[0], other) for other in alone[1:])  # x - mean is 0: all images give the same output
     assert torch.isfinite(alone[0]).all()
 
 

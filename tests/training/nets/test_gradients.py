@@ -16,7 +16,7 @@ from tests.support.little import run
 RUNS, CHANNELS = 2, 4
 SHAPES = {"dense": (RUNS, 6, CHANNELS), "conv": (RUNS, 4, 2, 3, CHANNELS)}
 SPECS: dict[str, LayerSpec] = {name: spec for name, spec in (*NORMS.items(), *ACTIVATIONS.items()) if spec.layer}
-# r and d of batch renormalisation are constants to the gradient, so their limits are those of batch norm
+# the gradient treats r and d of batch renormalisation as constants, so their limits are those of batch norm
 SETTINGS = {"norm_groups": 2, "norm_parts": 2, "renorm_rmax": 1.0, "renorm_dmax": 0.0, "slope": 0.3, "lrn_alpha": 0.5}
 STEP = 1e-6
 
@@ -26,7 +26,7 @@ def noise(seed: int, *shape: int) -> Tensor:
 
 
 def bound(spec: LayerSpec) -> Layer:
-    """The layer in float64 with weights away from their initial values."""
+    """Return the layer in float64 with weights away from their initial values."""
     layer = made(spec, CHANNELS, run(**SETTINGS))
     layer.values = {name: 1 + 0.3 * noise(i, RUNS, *shape) for i, (name, shape) in enumerate(layer.weights.items())}
     layer.grads = {name: torch.zeros_like(value) for name, value in layer.values.items()}
@@ -35,7 +35,7 @@ def bound(spec: LayerSpec) -> Layer:
 
 
 def differences(layer: Layer, x: Tensor, dy: Tensor, array: Tensor) -> Iterator[float]:
-    """The gradient of sum(dy y) with respect to each element of an array, which the layer uses."""
+    """Return the gradient of sum(dy y) with respect to each element of an array used by the layer."""
     flat = array.view(-1)
     for index in range(len(flat)):
         at, ends = flat[index].clone(), []

@@ -151,7 +151,7 @@ PUBLISHED = {
 
 
 def _by_formula(width: int, convs: int, blocks: int, units: int) -> int:
-    """Weights of conv and dense layers, gamma and beta behind each hidden one, the output's bias."""
+    """Return the number of weights: conv and dense weights, gamma and beta of each hidden layer, the output's bias."""
     ends = [width << block for block in range(blocks)]
     channels = [3, *(end for end in ends for _ in range(convs))]
     weights = 9 * sum(a * b for a, b in itertools.pairwise(channels))
@@ -168,7 +168,7 @@ def test_the_published_conv_nets_have_their_layers_and_parameters(model: str) ->
     assert [layer.rate for layer in network.layers if isinstance(layer, Dropout)] == [0.5]
     assert network.parameters == _by_formula(width, convs, blocks, units)
     without = Network(run(model=model, activation="leaky_relu", norm_dense=False), (3, 32, 32))
-    assert without.parameters == network.parameters - units  # gamma and beta out, a bias in
+    assert without.parameters == network.parameters - units  # without gamma and beta, but with a bias
     assert architecture.parse(model).inputs is None
 
 

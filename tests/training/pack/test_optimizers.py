@@ -14,7 +14,7 @@ from tests.support.little import run
 RUNS, WIDTH, STEPS = 3, 5, 30
 RATES = torch.tensor([[0.001], [0.03], [0.5]], dtype=torch.float64)
 
-# settings of an optimizer, and PyTorch's with the same
+# settings of an optimizer, and the equivalent PyTorch optimizer
 TORCH: dict[str, tuple[dict[str, Any], Callable[[Tensor, float], torch.optim.Optimizer]]] = {
     "sgd": ({"optimizer": "sgd", "momentum": 0}, lambda x, rate: torch.optim.SGD([x], rate)),
     "momentum": (
@@ -41,7 +41,7 @@ TORCH: dict[str, tuple[dict[str, Any], Callable[[Tensor, float], torch.optim.Opt
 
 
 def gradient(x: Tensor) -> Tensor:
-    """The gradient of a loss with several minima, -cos(3 x) / 3 + x^2 / 4."""
+    """Return the gradient of a loss with several minima, -cos(3 x) / 3 + x^2 / 4."""
     return torch.sin(3 * x) + 0.5 * x
 
 
@@ -50,7 +50,7 @@ def initial() -> Tensor:
 
 
 def walk(settings: Run, rates: Tensor, values: Tensor) -> list[Tensor]:
-    """The weights after each step; weight decay is added to the gradient, as training does."""
+    """Return the weights after each step; weight decay is added to the gradient, as in training."""
     arrays = {"values": values.clone()} | memory(settings, values)
     update = OPTIMIZERS[settings.optimizer][0]
     seen = []
@@ -93,7 +93,7 @@ def test_adam_by_the_weighted_means_over_all_past_gradients() -> None:
     for t in range(STEPS):
         grads = torch.stack([gradient(place) for place in places[: t + 1]])
         age = torch.arange(t, -1, -1, dtype=torch.float64).view(-1, 1, 1)
-        mean = (beta1**age * grads).sum(0) / (beta1**age).sum()  # the correction makes the weights sum to 1
+        mean = (beta1**age * grads).sum(0) / (beta1**age).sum()  # the bias correction makes the weights sum to 1
         square = (beta2**age * grads**2).sum(0) / (beta2**age).sum()
         torch.testing.assert_close(
             places[t + 1], places[t] - rate * mean / (square.sqrt() + epsilon), rtol=1e-9, atol=0

@@ -1,4 +1,4 @@
-"""Schedules against PyTorch's, and against the plateau rule written a second way."""
+"""Learning-rate schedules against PyTorch's, and against a second implementation of the plateau rule."""
 
 import random
 from typing import Any
@@ -14,7 +14,7 @@ RATE = 0.3
 
 
 def factors(schedule: Schedule, losses: list[list[float]]) -> list[list[float]]:
-    """Per epoch the factor of each run, given the training loss of each epoch and run."""
+    """Return the factor of each run per epoch, given the training loss of each epoch and run."""
     arrays = schedules.memory(schedule, len(losses[0]))
     seen = []
     for epoch, loss in enumerate(losses, 1):
@@ -54,7 +54,7 @@ def test_step_equals_pytorchs_rate_in_every_epoch(starts: list[int], steps: list
 def test_plateau_shrinks_after_an_epoch_above_all_of_the_last_window(window: int, seed: int) -> None:
     losses = drawn(seed, 40, 4)
     expected: list[list[float]] = [[1.0] * 4]
-    for epoch in range(39):  # from 0: the first `window` epochs have too few before them to be above all
+    for epoch in range(39):  # from 0: the first `window` epochs have too few predecessors to be compared
         row = []
         for run in range(4):
             before = [losses[e][run] for e in range(epoch - window, epoch)] if epoch >= window else []

@@ -1,4 +1,4 @@
-"""Probes of what layers put out, against torch.nn in float64 and NumPy."""
+"""Probes of activations, against torch.nn in float64 and NumPy."""
 
 from typing import Any
 
@@ -54,7 +54,7 @@ def test_the_first_layers_outputs_are_counted_in_bins_before_and_after_its_norm(
     seen = _seen(settings, "outputs_histogram")
     one = seen.outcome.run
     for step, net in seen.nets.items():
-        valid = inside(net, images(digits().valid, 60))  # first: the other moves the running statistics
+        valid = inside(net, images(digits().valid, 60))  # first, because the other updates the running statistics
         train = inside(net.train(), batch(one, step - 1)[0])
         first = 1 if settings["model"].startswith("64") else 0  # after the flattening
         wanted = {("train", "output"): train[first], ("valid", "output"): valid[first]}
@@ -68,7 +68,7 @@ def test_the_first_layers_outputs_are_counted_in_bins_before_and_after_its_norm(
             assert rows[-1]["at"] + width == pytest.approx(float(values.max()), rel=1e-3, abs=1e-4)
             edges = [row["at"] for row in rows] + [rows[-1]["at"] + width]
             shares = np.histogram(values.numpy(), edges)[0] / values.numel()
-            # a value within rounding of an edge may fall on either side
+            # a value within rounding of a bin's edge may fall on either side
             assert np.abs(np.cumsum(shares) - np.cumsum([row["value"] for row in rows])).max() < 5 / values.numel()
     assert {row["step"] for row in seen.rows("outputs_histogram")} == {10, 20}
 

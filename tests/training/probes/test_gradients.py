@@ -1,4 +1,4 @@
-"""Probes of a step: against automatic differentiation in float64, and statistics as they were seen to move."""
+"""Probes of a step: against automatic differentiation in float64, and against observed changes of the statistics."""
 
 from itertools import pairwise
 from typing import Any

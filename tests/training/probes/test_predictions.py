@@ -1,4 +1,4 @@
-"""Probes of predictions at the end, against plain loops over torch.nn."""
+"""Probes of predictions at the end of training, against plain loops over torch.nn."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Probes as a whole: off by default, the same in a pack as alone and after a stop, kept when a run diverges."""
+"""Probes in general: off by default, the same in a pack as alone and after a resume, retained when a run diverges."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -116,7 +116,7 @@ def test_a_run_that_diverges_keeps_what_its_probes_saw_before(tmp_path: Path) ->
         run_writer.write(tmp_path, outcome, "data", "cpu")
     table = pq.read_table(tmp_path / outcomes[1].name / "probes.parquet")
     assert len(table) == len(outcomes[1].probed)
-    assert table["value"].null_count > 0  # what was not finite
+    assert table["value"].null_count > 0  # values that were not finite
 
 
 def test_a_run_without_probes_has_no_file_of_them(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_run_without_probes_has_no_file_of_them(tmp_path: Path) -> None:
 
 
 def _collected(folder: Path, runs: list[Run]) -> tuple[PlanRecord, list[Outcome]]:
-    """A store with these runs, each trained alone, and the plan that asks for them."""
+    """Write a store with these runs, each trained alone; return the plan that requests them, and their outcomes."""
     outcomes = [replace(trained([one])[0], name=run_id(one, "data")) for one in runs]
     for outcome in outcomes:
         run_writer.write(folder / "runs", outcome, "data", "cpu")

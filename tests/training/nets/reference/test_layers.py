@@ -20,7 +20,7 @@ def noise(seed: int, *shape: int) -> Array:
 
 
 def differences(function: Callable[[Array], Array], at: Array, dy: Array) -> Array:
-    """The gradient of sum(dy function(at)) by central differences."""
+    """Return the gradient of sum(dy function(at)) by central differences."""
     gradient = np.empty_like(at)
     for index in np.ndindex(*at.shape):
         ends = []
@@ -75,7 +75,7 @@ PASSES: dict[str, tuple[Callable[[Array], Array], Array, Callable[[Array], Array
 
 
 def _norm(forward: Callable[..., Array], back: Callable[..., Any], *own: Any) -> dict[str, Any]:
-    """The passes of a norm for its three inputs; `own` are its settings between x and gamma."""
+    """Return forward and backward pass of a norm for its three inputs; `own`: its settings between x and gamma."""
     eps = () if forward is norms.center else (EPS,)
     return {
         "x": (lambda x: forward(x, *own, GAMMAS, BETAS, *eps), IMAGES, lambda dy: back(dy)[0]),
@@ -90,7 +90,7 @@ NORMS = {
     "ghost": _norm(norms.ghost_norm, lambda dy: norms.ghost_norm_back(dy, IMAGES, 2, GAMMAS, EPS), 2),
     "group": _norm(norms.group_norm, lambda dy: norms.group_norm_back(dy, IMAGES, 3, GAMMAS, EPS), 3),
     "layer": _norm(norms.layer_norm, lambda dy: norms.layer_norm_back(dy, IMAGES, GAMMAS, EPS)),
-    "renorm": _norm(  # r and d are constants
+    "renorm": _norm(  # r and d are treated as constants
         lambda x, *rest: norms.renorm(x, CORRECTION, *rest),
         lambda dy: norms.renorm_back(dy, IMAGES, CORRECTION, GAMMAS, EPS),
     ),
