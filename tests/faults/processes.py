@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -57,11 +57,18 @@ def members(process: "subprocess.Popen[str]") -> list[psutil.Process]:
     return found
 
 
+def words(process: psutil.Process) -> list[str]:
+    """Return the command line of a process; empty if it ends meanwhile."""
+    with suppress(psutil.NoSuchProcess):  # a zombie is one too
+        return list(process.cmdline())
+    return []
+
+
 def ended(process: "subprocess.Popen[str]", seconds: float = PATIENCE) -> int:
     """Wait until no process of the session is left and return the exit code of the first one."""
     end = time.monotonic() + seconds
     while process.poll() is None or members(process):
-        left = [(one.pid, one.ppid(), one.cmdline()) for one in members(process) if time.monotonic() > end]
+        left = [(one.pid, one.ppid(), words(one)) for one in members(process) if time.monotonic() > end]
         assert not left, f"still there after {seconds:.0f} s: {left}"
         time.sleep(0.01)
     return int(process.returncode)

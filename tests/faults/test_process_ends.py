@@ -16,7 +16,7 @@ import pytest
 
 from bnbench.core.files import write_sealed
 from bnbench.plan.plan import Plan
-from tests.faults.processes import children, ended, members, started, told, until
+from tests.faults.processes import children, ended, members, started, told, until, words
 from tests.support.miniature import Project, miniature
 from tests.support.shell import PROGRAM
 from tests.training import test_job
@@ -36,7 +36,7 @@ def alone(process: Process) -> list[psutil.Process]:
 
 def training(process: Process) -> list[psutil.Process]:
     """Return the main process of a training, if any."""
-    found = [other for other in members(process) if "train" in other.cmdline()]
+    found = [other for other in members(process) if "train" in words(other)]
     return [other for other in found if other.ppid() not in {one.pid for one in found}]
 
 
