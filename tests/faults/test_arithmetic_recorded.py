@@ -69,7 +69,7 @@ def test_a_mode_that_is_not_strict_is_refused_before_training(tmp_path: Path, pr
 @pytest.mark.parametrize("used", [True, False])
 def test_training_after_a_product_of_another_mode_is_refused(used: bool) -> None:
     """MKL fixes its mode at its first call, so the order in which torch and bnbench are imported must not matter."""
-    if matmul.library_mode() is None:
+    if matmul.mkl_mode() is None:
         pytest.skip("torch has no MKL here")
     multiply = "torch.mm(torch.ones(50, 50), torch.ones(50, 50))" if used else "pass"
     training = "trained([run(model='64-10', epochs=1)])"

@@ -120,7 +120,7 @@ def test_a_run_on_other_data_is_a_finding_of_the_doctor(project: Path) -> None:
     (finding,) = (found for found in run_store(project) if not found.note)
     assert folder.name in finding.what
     assert right in finding.what
-    assert "only that run is trained anew" in finding.remedy
+    assert "only that run is trained again" in finding.remedy
 
 
 def test_a_whole_run_under_another_name_is_to_be_renamed_not_deleted(project: Path) -> None:

@@ -43,7 +43,7 @@ def dead() -> int:
 # fault, injected into the project or into the folder of a run -> parts of the finding and of the remedy
 Fault = Callable[[Path, Path], object]
 FAULTS: dict[str, tuple[Fault, str, str]] = {
-    "run.json flipped": (lambda _, run: flip(run / "run.json"), "run.json", "only that run is trained anew"),
+    "run.json flipped": (lambda _, run: flip(run / "run.json"), "run.json", "only that run is trained again"),
     "history flipped": (lambda _, run: flip(run / "history.json"), "history.json was altered", "Delete the folder"),
     "history.json missing": (lambda _, run: (run / "history.json").unlink(), "there is no", "Delete the folder"),
     "run.json missing": (lambda _, run: (run / "run.json").unlink(), "there is no", "Delete the folder"),

@@ -99,7 +99,7 @@ def test_an_altered_run_is_refused(project: Path, capsys: pytest.CaptureFixture[
     assert main(["explain", name]) == 2
     message = capsys.readouterr().err
     assert re.search(rf"{name}/history.json was altered: sha256 .*recorded is", message)
-    assert f"Delete the folder results/runs/{name} and start again: only that run is trained anew." in message
+    assert f"Delete the folder results/runs/{name} and start again: only that run is trained again." in message
 
 
 def test_a_run_of_another_trainer_version_is_not_compared(project: Path) -> None:

@@ -228,5 +228,5 @@ def _record(folder: Path, content: bytes) -> dict[str, Any]:
 
 def damaged(folder: Path, problem: object, remedy: str | None = None) -> UserError:
     """Return the error that refuses a stored run: the problem and the remedy."""
-    retrain = f"Delete the folder {folder} and start again: only that run is trained anew."
+    retrain = f"Delete the folder {folder} and start again: only that run is trained again."
     return UserError(f"run {folder.name} in the run store cannot be used: {problem}.\n{remedy or retrain}")

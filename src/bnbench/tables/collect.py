@@ -136,7 +136,7 @@ def read_run(plan: PlanRecord, store: Path, run_id: str) -> Run:
     if not (folder / "run.json").exists():
         raise UserError(
             f"every run of the plan must be in the run store, but run {run_id} is not: there is no {folder}/run.json.\n"
-            f"Delete the folder {folder}, if it exists, and start again: only that run is trained anew."
+            f"Delete the folder {folder}, if it exists, and start again: only that run is trained again."
         )
     found = store_runs.load(folder)
     outcome = store_runs.outcome(found)

@@ -38,7 +38,7 @@ class State(NamedTuple):
 def save(folder: Path, pack: Pack) -> None:
     """Write a checkpoint of each run of a pack: its id, step, history, probe rows, and its row of every array.
 
-    Gradients are not saved: each step computes them anew. The file starts with the SHA-256 digest of the rest.
+    Gradients are not saved: each step computes them again. The file starts with the SHA-256 digest of the rest.
     """
     for i, name in enumerate(pack.names):
         rows = {key: array[i].contiguous().cpu() for key, array in pack.arrays.items() if key != "grads"}

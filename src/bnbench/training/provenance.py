@@ -60,7 +60,7 @@ def arithmetic() -> dict[str, Any]:
     return {
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "variables": {name: os.environ.get(name) for name in VARIABLES},
-        "library_mode": matmul.library_mode(),
+        "library_mode": matmul.mkl_mode(),
         "compiled": not lacking,
         "lacking": lacking,
     }

@@ -46,7 +46,7 @@ class Trained(NamedTuple):
         statuses: number of runs that finished with each status.
         engines: what executed the training steps.
         splits: how often the runs were split because the device ran out of memory.
-        lacking: what this worker goes without, and why: see `kernels.lacking`.
+        lacking: faster ways of training that this worker lacks, with the reason: see `kernels.lacking`.
     """
 
     statuses: Counter[str]

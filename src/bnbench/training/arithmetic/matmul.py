@@ -43,12 +43,12 @@ def require_strict() -> None:
             f"{VARIABLE}={given} is not strict: results would depend on which runs share a pack; "
             f"unset it, or use {MODE}"
         )
-    mode = library_mode()
+    mode = mkl_mode()
     if mode is not None and not mode & STRICT and _mkl().mkl_serv_cbwr_set(AUTO | STRICT) == USED:
         raise UserError(f"this process used MKL before training set {VARIABLE}; set {VARIABLE}={MODE} before it starts")
 
 
-def library_mode() -> int | None:
+def mkl_mode() -> int | None:
     """Return MKL's mode of conditional numerical reproducibility; None where torch is built without MKL.
 
     It contains the bit `STRICT` if `MKL_CBWR` requested that before MKL's first call in this process.

@@ -40,7 +40,7 @@ def recordable(pack: Pack) -> bool:
 
 
 class CompiledSteps:
-    """Execution of training steps by a compiled program, recorded anew where the pack's arrays were replaced."""
+    """Execution of training steps by a compiled program, recorded again whenever the pack's arrays are replaced."""
 
     name = "compiled programs"
 

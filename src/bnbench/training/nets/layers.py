@@ -105,36 +105,45 @@ INITS: dict[str, Callable[[int, int, float], float]] = {
 
 
 @dataclass(eq=False, repr=False)
-class Linear(Plain):
-    """Fully connected layer, y = x W + b with W of (inputs, units).
+class Weighted(Plain):
+    """Layer with a weight and, unless a norm takes its part, a bias.
 
     Args:
-        inputs: features of x.
-        units: features of y.
-        bias: whether there is a b.
+        bias: whether it has a bias.
         std: standard deviation of the initial weights.
         precision: `exact` or `fast`, as the setting of that name.
         place: index of the layer in the model; with the seed it selects the random stream of the initial weights.
     """
 
-    inputs: int
-    units: int
     _: KW_ONLY
     bias: bool
     std: float
     precision: str
     place: int
 
-    def __post_init__(self) -> None:
-        self.weights["weight"] = (self.inputs, self.units)
-        if self.bias:
-            self.weights["bias"] = (1, self.units)
-
     def start(self, name: str, seed: int) -> Tensor | float:
         """Return Gaussian weights, and 0 for the bias."""
         if name == "bias":
             return 0.0
         return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.std
+
+
+@dataclass(eq=False, repr=False)
+class Linear(Weighted):
+    """Fully connected layer, y = x W + b with W of (inputs, units).
+
+    Args:
+        inputs: features of x.
+        units: features of y.
+    """
+
+    inputs: int
+    units: int
+
+    def __post_init__(self) -> None:
+        self.weights["weight"] = (self.inputs, self.units)
+        if self.bias:
+            self.weights["bias"] = (1, self.units)
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x_RNI -> y_RNO."""
@@ -164,17 +173,13 @@ def narrowed(x: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 @dataclass(eq=False, repr=False)
-class Conv(Plain):
+class Conv(Weighted):
     """Convolution with square filters, stride 1, "same" padding; weights of (kernels, size, size, channels).
 
     Args:
         channels: of the input.
         kernels: filters, the channels of the output.
         size: height and width of a filter.
-        bias: whether each filter has one.
-        std: standard deviation of the initial weights.
-        precision: `exact` or `fast`, as the setting of that name.
-        place: index of the layer in the model; with the seed it selects the random stream of the initial weights.
     """
 
     # values of unfolded input up to which products of it were faster than torch's convolutions:
@@ -184,22 +189,11 @@ class Conv(Plain):
     channels: int
     kernels: int
     size: int
-    _: KW_ONLY
-    bias: bool
-    std: float
-    precision: str
-    place: int
 
     def __post_init__(self) -> None:
         self.weights["weight"] = (self.kernels, self.size, self.size, self.channels)
         if self.bias:
             self.weights["bias"] = (1, self.kernels)
-
-    def start(self, name: str, seed: int) -> Tensor | float:
-        """Return Gaussian weights, and 0 for the bias."""
-        if name == "bias":
-            return 0.0
-        return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.std
 
     def forward(self, x: Tensor, training: bool) -> Tensor:
         """x_RNHWC -> y_RNHWK."""
