@@ -1,0 +1,363 @@
+#include "ops.h"
+
+#include "lanes.h"
+#include "matrix.h"
+
+#define UNUSED (void)n, (void)f, (void)p
+
+void replay(const Call *calls, long count, long steps)
+{
+    float *p[MOST];
+    for (long step = 0; step < steps; step++)
+        for (const Call *call = calls; call < calls + count; call++) {
+            for (int k = 0; k < MOST; k++)
+                p[k] = (float *)((char *)call->p[k] + step * call->by[k]);
+            call->op(call->n, call->f, p);
+        }
+}
+
+/* --- products ------------------------------------------------------------------------------------------------- */
+
+/* c_MN (+)= op(a) op(b). n: a transposed, b transposed, M, N, K, lda, ldb, ldc. f0: whether it is added to c. p: a, b, c,
+   work of 64 (K + 1). */
+OP(op_product) { product(n[0], n[1], n[2], n[3], n[4], p[0], n[5], p[1], n[6], p[2], n[7], f[0] != 0, p[3]); }
+
+/* y_NO = x_NK W_KO, beginning with the bias_O. n: N, O, K. p: x, W, bias, y, work of 64 (K + 1). */
+OP(op_linear)
+{
+    UNUSED;
+    for (long i = 0; i < n[0]; i++)
+        memcpy(p[3] + i * n[1], p[2], n[1] * sizeof(float));
+    product(0, 0, n[0], n[1], n[2], p[0], n[2], p[1], n[1], p[3], n[1], 1, p[4]);
+}
+
+/* Images with a border of zeros: to_N,H+2b,W+2b,C of x_NHWC. n: N, H, W, C, b. p: x, to. */
+OP(op_pad)
+{
+    UNUSED;
+    const long H = n[1], W = n[2], C = n[3], b = n[4], row = (W + 2 * b) * C;
+    float *to = p[1];
+    for (long i = 0; i < n[0]; i++) {
+        memset(to, 0, b * row * sizeof(float));
+        to += b * row;
+        for (long h = 0; h < H; h++, to += row) {
+            memset(to, 0, b * C * sizeof(float));
+            memcpy(to + b * C, p[0] + (i * H + h) * W * C, W * C * sizeof(float));
+            memset(to + (b + W) * C, 0, b * C * sizeof(float));
+        }
+        memset(to, 0, b * row * sizeof(float));
+        to += b * row;
+    }
+}
+
+enum { POSITIONS = 240 }; /* output positions whose beginnings are listed at once */
+
+/* y_NHWO (+)= convolution of padded x with filters w_SSCO, S odd, stride 1: the chain of an output goes over filter row,
+   filter column, channel; the border's zeros take part. n: N, H, W, C, S, O. f0: whether y is added to. p: padded x, w, y,
+   work of 64 (S S C + 1). */
+OP(op_conv)
+{
+    const long H = n[1], W = n[2], C = n[3], S = n[4], O = n[5], row = (W + S - 1) * C, image = (H + S - 1) * row;
+    const float *rows[POSITIONS];
+    long offsets[64];
+    for (long s = 0; s < S; s++)
+        offsets[s] = s * row;
+    const long all = n[0] * H * W;
+    for (long first_one = 0; first_one < all; first_one += POSITIONS) {
+        long some = all - first_one < POSITIONS ? all - first_one : POSITIONS;
+        for (long r = 0; r < some; r++) {
+            long at = first_one + r, w = at % W, h = at / W % H, i = at / W / H;
+            rows[r] = p[0] + i * image + h * row + w * C;
+        }
+        Rows a = {rows, offsets, S, S * C, 1};
+        product_of_rows(&a, some, O, p[1], O, p[2] + first_one * O, O, f[0] != 0, p[3]);
+    }
+}
+
+/* Filters for the gradient of the input: to_SSOC, turned by half a circle, of w_SSCO. n: S, C, O. p: w, to. */
+OP(op_turn)
+{
+    UNUSED;
+    const long S = n[0], C = n[1], O = n[2];
+    for (long s = 0; s < S * S; s++)
+        for (long c = 0; c < C; c++)
+            for (long o = 0; o < O; o++)
+                p[1][((S * S - 1 - s) * O + o) * C + c] = p[0][(s * C + c) * O + o];
+}
+
+/* dw_SSCO = padded x against dy_NHWO: the chain of a weight goes over image, row, column. n: N, H, W, C, S, O. p: padded
+   x, dy, dw, work of 64 (N H W + 1), then 2 N H numbers of 4 bytes. */
+OP(op_conv_weights)
+{
+    (void)f;
+    const long N = n[0], H = n[1], W = n[2], C = n[3], S = n[4], O = n[5], row = (W + S - 1) * C, image = (H + S - 1) * row;
+    long *offsets = (long *)(p[3] + 64 * (N * H * W + 1));
+    for (long i = 0; i < N; i++)
+        for (long h = 0; h < H; h++)
+            offsets[i * H + h] = i * image + h * row;
+    const float *rows[POSITIONS];
+    for (long s = 0; s < S; s++)
+        for (long j = 0; j < S * C; j += POSITIONS) {
+            long some = S * C - j < POSITIONS ? S * C - j : POSITIONS;
+            for (long r = 0; r < some; r++)
+                rows[r] = p[0] + s * row + j + r;
+            Rows a = {rows, offsets, N * H, W, C};
+            product_of_rows(&a, some, O, p[1], O, p[2] + (s * S * C + j) * O, O, 0, p[3]);
+        }
+}
+
+/* --- sums ------------------------------------------------------------------------------------------------------ */
+
+/* What a column sum adds of an element. */
+enum { PLAIN, TIMES, SQUARE_OF_DIFFERENCE };
+
+INLINE void down(int kind, long N, long C, const float *x, const float *y, float *to)
+{
+    for (long c = 0; c < C; c += LANES) {
+        B some = first(C - c);
+        V sum = set(0.f), mean = kind == SQUARE_OF_DIFFERENCE ? load_some(y + c, some) : set(0.f);
+        for (long i = 0; i < N; i += COLUMN_BLOCK) {
+            V block = set(0.f);
+            for (long r = i; r < N && r < i + COLUMN_BLOCK; r++) {
+                V one = load_some(x + r * C + c, some);
+                if (kind == PLAIN)
+                    block = add(block, one);
+                else if (kind == TIMES)
+                    block = fma_(one, load_some(y + r * C + c, some), block);
+                else {
+                    one = sub(one, mean);
+                    block = fma_(one, one, block);
+                }
+            }
+            sum = add(sum, block);
+        }
+        store_some(to + c, sum, some);
+    }
+}
+
+/* to_C = sum of x_NC down columns. n: N, C. p: x, to. */
+OP(op_column_sums) { UNUSED; down(PLAIN, n[0], n[1], p[0], 0, p[1]); }
+
+/* --- activations: n: count --------------------------------------------------------------------------------------- */
+
+#define ELEMENTWISE(name, inputs, value)                                                                             \
+    OP(name)                                                                                                         \
+    {                                                                                                                \
+        UNUSED;                                                                                                      \
+        const V zero = set(0.f), one = set(1.f);                                                                     \
+        (void)zero, (void)one;                                                                                       \
+        for (long i = 0; i < n[0]; i += LANES) {                                                                     \
+            B some = first(n[0] - i);                                                                                \
+            V x = load_some(p[0] + i, some), y = inputs > 1 ? load_some(p[1] + i, some) : zero;                      \
+            (void)y;                                                                                                 \
+            store_some(p[inputs] + i, value, some);                                                                  \
+        }                                                                                                            \
+    }
+ELEMENTWISE(op_relu, 1, where_(less(x, zero), zero, x)) /* NaN stays NaN */
+ELEMENTWISE(op_relu_back, 2, where_(less(zero, y), x, zero)) /* dy, y */
+ELEMENTWISE(op_leaky, 1, where_(less(zero, x), x, mul(x, set(f[0]))))
+ELEMENTWISE(op_leaky_back, 2, where_(less(zero, y), x, mul(x, set(f[0])))) /* dy, x */
+ELEMENTWISE(op_sigmoid, 1, sigmoid_(x))
+ELEMENTWISE(op_sigmoid_back, 2, mul(mul(x, y), sub(one, y)))
+ELEMENTWISE(op_tanh, 1, tanh_(x))
+ELEMENTWISE(op_tanh_back, 2, mul(x, sub(one, mul(y, y))))
+ELEMENTWISE(op_exp, 1, exp_(x))
+ELEMENTWISE(op_log, 1, log_(x))
+ELEMENTWISE(op_multiply, 2, mul(x, y))
+ELEMENTWISE(op_add, 2, add(x, y))
+
+/* --- norms over columns: G groups of N rows and C channels ------------------------------------------------------- */
+
+/* Mean_GC and biased variance_GC of x_GNC. n: G, N, C. p: x, mean, variance. */
+OP(op_moments)
+{
+    UNUSED;
+    const long N = n[1], C = n[2];
+    for (long g = 0; g < n[0]; g++) {
+        const float *x = p[0] + g * N * C;
+        float *mean = p[1] + g * C, *variance = p[2] + g * C;
+        down(PLAIN, N, C, x, 0, mean);
+        for (long c = 0; c < C; c++)
+            mean[c] /= N;
+        down(SQUARE_OF_DIFFERENCE, N, C, x, mean, variance);
+        for (long c = 0; c < C; c++)
+            variance[c] /= N;
+    }
+}
+
+/* scale = 1 / sqrt(variance + f0). n: count. p: variance, scale. */
+OP(op_scale)
+{
+    for (long c = 0; c < n[0]; c += LANES) {
+        B some = first(n[0] - c);
+        store_some(p[1] + c, quotient(set(1.f), root(add(load_some(p[0] + c, some), set(f[0])))), some);
+    }
+}
+
+/* normal = (x - mean) scale; y = normal gamma + beta, fused. n: G, N, C. p: x, mean_GC, scale_GC, gamma_C, beta_C, normal, y. */
+OP(op_normalise)
+{
+    UNUSED;
+    const long N = n[1], C = n[2];
+    for (long g = 0; g < n[0]; g++)
+        for (long c = 0; c < C; c += LANES) {
+            B some = first(C - c);
+            V mean = load_some(p[1] + g * C + c, some), scale = load_some(p[2] + g * C + c, some);
+            V gamma = load_some(p[3] + c, some), beta = load_some(p[4] + c, some);
+            for (long i = 0; i < N; i++) {
+                long at = (g * N + i) * C + c;
+                V normal = mul(sub(load_some(p[0] + at, some), mean), scale);
+                store_some(p[5] + at, normal, some);
+                store_some(p[6] + at, fma_(normal, gamma, beta), some);
+            }
+        }
+}
+
+/* Sums of dy and of dy normal, and dx = (dy - sum/N - normal along/N) factor. n: G, N, C. p: dy, normal, factor_GC (scale
+   times gamma), sum_GC, along_GC, dx. */
+OP(op_normalise_back)
+{
+    UNUSED;
+    const long N = n[1], C = n[2];
+    for (long g = 0; g < n[0]; g++) {
+        const float *dy = p[0] + g * N * C, *normal = p[1] + g * N * C;
+        float *sum = p[3] + g * C, *along = p[4] + g * C, *dx = p[5] + g * N * C;
+        down(PLAIN, N, C, dy, 0, sum);
+        down(TIMES, N, C, dy, normal, along);
+        for (long c = 0; c < C; c += LANES) {
+            B some = first(C - c);
+            V share = set((float)N), mean = quotient(load_some(sum + c, some), share);
+            V slope = quotient(load_some(along + c, some), share), factor = load_some(p[2] + g * C + c, some);
+            for (long i = 0; i < N; i++) {
+                V d = sub(load_some(dy + i * C + c, some), mean);
+                d = fma_(sub(set(0.f), load_some(normal + i * C + c, some)), slope, d);
+                store_some(dx + i * C + c, mul(d, factor), some);
+            }
+        }
+    }
+}
+
+/* Running average: old = old f0 + new f1. n: count. p: new, old. */
+OP(op_running)
+{
+    for (long c = 0; c < n[0]; c++) {
+        float kept = p[1][c] * f[0];
+        p[1][c] = fmaf(p[0][c], f[1], kept);
+    }
+}
+
+/* --- pooling ------------------------------------------------------------------------------------------------------ */
+
+/* Maxima of squares of s x s, stride s; what fills no square is left out; NaN is larger than all. n: N, H, W, C, s. p: x, y. */
+OP(op_pool)
+{
+    UNUSED;
+    const long H = n[1], W = n[2], C = n[3], s = n[4], h = H / s, w = W / s;
+    for (long i = 0; i < n[0]; i++)
+        for (long a = 0; a < h; a++)
+            for (long b = 0; b < w; b++)
+                for (long c = 0; c < C; c += LANES) {
+                    B some = first(C - c);
+                    const float *from = p[0] + ((i * H + a * s) * W + b * s) * C + c;
+                    V best = load_some(from, some);
+                    for (long k = 1; k < s * s; k++) {
+                        V one = load_some(from + (k / s * W + k % s) * C, some);
+                        best = where_(less(one, best), best, where_(less(best, one), one, add(best, sub(one, one))));
+                    }
+                    store_some(p[1] + ((i * h + a) * w + b) * C + c, best, some);
+                }
+}
+
+/* The gradient at the first largest element of each square, 0 elsewhere. n as op_pool. p: dy, x, y, dx. */
+OP(op_pool_back)
+{
+    UNUSED;
+    const long H = n[1], W = n[2], C = n[3], s = n[4], h = H / s, w = W / s;
+    memset(p[3], 0, n[0] * H * W * C * sizeof(float));
+    for (long i = 0; i < n[0]; i++)
+        for (long a = 0; a < h; a++)
+            for (long b = 0; b < w; b++) {
+                const long out = ((i * h + a) * w + b) * C, in = ((i * H + a * s) * W + b * s) * C;
+                for (long c = 0; c < C; c++) {
+                    long best = in + c;
+                    for (long k = 0; k < s * s; k++) {
+                        long at = in + (k / s * W + k % s) * C + c;
+                        if (p[1][at] == p[2][out + c]) {
+                            best = at;
+                            break;
+                        }
+                    }
+                    p[3][best] = p[0][out + c];
+                }
+            }
+}
+
+/* --- loss ---------------------------------------------------------------------------------------------------------- */
+
+/* Softmax cross-entropy of logits_NK with labels (whole numbers as floats). n: N, K. f0: what loss and gradient are divided
+   by. p: logits, labels_N, gradient_NK, loss, right answers. The loss sums rows by lanes: row i to lane i mod 16. */
+OP(op_cross_entropy)
+{
+    const long N = n[0], K = n[1];
+    float lanes[LANES] = {0}, right = 0;
+    for (long i = 0; i < N; i++) {
+        const float *x = p[0] + i * K;
+        float *to = p[2] + i * K;
+        long label = (long)p[1][i], best = 0;
+        for (long k = 1; k < K; k++)
+            best = x[best] < x[k] ? k : best;
+        right += best == label;
+        V sum = set(0.f), most = set(x[best]);
+        for (long k = 0; k < K; k += LANES) {
+            B some = first(K - k);
+            store_some(to + k, exp_(sub(load_some(x + k, some), most)), some);
+            sum = add(sum, load_some(to + k, some));
+        }
+        float all = total(sum), logs[LANES];
+        store(logs, log_(set(all)));
+        lanes[i % LANES] += logs[0] - (x[label] - x[best]);
+        for (long k = 0; k < K; k += LANES) {
+            B some = first(K - k);
+            store_some(to + k, quotient(load_some(to + k, some), set(all)), some);
+        }
+        to[label] -= 1;
+        for (long k = 0; k < K; k += LANES) {
+            B some = first(K - k);
+            store_some(to + k, quotient(load_some(to + k, some), set(f[0])), some);
+        }
+    }
+    *p[3] = total(load(lanes)) / f[0];
+    *p[4] = right;
+}
+
+/* --- updates ------------------------------------------------------------------------------------------------------- */
+
+/* v = momentum v + g; w = w - rate v. n: count. f0: momentum. p: w, g, v, rate. */
+OP(op_sgd)
+{
+    const V momentum = set(f[0]), rate = set(-*p[3]);
+    for (long i = 0; i < n[0]; i += LANES) {
+        B some = first(n[0] - i);
+        V v = fma_(load_some(p[2] + i, some), momentum, load_some(p[1] + i, some));
+        store_some(p[2] + i, v, some);
+        store_some(p[0] + i, fma_(v, rate, load_some(p[0] + i, some)), some);
+    }
+}
+
+/* Adam (arXiv 1412.6980, algorithm 1). n: count. f: beta1, 1 - beta1, beta2, 1 - beta2, epsilon. p: w, g, m, v, rate over
+   the first correction, the second correction. */
+OP(op_adam)
+{
+    const V b1 = set(f[0]), a1 = set(f[1]), b2 = set(f[2]), a2 = set(f[3]), epsilon = set(f[4]);
+    const V rate = set(-*p[4]), correction = set(*p[5]);
+    for (long i = 0; i < n[0]; i += LANES) {
+        B some = first(n[0] - i);
+        V g = load_some(p[1] + i, some);
+        V m = fma_(g, a1, mul(load_some(p[2] + i, some), b1));
+        V v = fma_(mul(g, g), a2, mul(load_some(p[3] + i, some), b2));
+        store_some(p[2] + i, m, some);
+        store_some(p[3] + i, v, some);
+        V step = quotient(m, add(root(quotient(v, correction)), epsilon));
+        store_some(p[0] + i, fma_(step, rate, load_some(p[0] + i, some)), some);
+    }
+}
