@@ -1,7 +1,7 @@
 """Calls of the compiled operations on arrays: executed at once, or recorded and replayed without Python between them.
 
-All operations have one C signature, `op(n, f, p)`: sizes, constants, arrays. Arrays are contiguous torch tensors in main
-memory, fp32 unless the operation says otherwise.
+All operations have one C signature, `op(n, f, p)`: sizes, constants, arrays. Arrays are contiguous torch tensors in
+main memory, fp32 unless the operation says otherwise.
 """
 
 import ctypes
