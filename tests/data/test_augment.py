@@ -8,10 +8,11 @@ import pytest
 import torch
 from scipy import ndimage
 
+from bnbench.arithmetic.images import sample
 from bnbench.core import locks
 from bnbench.core.errors import DataError, UserError
 from bnbench.data import augment, random_streams
-from bnbench.data.augment import copies, draw, online, transform
+from bnbench.data.augment import copies, draw, online
 from bnbench.data.identity import augmented_fingerprint
 from bnbench.data.manifest import AugmentedManifest, read_manifest
 from bnbench.data.prepare import prepare
@@ -53,7 +54,7 @@ def transformed_by_scipy(image: Images, row: torch.Tensor, what: Augmentation) -
 def test_an_image_is_transformed_as_scipy_does_it(changed: dict[str, Any]) -> None:
     what, pixels = definition(**changed), images()
     x = torch.from_numpy(pixels).movedim(1, -1).float()
-    seen_all = transform(x, draw(0, (1,), what, pixels.shape)).movedim(-1, 1).numpy()
+    seen_all = sample(x, draw(0, (1,), what, pixels.shape)).movedim(-1, 1).numpy()
     for image, row, seen in zip(pixels, numbers(len(pixels)), seen_all, strict=True):
         np.testing.assert_allclose(seen, transformed_by_scipy(image, row, what), atol=0.02)
 
@@ -94,8 +95,8 @@ def test_the_transform_of_an_image_does_not_depend_on_the_others(monkeypatch: py
     pixels = images(50)
     x = torch.from_numpy(pixels).movedim(1, -1).float()
     transforms = draw(0, (1,), definition(), pixels.shape)
-    together = transform(x, transforms)
-    alone = [transform(x[i : i + 1], transforms[i : i + 1])[0] for i in range(50)]
+    together = sample(x, transforms)
+    alone = [sample(x[i : i + 1], transforms[i : i + 1])[0] for i in range(50)]
     assert torch.equal(together, torch.stack(alone))
     at_once = copies(pixels, definition())
     monkeypatch.setattr(augment, "CHUNK", 3 * pixels[0].size)
