@@ -8,10 +8,11 @@ import pytest
 import torch
 from scipy import ndimage
 
+from bnbench.arithmetic import ARITHMETIC, library
 from bnbench.arithmetic.images import sample
 from bnbench.core import locks
 from bnbench.core.errors import DataError, UserError
-from bnbench.data import augment, random_streams
+from bnbench.data import augment, identity, random_streams
 from bnbench.data.augment import copies, draw, online
 from bnbench.data.identity import augmented_fingerprint
 from bnbench.data.manifest import AugmentedManifest, read_manifest
@@ -19,6 +20,8 @@ from bnbench.data.prepare import prepare
 from bnbench.data.prepared import Augmented, Images, Part, Prepared
 from bnbench.params.dataset_schema import Augmentation
 from tests.data.test_prepare import digits_set, flip
+from tests.support.builds import BUILDS, in_each
+from tests.support.dispatched import EXACT, dispatched
 
 PUBLISHED: dict[str, Any] = {"rotate": 70.0, "shift": 0.1, "flip": True, "copies": 3, "seed": 0}
 
@@ -103,6 +106,20 @@ def test_the_transform_of_an_image_does_not_depend_on_the_others(monkeypatch: py
     assert np.array_equal(copies(pixels, definition()), at_once)
 
 
+def test_no_library_decides_how_a_copy_is_rounded() -> None:
+    assert dispatched(lambda: copies(images(), definition())) <= EXACT
+
+
+def test_every_build_makes_the_same_copies_and_each_is_near_those_made_without_a_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = in_each(lambda: copies(images(), definition()))
+    assert len(made) == len(BUILDS)
+    assert all(np.array_equal(found, made["plain"]) for found in made.values())
+    monkeypatch.setattr(library, "lacking", lambda: "no C compiler is installed")
+    assert np.abs(copies(images(), definition()).astype(int) - made["plain"]).max() <= 1
+
+
 def test_the_online_form_differs_between_epochs_and_runs() -> None:
     draws = [
         online(seed, definition(seed=own), epoch, (4, 1, 8, 8)) for seed in (0, 1) for own in (0, 1) for epoch in (0, 1)
@@ -125,6 +142,7 @@ def test_the_static_form_is_written_once_and_read_back(prepared: Path, tmp_path:
     assert times == {path: path.stat().st_mtime_ns for path in out.iterdir()}
     train = Prepared.read(prepared).train.images
     read = Augmented.read(out)
+    assert manifest["arithmetic"] == ARITHMETIC
     assert (read.definition, read.fingerprint) == (what, augmented_fingerprint(digits_set(), what))
     assert read.copies is not None
     assert np.array_equal(read.copies, copies(train, what))
@@ -172,7 +190,7 @@ def test_an_interrupted_augmentation_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == [locks.NAME]
 
 
-def test_the_identity_follows_the_definition_and_the_data() -> None:
+def test_the_identity_follows_the_definition_the_data_and_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     others: list[dict[str, Any]] = [
         {"rotate": 71.0},
         {"shift": 0.2},
@@ -183,7 +201,9 @@ def test_the_identity_follows_the_definition_and_the_data() -> None:
     ]
     keys = [augmented_fingerprint(digits_set(), definition(**changed)) for changed in [{}, *others]]
     keys.append(augmented_fingerprint(digits_set(seed=1), definition()))
-    assert len(set(keys)) == 8
+    monkeypatch.setattr(identity, "ARITHMETIC", ARITHMETIC + 1)
+    keys.append(augmented_fingerprint(digits_set(), definition()))
+    assert len(set(keys)) == 9
 
 
 def attached(data: Prepared, what: Augmentation) -> Prepared:

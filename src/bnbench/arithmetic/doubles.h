@@ -32,11 +32,17 @@ INLINE __m256i d_mask(long count, long from) /* lanes from .. from + 3 that are 
 }
 INLINE D d_load_some(const double *p, long count)
 {
+    if (__builtin_constant_p(count) && count >= EIGHT)
+        return d_load(p);
     D r = {_mm256_maskload_pd(p, d_mask(count, 0)), _mm256_maskload_pd(p + 4, d_mask(count, 4))};
     return r;
 }
 INLINE void d_store_some(double *p, D x, long count)
 {
+    if (__builtin_constant_p(count) && count >= EIGHT) {
+        d_store(p, x);
+        return;
+    }
     _mm256_maskstore_pd(p, d_mask(count, 0), x.a);
     _mm256_maskstore_pd(p + 4, d_mask(count, 4), x.b);
 }

@@ -203,28 +203,28 @@ static long step(long l, long m, double *diagonal, double *beside, Rotation *to)
 }
 
 /* Eigenvalues of the symmetric a_DD (its lower triangle is read, and a is overwritten), in no order, with eigenvector i in
-   row i of z_DD. An element beside the diagonal counts as 0 from 2^-52 of the largest |T_ii| + |T_i,i-1| down. The values
-   are NaN if they do not converge, as with NaN in a. n: D. p: a, values_D, z, work of 422 D doubles (all of doubles). */
+   row i of z_DD. An element beside the diagonal counts as 0 up to 2^-52 of the largest |T_ii| + |T_i,i-1|, and up to
+   2^-1022. The values are NaN if they do not converge, as with NaN in a. n: D. p: a, values_D, z, work of 422 D (doubles). */
 OP(op_eigen)
 {
     (void)f;
     const long d = n[0];
     double *a = (double *)p[0], *values = (double *)p[1], *z = (double *)p[2], *beside = (double *)p[3], *h = beside + d;
-    double *strip = h + d, largest_sum = 0; /* 32 d */
+    double *strip = h + d /* of 32 d */, tiny = 0x1p-1022;
     Rotation *list = (Rotation *)(strip + WIDTH * d);
     memset(strip, 0, WIDTH * d * sizeof(double));
     reduce(d, a, values, beside, h, strip);
     accumulate(d, a, h, z);
     for (long i = 0; i < d; i++) {
-        const double sum = fabs(values[i]) + fabs(beside[i]);
-        largest_sum = largest_sum < sum ? sum : largest_sum;
+        const double size = EPSILON * (fabs(values[i]) + fabs(beside[i]));
+        tiny = tiny < size ? size : tiny;
     }
     memmove(beside, beside + 1, (d - 1) * sizeof(double)); /* now of rows i and i + 1 */
     beside[d - 1] = 0;
     long count = 0, trials = 0;
     for (long l = 0; l < d;) {
         long m = l;
-        while (m < d - 1 && !(fabs(beside[m]) <= EPSILON * largest_sum))
+        while (m < d - 1 && !(fabs(beside[m]) <= tiny))
             m++;
         if (m == l) {
             l++;

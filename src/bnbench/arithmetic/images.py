@@ -1,6 +1,6 @@
-"""Sums of pixels, products in doubles, eigenvectors and resampling: the compiled operations of images.c and eigen.c.
+"""Sums of pixels, products in doubles and resampling: the compiled operations of images.c.
 
-Where nothing can be compiled (`lacking`), and for resampling on a GPU, PyTorch's operations take their place; their
+Where these cannot be had (`defined`), and so for resampling on a GPU, PyTorch's operations take their place; their
 results differ in the last bits and are not comparable with those of other machines. The sums of pixels are exact with
 either.
 """
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-from bnbench.arithmetic.library import lacking, run
+from bnbench.arithmetic.library import run
+from bnbench.arithmetic.sums import defined
 
 COEFFICIENTS = 6  # of an affine transform
 CHUNK = 1024  # images converted to doubles at a time: 25 MB with 3072 pixels each
@@ -18,7 +19,7 @@ CHUNK = 1024  # images converted to doubles at a time: 25 MB with 3072 pixels ea
 def pixel_products(x_ND: Tensor) -> Tensor:
     """Return the sums over images of the products of any two pixels, x^T x of bytes: (D, D), int64, exact."""
     images, pixels = x_ND.shape
-    if lacking():
+    if not defined(x_ND):
         sums = torch.zeros(pixels, pixels, dtype=torch.float64)
         for chunk in x_ND.split(CHUNK):  # whole numbers below 2^53: exact in any order
             sums += chunk.double().T @ chunk.double()
@@ -30,30 +31,12 @@ def pixel_products(x_ND: Tensor) -> Tensor:
 
 def product(a_MK: Tensor, b_KN: Tensor) -> Tensor:
     """Return the product of two matrices of doubles, each element one chain of fma over k, ascending."""
-    if lacking():
+    if not defined(a_MK):
         return a_MK @ b_KN
     (rows, inner), columns = a_MK.shape, b_KN.shape[1]
     out, work = a_MK.new_empty(rows, columns), a_MK.new_empty(inner * (rows + 28))
     run("product64", [rows, columns, inner], [a_MK.contiguous(), b_KN.contiguous(), out, work])
     return out
-
-
-def eigen(a_DD: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the eigenvalues of a symmetric matrix of doubles, in decreasing order, and its eigenvectors as rows.
-
-    Raises:
-        ArithmeticError: the values do not converge; the matrix has NaN or infinite elements.
-    """
-    if lacking():
-        values, vectors = torch.linalg.eigh(a_DD)
-        return values.flip(0), vectors.T.flip(0)
-    size = len(a_DD)
-    values, vectors, work = a_DD.new_empty(size), torch.empty_like(a_DD), a_DD.new_empty(422 * size)
-    run("eigen", [size], [a_DD.clone(memory_format=torch.contiguous_format), values, vectors, work])
-    if values.isnan().any():
-        raise ArithmeticError(f"the eigenvalues of a matrix of {size} x {size} do not converge; it has NaN or infinity")
-    order = values.argsort(descending=True, stable=True)
-    return values[order], vectors[order]
 
 
 def sample(x_NHWC: Tensor, transforms: Tensor) -> Tensor:
@@ -64,7 +47,7 @@ def sample(x_NHWC: Tensor, transforms: Tensor) -> Tensor:
         transforms: (N, COEFFICIENTS), float32: the output pixel at (column, row) from the centre is sampled at
             (a column + b row + c, d column + e row + f) from the centre, in pixels.
     """
-    if x_NHWC.is_cuda or lacking():
+    if not defined(x_NHWC):
         return _grid_sample(x_NHWC, transforms)
     out = x_NHWC.new_empty(x_NHWC.shape)
     run("sample", list(x_NHWC.shape), [x_NHWC.contiguous(), transforms.contiguous(), out])

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnbench.arithmetic.images import eigen, pixel_products, product
+from bnbench.arithmetic.eigen import eigen
+from bnbench.arithmetic.images import pixel_products, product
 
 Prepare = Callable[[Tensor], Tensor]  # images, 0..255 -> inputs of the network, float32
 
