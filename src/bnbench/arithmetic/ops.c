@@ -329,35 +329,3 @@ OP(op_cross_entropy)
     *p[3] = total(load(lanes)) / f[0];
     *p[4] = right;
 }
-
-/* --- updates ------------------------------------------------------------------------------------------------------- */
-
-/* v = momentum v + g; w = w - rate v. n: count. f0: momentum. p: w, g, v, rate. */
-OP(op_sgd)
-{
-    const V momentum = set(f[0]), rate = set(-*p[3]);
-    for (long i = 0; i < n[0]; i += LANES) {
-        B some = first(n[0] - i);
-        V v = fma_(load_some(p[2] + i, some), momentum, load_some(p[1] + i, some));
-        store_some(p[2] + i, v, some);
-        store_some(p[0] + i, fma_(v, rate, load_some(p[0] + i, some)), some);
-    }
-}
-
-/* Adam (arXiv 1412.6980, algorithm 1). n: count. f: beta1, 1 - beta1, beta2, 1 - beta2, epsilon. p: w, g, m, v, rate over
-   the first correction, the second correction. */
-OP(op_adam)
-{
-    const V b1 = set(f[0]), a1 = set(f[1]), b2 = set(f[2]), a2 = set(f[3]), epsilon = set(f[4]);
-    const V rate = set(-*p[4]), correction = set(*p[5]);
-    for (long i = 0; i < n[0]; i += LANES) {
-        B some = first(n[0] - i);
-        V g = load_some(p[1] + i, some);
-        V m = fma_(g, a1, mul(load_some(p[2] + i, some), b1));
-        V v = fma_(mul(g, g), a2, mul(load_some(p[3] + i, some), b2));
-        store_some(p[2] + i, m, some);
-        store_some(p[3] + i, v, some);
-        V step = quotient(m, add(root(quotient(v, correction)), epsilon));
-        store_some(p[0] + i, fma_(step, rate, load_some(p[0] + i, some)), some);
-    }
-}
