@@ -121,7 +121,7 @@ def _dropout(program: Program, _index: int, layer: Dropout, x: Array) -> tuple[A
     if not program.of.training:
         return x, lambda dy, _wanted: dy
     y, mask, count = program.empty(*shape(x)), program.empty(*shape(x)), math.prod(shape(x))
-    key = random_streams.stream(program.seed, "dropout", (layer.place, 0)).key  # type: ignore[attr-defined]
+    key = random_streams.stream(program.seed, "dropout", (layer.place, 0)).key
     program.call("dropout", [count, *key], [x, y, mask, program.step_counter], [layer.rate, 1 / (1 - layer.rate)])
 
     def back(dy: Tensor, wanted: bool) -> Tensor:  # noqa: ARG001

@@ -19,7 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from bnbench.data.random_streams import generator, uniform
+from bnbench.data.random_streams import normal, uniform
 from bnbench.training.arithmetic import convolutions, kernels, matmul
 
 Shape = tuple[int, ...]
@@ -125,7 +125,7 @@ class Weighted(Plain):
         """Return Gaussian weights, and 0 for the bias."""
         if name == "bias":
             return 0.0
-        return torch.randn(self.weights[name], generator=generator(seed, "weights", self.place)) * self.std
+        return normal(seed, "weights", (self.place,), self.weights[name]) * self.std
 
 
 @dataclass(eq=False, repr=False)
@@ -260,7 +260,8 @@ class Dropout(Plain):
         self.shape = tuple(x.shape[1:])
         draw = self.moment.draws.get(self.place)
         if draw is None:
-            draw = uniform(self.moment.seeds, (self.place, self.moment.step), self.shape)
+            at = (self.place, self.moment.step)
+            draw = torch.stack([uniform(seed, "dropout", at, self.shape) for seed in self.moment.seeds])
         self.mask = (draw >= self.rate).to(x) / (1 - self.rate)
         return x * self.mask
 
