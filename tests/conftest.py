@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from bnbench.data.prepared import Prepared
-from bnbench.training.engine import compiled_steps
+from bnbench.training.engine import choose, compiled_steps
 from tests.support import little, miniature
 
 
@@ -21,6 +21,12 @@ def _one_thread() -> None:
 def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train packs in blocks of one step, so that a test can observe every step."""
     monkeypatch.setattr(compiled_steps, "BLOCK_SECONDS", 0.0)
+
+
+@pytest.fixture
+def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train by torch's operations, as on a GPU or without a compiler."""
+    monkeypatch.setattr(choose, "uncompiled", lambda _network: "as on a GPU")
 
 
 @pytest.fixture(scope="session")

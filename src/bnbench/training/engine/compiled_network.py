@@ -42,7 +42,7 @@ def record(program: Program, x: Array, labels: Array | None = None, noted: tuple
     if labels is not None:
         divisor = len(x) if program.run.loss == "mean" else 1
         program.call("cross_entropy", x.shape, [x, labels, dy, *noted], [divisor])
-    if program.of.training:
+    if program.of.update or "grads" in program.rows:
         first = next(index for index, layer in enumerate(layers) if layer.weights)
         for index in range(len(layers) - 1, first - 1, -1):
             dy = backs[index](dy, index > first)

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bnbench.arithmetic import library
+from bnbench.arithmetic import library, updates
 from bnbench.arithmetic.library import Array, Call, EachStep
 from bnbench.params.run_schema import Population, Run
 from bnbench.training.nets.network import Network
@@ -178,7 +178,7 @@ class Program:
 
 def _of_adam(run: Run, at: Position) -> tuple[float, float]:
     """Return the learning rate over the first bias correction, and the second one."""
-    return at.rate / (1 - power(run.beta1, at.step + 1)), 1 - power(run.beta2, at.step + 1)
+    return at.rate / (1 - updates.power(run.beta1, at.step + 1)), 1 - updates.power(run.beta2, at.step + 1)
 
 
 # optimizer -> constants of its operation, and its numbers at a step
@@ -186,13 +186,3 @@ UPDATES: dict[str, tuple[Callable[[Run], list[float]], Callable[[Run, Position],
     "sgd": (lambda run: [run.momentum], lambda _run, at: (at.rate,)),
     "adam": (lambda run: [run.beta1, 1 - run.beta1, run.beta2, 1 - run.beta2, run.adam_epsilon], _of_adam),
 }
-
-
-def power(base: float, exponent: int) -> float:
-    """Return base^exponent by repeated squaring: products alone, which are the same on every machine."""
-    result = 1.0
-    while exponent:
-        if exponent & 1:
-            result *= base
-        base, exponent = base * base, exponent >> 1
-    return result
