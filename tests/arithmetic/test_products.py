@@ -42,7 +42,9 @@ def test_products_of_all_transpositions(m: int, n: int, k: int, turn_a: bool, tu
 def test_a_product_is_one_chain_of_fma_over_the_inner_axis_ascending() -> None:
     rows, inner, columns = 5, 40, 3
     a, b = numbers(rows, inner, seed=1), numbers(inner, columns, seed=2)
-    got = everywhere("product", [0, 0, rows, columns, inner, inner, columns, columns], [a, b, blank(5, 3)], [0], 64 * 41)
+    got = everywhere(
+        "product", [0, 0, rows, columns, inner, inner, columns, columns], [a, b, blank(5, 3)], [0], 64 * 41
+    )
     expected = np.zeros((rows, columns), np.float32)
     for k in range(inner):  # the exact product and sum in extended precision, rounded once
         expected = (np.outer(a[:, k].astype(np.longdouble), b[k].astype(np.longdouble)) + expected).astype(np.float32)

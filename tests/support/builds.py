@@ -24,7 +24,7 @@ T = TypeVar("T")
 def _builds() -> dict[str, tuple[str, Command | None]]:
     """Return name -> instruction set and compiler, None for the one that compiles for users."""
     compilers: dict[str, Command | None] = {}
-    known = set()
+    known: set[str] = set()
     for command in [*build.compilers(), *filter(None, map(build.installed, COMPILERS))]:
         program = os.path.realpath(command[0])
         if program not in known:
