@@ -8,11 +8,8 @@ import pytest
 import torch
 
 from bnbench.data.prepared import Prepared
-from bnbench.training.arithmetic import matmul
-from bnbench.training.engine import step_program
+from bnbench.training.engine import compiled_steps
 from tests.support import little, miniature
-
-matmul.require_strict()  # before any test multiplies matrices: MKL fixes its rounding mode at its first call
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +20,7 @@ def _one_thread() -> None:
 @pytest.fixture
 def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train packs in blocks of one step, so that a test can observe every step."""
-    monkeypatch.setattr(step_program, "BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr(compiled_steps, "BLOCK_SECONDS", 0.0)
 
 
 @pytest.fixture(scope="session")

@@ -56,15 +56,19 @@ def call(op: str, sizes: Sequence[int], arrays: Sequence[Array], constants: Sequ
     return recorded
 
 
-def replay(calls: Sequence[Call] | ctypes.Array[Call], steps: int = 1) -> None:
+def listed(calls: Sequence[Call]) -> ctypes.Array[Call]:
+    """Return calls as one array, to be replayed."""
+    return (Call * len(calls))(*calls)
+
+
+def replay(calls: ctypes.Array[Call], steps: int = 1) -> None:
     """Execute the calls in order, once for each step."""
-    row = calls if isinstance(calls, ctypes.Array) else (Call * len(calls))(*calls)
-    library().replay(row, len(row), steps)
+    library().replay(calls, len(calls), steps)
 
 
 def run(op: str, sizes: Sequence[int], arrays: Sequence[Tensor], constants: Sequence[float] = ()) -> None:
     """Execute one call."""
-    replay([call(op, sizes, arrays, constants)])
+    replay(listed([call(op, sizes, arrays, constants)]))
 
 
 @cache

@@ -106,38 +106,6 @@ OP(op_conv_weights)
         }
 }
 
-/* --- sums ------------------------------------------------------------------------------------------------------ */
-
-/* What a column sum adds of an element. */
-enum { PLAIN, TIMES, SQUARE_OF_DIFFERENCE };
-
-INLINE void down(int kind, long N, long C, const float *x, const float *y, float *to)
-{
-    for (long c = 0; c < C; c += LANES) {
-        B some = first(C - c);
-        V sum = set(0.f), mean = kind == SQUARE_OF_DIFFERENCE ? load_some(y + c, some) : set(0.f);
-        for (long i = 0; i < N; i += COLUMN_BLOCK) {
-            V block = set(0.f);
-            for (long r = i; r < N && r < i + COLUMN_BLOCK; r++) {
-                V one = load_some(x + r * C + c, some);
-                if (kind == PLAIN)
-                    block = add(block, one);
-                else if (kind == TIMES)
-                    block = fma_(one, load_some(y + r * C + c, some), block);
-                else {
-                    one = sub(one, mean);
-                    block = fma_(one, one, block);
-                }
-            }
-            sum = add(sum, block);
-        }
-        store_some(to + c, sum, some);
-    }
-}
-
-/* to_C = sum of x_NC down columns. n: N, C. p: x, to. */
-OP(op_column_sums) { UNUSED; down(PLAIN, n[0], n[1], p[0], 0, p[1]); }
-
 /* --- activations: n: count --------------------------------------------------------------------------------------- */
 
 #define ELEMENTWISE(name, inputs, value)                                                                             \
@@ -166,84 +134,39 @@ ELEMENTWISE(op_log, 1, log_(x))
 ELEMENTWISE(op_multiply, 2, mul(x, y))
 ELEMENTWISE(op_add, 2, add(x, y))
 
-/* --- norms over columns: G groups of N rows and C channels ------------------------------------------------------- */
-
-/* Mean_GC and biased variance_GC of x_GNC. n: G, N, C. p: x, mean, variance. */
-OP(op_moments)
+/* Parametric ReLU: y = x where x > 0, else x a_C. n: N, C. p: x, a, y. */
+OP(op_prelu)
 {
     UNUSED;
-    const long N = n[1], C = n[2];
-    for (long g = 0; g < n[0]; g++) {
-        const float *x = p[0] + g * N * C;
-        float *mean = p[1] + g * C, *variance = p[2] + g * C;
-        down(PLAIN, N, C, x, 0, mean);
-        for (long c = 0; c < C; c++)
-            mean[c] /= N;
-        down(SQUARE_OF_DIFFERENCE, N, C, x, mean, variance);
-        for (long c = 0; c < C; c++)
-            variance[c] /= N;
-    }
-}
-
-/* scale = 1 / sqrt(variance + f0). n: count. p: variance, scale. */
-OP(op_scale)
-{
-    for (long c = 0; c < n[0]; c += LANES) {
-        B some = first(n[0] - c);
-        store_some(p[1] + c, quotient(set(1.f), root(add(load_some(p[0] + c, some), set(f[0])))), some);
-    }
-}
-
-/* normal = (x - mean) scale; y = normal gamma + beta, fused. n: G, N, C. p: x, mean_GC, scale_GC, gamma_C, beta_C, normal, y. */
-OP(op_normalise)
-{
-    UNUSED;
-    const long N = n[1], C = n[2];
-    for (long g = 0; g < n[0]; g++)
-        for (long c = 0; c < C; c += LANES) {
-            B some = first(C - c);
-            V mean = load_some(p[1] + g * C + c, some), scale = load_some(p[2] + g * C + c, some);
-            V gamma = load_some(p[3] + c, some), beta = load_some(p[4] + c, some);
-            for (long i = 0; i < N; i++) {
-                long at = (g * N + i) * C + c;
-                V normal = mul(sub(load_some(p[0] + at, some), mean), scale);
-                store_some(p[5] + at, normal, some);
-                store_some(p[6] + at, fma_(normal, gamma, beta), some);
-            }
+    for (long r = 0; r < n[0]; r++)
+        for (long c = 0; c < n[1]; c += LANES) {
+            const B some = first(n[1] - c);
+            V x = load_some(p[0] + r * n[1] + c, some);
+            store_some(p[2] + r * n[1] + c, where_(less(set(0.f), x), x, mul(x, load_some(p[1] + c, some))), some);
         }
 }
 
-/* Sums of dy and of dy normal, and dx = (dy - sum/N - normal along/N) factor. n: G, N, C. p: dy, normal, factor_GC (scale
-   times gamma), sum_GC, along_GC, dx. */
-OP(op_normalise_back)
+/* dx = dy where x > 0, else dy a_C; of_a = dy x where x is not positive, else 0, to be summed. n: N, C. p: dy, x, a, dx, of_a. */
+OP(op_prelu_back)
 {
     UNUSED;
-    const long N = n[1], C = n[2];
-    for (long g = 0; g < n[0]; g++) {
-        const float *dy = p[0] + g * N * C, *normal = p[1] + g * N * C;
-        float *sum = p[3] + g * C, *along = p[4] + g * C, *dx = p[5] + g * N * C;
-        down(PLAIN, N, C, dy, 0, sum);
-        down(TIMES, N, C, dy, normal, along);
-        for (long c = 0; c < C; c += LANES) {
-            B some = first(C - c);
-            V share = set((float)N), mean = quotient(load_some(sum + c, some), share);
-            V slope = quotient(load_some(along + c, some), share), factor = load_some(p[2] + g * C + c, some);
-            for (long i = 0; i < N; i++) {
-                V d = sub(load_some(dy + i * C + c, some), mean);
-                d = fma_(sub(set(0.f), load_some(normal + i * C + c, some)), slope, d);
-                store_some(dx + i * C + c, mul(d, factor), some);
-            }
+    for (long r = 0; r < n[0]; r++)
+        for (long c = 0; c < n[1]; c += LANES) {
+            const B some = first(n[1] - c);
+            const long at = r * n[1] + c;
+            V dy = load_some(p[0] + at, some), x = load_some(p[1] + at, some);
+            B above = less(set(0.f), x);
+            store_some(p[3] + at, where_(above, dy, mul(dy, load_some(p[2] + c, some))), some);
+            store_some(p[4] + at, where_(above, set(0.f), mul(dy, x)), some);
         }
-    }
 }
 
-/* Running average: old = old f0 + new f1. n: count. p: new, old. */
-OP(op_running)
+/* y_NC = row_C in every row. n: N, C. p: row, y. */
+OP(op_repeat)
 {
-    for (long c = 0; c < n[0]; c++) {
-        float kept = p[1][c] * f[0];
-        p[1][c] = fmaf(p[0][c], f[1], kept);
-    }
+    UNUSED;
+    for (long r = 0; r < n[0]; r++)
+        memcpy(p[1] + r * n[1], p[0], n[1] * sizeof(float));
 }
 
 /* --- pooling ------------------------------------------------------------------------------------------------------ */
