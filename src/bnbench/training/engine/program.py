@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bnbench.arithmetic import library
 from bnbench.arithmetic.library import Array, Call, EachStep
+from bnbench.arithmetic.updates import power
 from bnbench.params.run_schema import Population, Run
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.optimizers import OPTIMIZERS
@@ -186,13 +187,3 @@ UPDATES: dict[str, tuple[Callable[[Run], list[float]], Callable[[Run, Position],
     "sgd": (lambda run: [run.momentum], lambda _run, at: (at.rate,)),
     "adam": (lambda run: [run.beta1, 1 - run.beta1, run.beta2, 1 - run.beta2, run.adam_epsilon], _of_adam),
 }
-
-
-def power(base: float, exponent: int) -> float:
-    """Return base^exponent by repeated squaring: products alone, which are the same on every machine."""
-    result = 1.0
-    while exponent:
-        if exponent & 1:
-            result *= base
-        base, exponent = base * base, exponent >> 1
-    return result
