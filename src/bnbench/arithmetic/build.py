@@ -41,8 +41,7 @@ SETS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 SETS = {name: flags for name, flags in SETS.items() if name == "plain" or X86}
 Command = tuple[str, ...]
-# without a processor named, clang of ziglang compiles for the one at hand, and other nodes could not run it
-COMPILERS: dict[str, Command] = {"cc": (), "gcc": (), "clang": (), "ziglang": ("-mcpu=baseline",)}
+COMPILERS = ("cc", "gcc", "clang", "ziglang")  # the last is a Python package
 SECONDS = 120.0  # the compiler takes 5 to 15
 TRIAL = "import ctypes, sys; ctypes.CDLL(sys.argv[1]).replay"
 
@@ -58,12 +57,14 @@ def compilers() -> list[Command]:
             return [tuple(shlex.split(given))]
         except ValueError as error:
             raise OSError(f"the variable CC is not a command: {error}") from None
-    return [(*command, *flags) for name, flags in COMPILERS.items() if (command := _installed(name))]
+    return [command for name in COMPILERS if (command := installed(name))]
 
 
-def _installed(name: str) -> Command:
+def installed(name: str) -> Command:
+    """Return the command of a compiler of `COMPILERS`, empty if it is not installed."""
     if name == "ziglang":
-        return (sys.executable, "-m", name, "cc") if importlib.util.find_spec(name) else ()
+        # without a processor named it compiles for the one at hand, and other nodes could not run that
+        return (sys.executable, "-m", name, "cc", "-mcpu=baseline") if importlib.util.find_spec(name) else ()
     path = shutil.which(name)
     return (path,) if path else ()
 

@@ -50,17 +50,23 @@ def _compiled(op: str, stream: Stream, to: Tensor) -> Tensor:
     return to
 
 
-def torch_words(streams: Sequence[Stream], count: int, device: torch.device | str = "cpu") -> Tensor:
-    """Return the first words of several streams by torch's integer operations: (streams, count) int64."""
-    rows = torch.tensor([[*stream.key, stream.step] for stream in streams], dtype=torch.int64, device=device)
-    block = torch.arange((count + 3) // 4, device=device)
-    k0, k1, step = (column[:, None] for column in rows.unbind(1))
-    c0, c1, c2, c3 = torch.broadcast_tensors(block & ALL, block >> 32, step, torch.zeros_like(step))
+def philox(keys: Tensor, counters: Tensor) -> Tensor:
+    """Return four words for each key (..., 2) and counter (..., 4), by integer operations on int64: (..., 4)."""
+    k0, k1 = keys.unbind(-1)
+    c0, c1, c2, c3 = counters.unbind(-1)
     for _ in range(ROUNDS):
         a, b = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]  # modulo 2^64: the bits are right, the sign is not used
         c0, c1, c2, c3 = (b >> 32 & ALL) ^ c1 ^ k0, b & ALL, (a >> 32 & ALL) ^ c3 ^ k1, a & ALL
         k0, k1 = k0 + KEY_STEPS[0] & ALL, k1 + KEY_STEPS[1] & ALL
-    return torch.stack([c0, c1, c2, c3], 2).flatten(1)[:, :count]
+    return torch.stack([c0, c1, c2, c3], -1)
+
+
+def torch_words(streams: Sequence[Stream], count: int, device: torch.device | str = "cpu") -> Tensor:
+    """Return the first words of several streams by torch's operations, on any device: (streams, count) int64."""
+    rows = torch.tensor([[*stream.key, stream.step] for stream in streams], dtype=torch.int64, device=device)[:, None]
+    block = torch.arange((count + 3) // 4, device=device)
+    parts = torch.broadcast_tensors(block & ALL, block >> 32, rows[..., 2], torch.zeros_like(rows[..., 2]))
+    return philox(rows[..., :2], torch.stack(parts, -1)).flatten(1)[:, :count]
 
 
 def torch_uniform(streams: Sequence[Stream], count: int, device: torch.device | str = "cpu") -> Tensor:

@@ -62,6 +62,6 @@ def order(seed: int, epoch: int, images: int) -> Tensor:
 
 
 def dropout(seeds: Sequence[int], place: int, steps: range, count: int, device: torch.device) -> Tensor:
-    """Return the numbers of `uniform` for dropout in several runs and steps, drawn on a device: (steps, runs, count)."""
+    """Return the numbers of `uniform` for dropout in runs and steps, drawn on a device: (steps, runs, count)."""
     streams = [stream(seed, "dropout", (place, step)) for step in steps for seed in seeds]
     return philox.torch_uniform(streams, count, device).view(len(steps), len(seeds), count)
