@@ -2,12 +2,15 @@
 
 #include "lanes.h"
 
-/* R: one register of WIDTH numbers; with AVX2 half of the sixteen lanes, so that narrow results waste less. HEIGHT_v: rows of
-   the largest tile of v registers in width, whose sums, v registers of B and one of A fit the 32 (or 16) registers. */
+/* R: one register of WIDTH numbers; with AVX2 half of the sixteen lanes, so that narrow results waste less. HEIGHT_v: rows
+   of the largest tile of v registers in width: its sums, v registers of B and one of A fit the 32 (or 16) registers. H:
+   half a register for a last one that is at most half full; some processors compute it in half the time. */
 #if defined __AVX512F__
 typedef V R;
+typedef __m256 H;
 typedef B Some;
-enum { WIDTH = 16, WIDEST = 4, HEIGHT_1 = 14, HEIGHT_2 = 12, HEIGHT_3 = 8, HEIGHT_4 = 6, PADDED = 0 };
+enum { WIDTH = 16, WIDEST = 4, PADDED = 0, HALVES = 1, FEW = 256 };
+enum { HEIGHT_1 = 14, HEIGHT_2 = 12, HEIGHT_3 = 8, HEIGHT_4 = 6 };
 #define R_SET set
 #define R_LOAD load
 #define R_STORE store
@@ -15,34 +18,41 @@ enum { WIDTH = 16, WIDEST = 4, HEIGHT_1 = 14, HEIGHT_2 = 12, HEIGHT_3 = 8, HEIGH
 #define R_LOAD_SOME load_some
 #define R_STORE_SOME store_some
 #define SOME first
-#define QUARTERS(p, at) /* four numbers of each of rows at, at + 4, at + 8, at + 12 */                                 \
-    _mm512_insertf32x4(_mm512_insertf32x4(_mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(p[at])),              \
-                                                             _mm_loadu_ps(p[at + 4]), 1),                              \
-                                          _mm_loadu_ps(p[at + 8]), 2),                                                 \
-                       _mm_loadu_ps(p[at + 12]), 3)
+#define H_OF _mm512_castps512_ps256
+#define H_FMA _mm256_fmadd_ps
+#define H_LOAD_SOME(p, some) _mm256_maskz_loadu_ps((__mmask8)some, p)
+#define H_STORE_SOME(p, x, some) _mm256_mask_storeu_ps(p, (__mmask8)some, x)
+#define QUARTER(i, p) _mm_loadu_ps(p[i])
+#define QUARTERS(p, i) /* four numbers of each of rows i, i + 4, i + 8, i + 12 */                                        \
+    _mm512_insertf32x4(                                                                                                \
+        _mm512_insertf32x4(                                                                                            \
+            _mm512_insertf32x4(_mm512_castps128_ps512(QUARTER(i, p)), QUARTER(i + 4, p), 1), QUARTER(i + 8, p), 2),    \
+        QUARTER(i + 12, p), 3)
 #define R_LOW _mm512_unpacklo_ps
 #define R_HIGH _mm512_unpackhi_ps
 #define R_MIX _mm512_shuffle_ps
 #elif defined __AVX2__ && defined __FMA__
 typedef __m256 R;
 typedef __m256i Some;
-enum { WIDTH = 8, WIDEST = 2, HEIGHT_1 = 12, HEIGHT_2 = 6, PADDED = 1 };
+enum { WIDTH = 8, WIDEST = 2, PADDED = 1, HALVES = 0, FEW = 24 };
+enum { HEIGHT_1 = 12, HEIGHT_2 = 6 };
 #define R_SET _mm256_set1_ps
 #define R_LOAD _mm256_loadu_ps
 #define R_STORE _mm256_storeu_ps
 #define R_FMA _mm256_fmadd_ps
 #define R_LOAD_SOME _mm256_maskload_ps
-#define R_STORE_SOME(to, x, some) _mm256_maskstore_ps(to, some, x)
+#define R_STORE_SOME(p, x, some) _mm256_maskstore_ps(p, some, x)
 #define SOME(count) first(count).a
-#define QUARTERS(p, at) /* four numbers of each of rows at, at + 4 */                                                  \
-    _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p[at])), _mm_loadu_ps(p[at + 4]), 1)
+#define QUARTERS(p, i) /* four numbers of each of rows i, i + 4 */                                                       \
+    _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p[i])), _mm_loadu_ps(p[i + 4]), 1)
 #define R_LOW _mm256_unpacklo_ps
 #define R_HIGH _mm256_unpackhi_ps
 #define R_MIX _mm256_shuffle_ps
 #else
 typedef V R;
 typedef B Some;
-enum { WIDTH = 16, WIDEST = 1, HEIGHT_1 = 1, PADDED = 0 };
+enum { WIDTH = 16, WIDEST = 1, PADDED = 0, HALVES = 0, FEW = 24 };
+enum { HEIGHT_1 = 1 };
 #define R_SET set
 #define R_LOAD load
 #define R_STORE store
@@ -51,13 +61,23 @@ enum { WIDTH = 16, WIDEST = 1, HEIGHT_1 = 1, PADDED = 0 };
 #define R_STORE_SOME store_some
 #define SOME first
 #endif
+#ifndef H_OF
+typedef R H;
+#define H_OF(x) x
+#define H_FMA R_FMA
+#define H_LOAD_SOME R_LOAD_SOME
+#define H_STORE_SOME R_STORE_SOME
+#endif
 
+/* HIGHEST: rows of any tile. BLOCK: of the inner axis, so that a panel of B and a tile of A stay in the cache. FEW: rows of A
+   below which copying B takes longer than it saves. PADDED: B is copied rather than read by masks. */
+enum { HIGHEST = HEIGHT_1, GROUP = 3, GROUPS = (HIGHEST + GROUP - 1) / GROUP, BLOCK = 384 };
 #define UNROLLED _Pragma("GCC unroll 16")
-enum { HIGHEST = HEIGHT_1, GROUP = 3, GROUPS = (HIGHEST + GROUP - 1) / GROUP };
-enum { BLOCK = 384 }; /* of the inner axis: a panel of B and a tile of A stay in the cache */
-enum { FEW = 24 };    /* rows of A below which copying B takes longer than it saves */
+#define EACH_ROW UNROLLED for (int r = 0; r < height; r++)
+#define EACH_WHOLE UNROLLED for (int v = 0; v < whole; v++)
+#define EACH_GROUP UNROLLED for (int g = 0; g < groups; g++)
 
-/* Rows of A at equal distances, a part of their inner axis. */
+/* Rows of A at equal distances. */
 typedef struct {
     const float *first;
     long apart;
@@ -65,83 +85,92 @@ typedef struct {
     long segments, length, step;
 } Part;
 
-/* c (+)= A b for `height` rows and `vectors` registers of columns, the last with `some` of them.
+/* c (+)= A b for `height` rows and `whole` registers of columns, and one more with `last` of them, half a register if `half`.
 
    Rows are addressed in groups of three from one pointer each, so that no address is loaded in the loop. `adjacent`: rows
    are 1 apart (A transposed), and one pointer is enough; otherwise the inner step is 1. */
-INLINE void tile(int height, int vectors, int adjacent, const Part *a, const float *b, long b_row, float *c, long c_row,
-                 Some some, int add_to)
+INLINE void tile(int height, int whole, int half, int adjacent, const Part *a, const float *b, long b_row, float *c,
+                 long c_row, long last, int add_to)
 {
+    const int groups = adjacent ? 1 : (height + GROUP - 1) / GROUP;
+    const long apart = adjacent ? 1 : a->apart, step = adjacent ? a->step : 1, at_last = WIDTH * whole;
+    const Some some = SOME(last);
     R sum[HIGHEST][WIDEST], of_b[WIDEST];
-    const long apart = adjacent ? 1 : a->apart, step = adjacent ? a->step : 1;
-    UNROLLED for (int r = 0; r < height; r++)
-        UNROLLED for (int v = 0; v < vectors; v++)
-            sum[r][v] = !add_to ? R_SET(0.f)
-                        : v + 1 < vectors ? R_LOAD(c + r * c_row + WIDTH * v)
-                                          : R_LOAD_SOME(c + r * c_row + WIDTH * v, some);
+    H half_sum[HIGHEST], half_of_b;
+    EACH_ROW {
+        const float *from = c + r * c_row;
+        EACH_WHOLE sum[r][v] = add_to ? R_LOAD(from + WIDTH * v) : R_SET(0.f);
+        if (half)
+            half_sum[r] = add_to ? H_LOAD_SOME(from + at_last, some) : H_OF(R_SET(0.f));
+        else
+            sum[r][whole] = add_to ? R_LOAD_SOME(from + at_last, some) : R_SET(0.f);
+    }
     for (long s = 0; s < a->segments; s++) {
         const float *row[GROUPS];
-        UNROLLED for (int g = 0; g < (adjacent ? 1 : (height + GROUP - 1) / GROUP); g++)
-            row[g] = a->first + a->offsets[s] + g * GROUP * apart;
+        EACH_GROUP row[g] = a->first + a->offsets[s] + g * GROUP * apart;
         for (long k = a->length; k; k--, b += b_row) {
-            UNROLLED for (int v = 0; v < vectors; v++)
-                of_b[v] = PADDED || v + 1 < vectors ? R_LOAD(b + WIDTH * v) : R_LOAD_SOME(b + WIDTH * v, some);
-            UNROLLED for (int r = 0; r < height; r++) {
+            EACH_WHOLE of_b[v] = R_LOAD(b + WIDTH * v);
+            if (half)
+                half_of_b = H_LOAD_SOME(b + at_last, some);
+            else
+                of_b[whole] = PADDED ? R_LOAD(b + at_last) : R_LOAD_SOME(b + at_last, some);
+            EACH_ROW {
                 R of_a = R_SET(adjacent ? row[0][r] : row[r / GROUP][r % GROUP * apart]);
-                UNROLLED for (int v = 0; v < vectors; v++)
-                    sum[r][v] = R_FMA(of_a, of_b[v], sum[r][v]);
+                EACH_WHOLE sum[r][v] = R_FMA(of_a, of_b[v], sum[r][v]);
+                if (half)
+                    half_sum[r] = H_FMA(H_OF(of_a), half_of_b, half_sum[r]);
+                else
+                    sum[r][whole] = R_FMA(of_a, of_b[whole], sum[r][whole]);
             }
-            UNROLLED for (int g = 0; g < (adjacent ? 1 : (height + GROUP - 1) / GROUP); g++) {
+            EACH_GROUP {
                 row[g] += step;
                 __asm__("" : "+r"(row[g])); /* otherwise the compiler makes a pointer of each row, and spills them */
             }
         }
     }
-    UNROLLED for (int r = 0; r < height; r++)
-        UNROLLED for (int v = 0; v < vectors; v++)
-            if (v + 1 < vectors)
-                R_STORE(c + r * c_row + WIDTH * v, sum[r][v]);
-            else
-                R_STORE_SOME(c + r * c_row + WIDTH * v, sum[r][v], some);
+    EACH_ROW {
+        float *to = c + r * c_row;
+        EACH_WHOLE R_STORE(to + WIDTH * v, sum[r][v]);
+        if (half)
+            H_STORE_SOME(to + at_last, half_sum[r], some);
+        else if (PADDED && last == WIDTH) /* AMD takes long to store half a register by a mask */
+            R_STORE(to + at_last, sum[r][whole]);
+        else
+            R_STORE_SOME(to + at_last, sum[r][whole], some);
+    }
 }
 
-typedef void Tile(const Part *, const float *, long, float *, long, Some, int);
+typedef void Tile(const Part *, const float *, long, float *, long, long, int);
 #define TILE(height, vectors)                                                                                          \
-    static void tile_##height##_##vectors(const Part *a, const float *b, long b_row, float *c, long c_row, Some some,    \
+    static void tile_##height##_##vectors(const Part *a, const float *b, long b_row, float *c, long c_row, long last,   \
                                           int add_to)                                                                  \
     {                                                                                                                  \
-        if (a->apart == 1)                                                                                             \
-            tile(height, vectors, 1, a, b, b_row, c, c_row, some, add_to);                                             \
-        else                                                                                                           \
-            tile(height, vectors, 0, a, b, b_row, c, c_row, some, add_to);                                             \
+        const int half = HALVES && last <= WIDTH / 2, whole = vectors - 1;                                             \
+        switch (2 * half + (a->apart == 1)) {                                                                          \
+        case 0: tile(height, whole, 0, 0, a, b, b_row, c, c_row, last, add_to); break;                                 \
+        case 1: tile(height, whole, 0, 1, a, b, b_row, c, c_row, last, add_to); break;                                 \
+        case 2: tile(height, whole, HALVES, 0, a, b, b_row, c, c_row, last, add_to); break;                            \
+        case 3: tile(height, whole, HALVES, 1, a, b, b_row, c, c_row, last, add_to); break;                            \
+        }                                                                                                              \
     }
-#ifdef __AVX512F__
-TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1)
-TILE(11, 1) TILE(12, 1) TILE(13, 1) TILE(14, 1)
-TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2) TILE(7, 2) TILE(8, 2) TILE(9, 2) TILE(10, 2)
-TILE(11, 2) TILE(12, 2)
-TILE(1, 3) TILE(2, 3) TILE(3, 3) TILE(4, 3) TILE(5, 3) TILE(6, 3) TILE(7, 3) TILE(8, 3)
-TILE(1, 4) TILE(2, 4) TILE(3, 4) TILE(4, 4) TILE(5, 4) TILE(6, 4)
-static Tile *const TILES[WIDEST][HIGHEST] = {
-    {tile_1_1, tile_2_1, tile_3_1, tile_4_1, tile_5_1, tile_6_1, tile_7_1, tile_8_1, tile_9_1, tile_10_1, tile_11_1,
-     tile_12_1, tile_13_1, tile_14_1},
-    {tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2, tile_7_2, tile_8_2, tile_9_2, tile_10_2, tile_11_2,
-     tile_12_2},
-    {tile_1_3, tile_2_3, tile_3_3, tile_4_3, tile_5_3, tile_6_3, tile_7_3, tile_8_3},
-    {tile_1_4, tile_2_4, tile_3_4, tile_4_4, tile_5_4, tile_6_4}};
+#define FIRST_6(what, vectors)                                                                                         \
+    what(1, vectors) what(2, vectors) what(3, vectors) what(4, vectors) what(5, vectors) what(6, vectors)
+#define FIRST_8(what, vectors) FIRST_6(what, vectors) what(7, vectors) what(8, vectors)
+#define FIRST_12(what, vectors)                                                                                        \
+    FIRST_8(what, vectors) what(9, vectors) what(10, vectors) what(11, vectors) what(12, vectors)
+#define FIRST_14(what, vectors) FIRST_12(what, vectors) what(13, vectors) what(14, vectors)
+#define NAME(height, vectors) tile_##height##_##vectors,
+#if defined __AVX512F__
+FIRST_14(TILE, 1) FIRST_12(TILE, 2) FIRST_8(TILE, 3) FIRST_6(TILE, 4)
+static Tile *const TILES[WIDEST][HIGHEST] = {{FIRST_14(NAME, 1)}, {FIRST_12(NAME, 2)}, {FIRST_8(NAME, 3)}, {FIRST_6(NAME, 4)}};
 static const int HEIGHTS[WIDEST] = {HEIGHT_1, HEIGHT_2, HEIGHT_3, HEIGHT_4};
 #elif defined __AVX2__ && defined __FMA__
-TILE(1, 1) TILE(2, 1) TILE(3, 1) TILE(4, 1) TILE(5, 1) TILE(6, 1) TILE(7, 1) TILE(8, 1) TILE(9, 1) TILE(10, 1)
-TILE(11, 1) TILE(12, 1)
-TILE(1, 2) TILE(2, 2) TILE(3, 2) TILE(4, 2) TILE(5, 2) TILE(6, 2)
-static Tile *const TILES[WIDEST][HIGHEST] = {
-    {tile_1_1, tile_2_1, tile_3_1, tile_4_1, tile_5_1, tile_6_1, tile_7_1, tile_8_1, tile_9_1, tile_10_1, tile_11_1,
-     tile_12_1},
-    {tile_1_2, tile_2_2, tile_3_2, tile_4_2, tile_5_2, tile_6_2}};
+FIRST_12(TILE, 1) FIRST_6(TILE, 2)
+static Tile *const TILES[WIDEST][HIGHEST] = {{FIRST_12(NAME, 1)}, {FIRST_6(NAME, 2)}};
 static const int HEIGHTS[WIDEST] = {HEIGHT_1, HEIGHT_2};
 #else
 TILE(1, 1)
-static Tile *const TILES[WIDEST][HIGHEST] = {{tile_1_1}};
+static Tile *const TILES[WIDEST][HIGHEST] = {{NAME(1, 1)}};
 static const int HEIGHTS[WIDEST] = {HEIGHT_1};
 #endif
 
@@ -194,7 +223,7 @@ static long alike(const Rows *a, long i, long M)
 
 /* c (+)= A b for one panel of columns: as few tiles as possible, of nearly equal heights. Rows at unequal distances, as at
    the ends of small images, are copied. */
-static void panel(const Rows *a, long M, int vectors, const float *b, long b_row, float *c, long c_row, Some some,
+static void panel(const Rows *a, long M, int vectors, const float *b, long b_row, float *c, long c_row, long last,
                   int add_to)
 {
     float copied[BLOCK * 16] __attribute__((aligned(64)));
@@ -215,7 +244,7 @@ static void panel(const Rows *a, long M, int vectors, const float *b, long b_row
         }
         for (long tiles = (count + most - 1) / most; tiles; tiles--) {
             long height = (count + tiles - 1) / tiles;
-            TILES[vectors - 1][height - 1](&part, b, b_row, c + i * c_row, c_row, some, add_to);
+            TILES[vectors - 1][height - 1](&part, b, b_row, c + i * c_row, c_row, last, add_to);
             i += height, count -= height, part.first += height * part.apart;
         }
     }
@@ -230,7 +259,7 @@ static void block(const Rows *a, long M, long N, const float *b, long b_row, int
     for (long j = 0, v = 0; panels; panels--, j += WIDTH * v) {
         v = (registers - j / WIDTH + panels - 1) / panels;
         const long columns = N - j < WIDTH * v ? N - j : WIDTH * v, row = WIDTH * v;
-        const Some some = SOME(columns - WIDTH * (v - 1));
+        const long last = columns - WIDTH * (v - 1);
         if (turned) {
             for (long at = 0; at < columns; at += WIDTH) {
                 const float *rows[WIDTH];
@@ -239,12 +268,12 @@ static void block(const Rows *a, long M, long N, const float *b, long b_row, int
                 turn(rows, columns - at, K, 1, work + at, row);
             }
         } else if ((PADDED && columns < row) || (M >= FEW && b_row > row))
-            copy(K, v, b + j, b_row, some, work);
+            copy(K, v, b + j, b_row, SOME(last), work);
         else {
-            panel(a, M, v, b + j, b_row, c + j, c_row, some, add_to);
+            panel(a, M, v, b + j, b_row, c + j, c_row, last, add_to);
             continue;
         }
-        panel(a, M, v, work, row, c + j, c_row, some, add_to);
+        panel(a, M, v, work, row, c + j, c_row, last, add_to);
     }
 }
 
