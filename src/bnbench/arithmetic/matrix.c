@@ -231,7 +231,7 @@ static void panel(const Rows *a, long M, int vectors, const float *b, long b_row
     for (long i = 0; i < M;) {
         long count = alike(a, i, M);
         Part part = {row_of(a, i), count > 1 ? row_of(a, i + 1) - row_of(a, i) : 1, a->offsets, a->segments, a->length, a->step};
-        if ((part.apart != 1 && a->step != 1) || (count * vectors < 8 && count < M - i)) {
+        if ((part.apart != 1 && a->step != 1) || (count * vectors < 4 && count < M - i)) {
             const float *rows[16];
             count = M - i < most ? M - i : most;
             for (long s = 0; s < a->segments; s++)
