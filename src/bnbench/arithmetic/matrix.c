@@ -1,3 +1,4 @@
+/* Also included by bf16.c, with PAIRS: there a number is a pair of bf16, and `block` gets its factors from ON_BLOCK. */
 #include "matrix.h"
 
 #include "lanes.h"
@@ -14,12 +15,17 @@ enum { HEIGHT_1 = 14, HEIGHT_2 = 12, HEIGHT_3 = 8, HEIGHT_4 = 6 };
 #define R_SET set
 #define R_LOAD load
 #define R_STORE store
+#ifdef PAIRS
+#define R_FMA(a, b, sum) _mm512_dpbf16_ps(sum, (__m512bh)(a), (__m512bh)(b))
+#define H_FMA(a, b, sum) _mm256_dpbf16_ps(sum, (__m256bh)(a), (__m256bh)(b))
+#else
 #define R_FMA fma_
+#define H_FMA _mm256_fmadd_ps
+#endif
 #define R_LOAD_SOME load_some
 #define R_STORE_SOME store_some
 #define SOME first
 #define H_OF _mm512_castps512_ps256
-#define H_FMA _mm256_fmadd_ps
 #define H_LOAD_SOME(p, some) _mm256_maskz_loadu_ps((__mmask8)some, p)
 #define H_STORE_SOME(p, x, some) _mm256_mask_storeu_ps(p, (__mmask8)some, x)
 #define QUARTER(i, p) _mm_loadu_ps(p[i])
@@ -277,6 +283,10 @@ static void block(const Rows *a, long M, long N, const float *b, long b_row, int
     }
 }
 
+#ifndef ON_BLOCK
+#define ON_BLOCK block
+#endif
+
 /* The whole inner axis: several segments at a time, or a segment in nearly equal parts. */
 static void blocks(const Rows *a, long M, long N, const float *b, long b_row, int turned, float *c, long c_row,
                    int add_to, float *work)
@@ -288,11 +298,12 @@ static void blocks(const Rows *a, long M, long N, const float *b, long b_row, in
             Rows part = *a;
             long offsets[BLOCK];
             part.segments = a->segments - s < together ? a->segments - s : together;
-            part.length = parts ? (a->length - k + parts - 1) / parts : 0;
+            part.length = parts ? ((a->length - k + parts - 1) / parts + 31) / 32 * 32 : 0;
+            part.length = part.length < a->length - k ? part.length : a->length - k;
             part.offsets = offsets;
             for (long i = 0; i < part.segments; i++)
                 offsets[i] = a->offsets[s + i] + k * a->step;
-            block(&part, M, N, b + (s * a->length + k) * inner, b_row, turned, c, c_row, add_to || s || k, work);
+            ON_BLOCK(&part, M, N, b + (s * a->length + k) * inner, b_row, turned, c, c_row, add_to || s || k, work);
             k += part.length;
         } while (--parts > 0);
     }
