@@ -34,7 +34,7 @@ class Worth:
 
 
 # Zen 4: measured by `python -m benchmarks.products`. AMX: not measured; tiles of 16 rows and columns, at most half full.
-WORTH = {"avx512bf16": Worth(20.0, 30_000), "amx": Worth(24.0, 100_000)}
+WORTH = {"avx512bf16": Worth(24.0, 80_000), "amx": Worth(24.0, 100_000)}
 
 
 @cache
