@@ -1,5 +1,6 @@
 """Means and intervals of the tables: the same bytes whatever instructions the libraries use."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy._core import _multiarray_umath as numpys
 
 from bnbench.tables.summary import half_width
 from tests.support.little import ROOT
 from tests.support.store import fill_store, make_plan
 
+numpys = importlib.import_module("numpy._core._multiarray_umath")
 DISPATCHED = [name for name in numpys.__cpu_dispatch__ if numpys.__cpu_features__[name]]
 # a library -> environment variables that restrict it to the instructions of an old processor
 RESTRICTED = {
