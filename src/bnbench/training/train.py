@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnbench.arithmetic import exact, sums
 from bnbench.data.prepared import OFFICIAL, PARTS, TESTS, Part, Prepared
 from bnbench.data.preprocess import PREPROCESSING
 from bnbench.params.run_schema import Run
@@ -134,6 +135,7 @@ def _end_interval(engine: Engine, pack: Pack, done: Callable[[Outcome], None]) -
     """Append a row of history to each run, update its best weights, and finish runs that diverged or stop early."""
     length = (pack.step - 1) % pack.interval + 1
     losses = pack.arrays["losses"][:, :length].double().cpu()
+    means = sums.means(losses, 1).tolist()
     valid = evaluate(engine, pack, "valid")
     test = _evaluate_test(engine, pack) if pack.run.evaluate_test else [{}] * len(pack.names)
     good = []
@@ -143,7 +145,7 @@ def _end_interval(engine: Engine, pack: Pack, done: Callable[[Outcome], None]) -
             last = row[bad - 1] if bad else pack.arrays["last_loss"][i]
             done(_diverged(pack, i, pack.step - length + bad + 1, float(last)))
             continue
-        pack.history[i].append(_history_row(pack, i, row) | valid[i] | test[i])
+        pack.history[i].append(_history_row(pack, i, means[i], length) | valid[i] | test[i])
         good.append(i)
     pack.arrays["last_loss"] = pack.arrays["losses"][:, length - 1].clone()
     if len(good) < len(pack.names):
@@ -166,7 +168,7 @@ def _diverged_at(pack: Pack, losses: Tensor, valid_loss: float | None) -> int | 
 
     The bound is `diverged_above` times the loss of a uniform guess, log(classes).
     """
-    chance = math.log(pack.data["train"].target.shape[1])
+    chance = exact.log(pack.data["train"].target.shape[1])
     if pack.run.loss == "sum":
         chance *= pack.run.batch_size
     bad = ~(losses <= pack.run.diverged_above * chance)
@@ -175,17 +177,17 @@ def _diverged_at(pack: Pack, losses: Tensor, valid_loss: float | None) -> int | 
     return len(losses) - 1 if valid_loss is None else None
 
 
-def _history_row(pack: Pack, i: int, losses: Tensor) -> Row:
+def _history_row(pack: Pack, i: int, loss: float, length: int) -> Row:
     """Return a row without its evaluation columns; training loss and accuracy are means over the interval's batches."""
     images = pack.run.batch_size
     arrays = pack.arrays
-    correct = arrays["correct"][i, : len(losses)].double().mean()
+    correct = int(arrays["correct"][i, :length].long().sum())
     return {
         "step": pack.step,
         "epoch": pack.step / pack.epoch_steps,
         "learning_rate": float(arrays["rate"][i] * arrays["factor"][i]),
-        "train_loss": float(losses.mean()) / (images if pack.run.loss == "sum" else 1),
-        "train_accuracy": float(correct) / images,
+        "train_loss": loss / (images if pack.run.loss == "sum" else 1),
+        "train_accuracy": correct / (length * images),
     }
 
 

@@ -12,7 +12,7 @@ from bnbench.training import probes
 from bnbench.training.engine import numpy_reference
 from bnbench.training.nets.layers import Moment
 from bnbench.training.pack import optimizers
-from bnbench.training.pack.loss import cross_entropy
+from bnbench.training.pack.loss import torchs as cross_entropy
 from bnbench.training.pack.pack import Pack
 
 

@@ -74,4 +74,5 @@ def _pick(pack: Pack, due: dict[str, Probe]) -> dict[str, Tensor]:
 
 
 def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    """Return a number to record: of zeros the positive one, for which of two a minimum returns is not defined."""
+    return value + 0.0 if math.isfinite(value) else None
