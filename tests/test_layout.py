@@ -88,7 +88,6 @@ TESTED_IN = {
     "tables/files.py": "tables/test_collect.py",
     "tables/intervals.py": "report/test_published.py",
     "tables/labels.py": "report/test_render.py",
-    "tables/summary.py": "tables/test_collect.py",
     "training/arithmetic/build.py": "faults/test_compiled_library.py",
     "training/arithmetic/calls.py": "training/arithmetic/test_updates.py",
     "training/arithmetic/matmul.py": "training/arithmetic/test_products.py",

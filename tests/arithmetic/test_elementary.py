@@ -23,8 +23,8 @@ def _sigmoid(x: Any) -> Any:
 FUNCTIONS: dict[str, tuple[Callable[[Any], Any], float]] = {
     "exp": (np.exp, 1.1),
     "log": (np.log, 0.8),
-    "tanh": (np.tanh, 1.3),
-    "sigmoid": (_sigmoid, 2.3),
+    "tanh": (np.tanh, 1.4),
+    "sigmoid": (_sigmoid, 2.5),
 }
 LEAST = np.float32(2.0**-126)  # least normal number
 

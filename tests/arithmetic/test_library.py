@@ -84,5 +84,5 @@ def test_calls_are_executed_in_order_once_per_step_with_the_arrays_of_the_step()
         library.call("add", [3], [library.EachStep(x), library.EachStep(x), doubled]),
         library.call("add", [3], [total, doubled, total]),
     ]
-    library.replay(calls, 4)
+    library.replay(library.listed(calls), 4)
     assert torch.equal(total, 2 * x.sum(0))

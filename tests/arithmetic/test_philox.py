@@ -103,7 +103,7 @@ def test_dropouts_step_may_be_another_one_in_each_step_of_a_replay() -> None:
     steps, count = torch.arange(5, 9, dtype=torch.int32), 30
     x, y, factor = torch.ones(count), torch.empty(4, count), torch.empty(4, count)
     arrays: list[library.Array] = [x, library.EachStep(y), library.EachStep(factor), library.EachStep(steps)]
-    library.replay([library.call("dropout", [count, 1, 2], arrays, [0.5, 2.0])], 4)
+    library.replay(library.listed([library.call("dropout", [count, 1, 2], arrays, [0.5, 2.0])]), 4)
     expected = philox.torch_uniform([Stream((1, 2), step) for step in range(5, 9)], count) >= 0.5
     assert torch.equal(y, 2 * expected)
 

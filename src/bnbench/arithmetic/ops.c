@@ -53,8 +53,8 @@ OP(op_pad)
 enum { POSITIONS = 240 }; /* output positions whose beginnings are listed at once */
 
 /* y_NHWO (+)= convolution of padded x with filters w_SSCO, S odd, stride 1: the chain of an output goes over filter row,
-   filter column, channel; the border's zeros take part. n: N, H, W, C, S, O. f0: whether y is added to. p: padded x, w, y,
-   work of 64 (S S C + 1). */
+   filter column, channel; the border's zeros take part. n: N, H, W, C, S, O. f0: whether y is added to; f1: whether factors
+   are rounded to bf16. p: padded x, w, y, work of 64 (S S C + 1), or as `product_fast` of POSITIONS rows. */
 OP(op_conv)
 {
     const long H = n[1], W = n[2], C = n[3], S = n[4], O = n[5], row = (W + S - 1) * C, image = (H + S - 1) * row;
@@ -70,7 +70,7 @@ OP(op_conv)
             rows[r] = p[0] + i * image + h * row + w * C;
         }
         Rows a = {rows, offsets, S, S * C, 1};
-        product_of_rows(&a, some, O, p[1], O, p[2] + first_one * O, O, f[0] != 0, p[3]);
+        (f[1] ? product_of_rows_fast : product_of_rows)(&a, some, O, p[1], O, p[2] + first_one * O, O, f[0] != 0, p[3]);
     }
 }
 
@@ -86,12 +86,13 @@ OP(op_turn)
 }
 
 /* dw_SSCO = padded x against dy_NHWO: the chain of a weight goes over image, row, column. n: N, H, W, C, S, O. p: padded
-   x, dy, dw, work of 64 (N H W + 1), then 2 N H numbers of 4 bytes. */
+   x, dy, dw, work of 2 N H numbers of 4 bytes, then of 64 (N H W + 1), or as `product_fast` of POSITIONS rows. f1: whether
+   factors are rounded to bf16. */
 OP(op_conv_weights)
 {
-    (void)f;
     const long N = n[0], H = n[1], W = n[2], C = n[3], S = n[4], O = n[5], row = (W + S - 1) * C, image = (H + S - 1) * row;
-    long *offsets = (long *)(p[3] + 64 * (N * H * W + 1));
+    long *offsets = (long *)p[3];
+    float *work = p[3] + 2 * N * H;
     for (long i = 0; i < N; i++)
         for (long h = 0; h < H; h++)
             offsets[i * H + h] = i * image + h * row;
@@ -102,7 +103,7 @@ OP(op_conv_weights)
             for (long r = 0; r < some; r++)
                 rows[r] = p[0] + s * row + j + r;
             Rows a = {rows, offsets, N * H, W, C};
-            product_of_rows(&a, some, O, p[1], O, p[2] + (s * S * C + j) * O, O, 0, p[3]);
+            (f[1] ? product_of_rows_fast : product_of_rows)(&a, some, O, p[1], O, p[2] + (s * S * C + j) * O, O, 0, work);
         }
 }
 

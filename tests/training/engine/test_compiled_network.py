@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bnbench.params.layers.activations import ACTIVATIONS
 from bnbench.params.layers.norms import NORMS
+from bnbench.params.run_schema import Population
 from bnbench.training.engine.compiled_network import CompiledNetwork, uncompiled
 from bnbench.training.nets.layers import Moment
 from bnbench.training.nets.network import Network
@@ -21,7 +22,7 @@ def numbers(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def passes(kind: type[Network], run: Any, images: int, dtype: torch.dtype, population: str) -> list[Tensor]:
+def passes(kind: type[Network], run: Any, images: int, dtype: torch.dtype, population: Population) -> list[Tensor]:
     """Return all that a step and an evaluation give: logits, layers' outputs, gradients, statistics."""
     shape = (2, 5, 7)
     network = kind(run, shape)
@@ -52,7 +53,7 @@ def test_compiled_passes_are_near_those_in_float64(norm: str, activation: str, m
         "renorm_dmax_ramp": [1, 3],
         "lrn_size": 3,
     }
-    population = "last_epoch" if NORMS[norm].settings.get("population") and order == "post" else "moving"
+    population: Population = "last_epoch" if NORMS[norm].settings.get("population") and order == "post" else "moving"
     run = little.run(
         dataset="digits", model=model, norm=norm, activation=activation, order=order, population=population, **settings
     )

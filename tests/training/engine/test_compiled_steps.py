@@ -1,4 +1,4 @@
-"""Compiled training steps: the same calls for a run alone and in a pack, and the same bytes whatever shares the pack."""
+"""Compiled training steps: the same calls and the same bytes for a run alone and in a pack."""
 
 from typing import Any
 
