@@ -21,7 +21,6 @@ from bnbench.data.prepared import Augmented, Images, Part, Prepared
 from bnbench.params.dataset_schema import Augmentation
 from tests.data.test_prepare import digits_set, flip
 from tests.support.builds import BUILDS, in_each
-from tests.support.dispatched import EXACT, dispatched
 
 PUBLISHED: dict[str, Any] = {"rotate": 70.0, "shift": 0.1, "flip": True, "copies": 3, "seed": 0}
 
@@ -104,10 +103,6 @@ def test_the_transform_of_an_image_does_not_depend_on_the_others(monkeypatch: py
     at_once = copies(pixels, definition())
     monkeypatch.setattr(augment, "CHUNK", 3 * pixels[0].size)
     assert np.array_equal(copies(pixels, definition()), at_once)
-
-
-def test_no_library_decides_how_a_copy_is_rounded() -> None:
-    assert dispatched(lambda: copies(images(), definition())) <= EXACT
 
 
 def test_every_build_makes_the_same_copies_and_each_is_near_those_made_without_a_compiler(
