@@ -92,7 +92,6 @@ TESTED_IN = {
     "training/arithmetic/calls.py": "training/arithmetic/test_updates.py",
     "training/arithmetic/matmul.py": "training/arithmetic/test_products.py",
     "training/arithmetic/torch_loops.py": "training/arithmetic/test_kernels.py",
-    "training/arithmetic/twister.py": "data/test_random_streams.py",
     "training/engine/choose.py": "faults/test_products_per_run.py",
     "training/engine/layer_programs.py": "training/engine/test_step_program.py",
     "training/engine/program.py": "training/engine/test_step_program.py",

@@ -13,9 +13,8 @@ from bnbench.data.prepared import OFFICIAL, PARTS, TESTS, Part, Prepared
 from bnbench.data.preprocess import PREPROCESSING
 from bnbench.params.run_schema import Run
 from bnbench.training import probes
-from bnbench.training.arithmetic import gpu, matmul
-from bnbench.training.engine.choose import Engine, choose
-from bnbench.training.engine.step import BACKENDS
+from bnbench.training.arithmetic import gpu
+from bnbench.training.engine.choose import Engine, choose, network
 from bnbench.training.evaluate import evaluate
 from bnbench.training.pack import optimizers, schedules
 from bnbench.training.pack.pack import Images, Outcome, Pack, Row
@@ -56,16 +55,12 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         runs: settings of each run; all but seed and learning rate are the same.
         data: the prepared data set.
         device: as torch names it.
-
-    Raises:
-        UserError: MKL's rounding mode is not strict.
     """
-    matmul.require_strict()
     run = runs[0]
     if device != "cpu":
         gpu.ready(device)
-    network = BACKENDS[run.backend].network(run, data.shape)
-    values, moving = network.start([run.seed for run in runs])
+    networks = network(run, data.shape, device)
+    values, moving = networks.start([run.seed for run in runs])
     arrays = {"values": values, "moving": moving, "grads": torch.zeros_like(values)}
     arrays |= optimizers.memory(run, values) | schedules.memory(run.schedule, len(runs))
     arrays |= probes.memory(run, moving)
@@ -73,7 +68,7 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         list(names),
         list(runs),
         run,
-        network,
+        networks,
         tensors(data, run, device),
         data.key,
         arrays,

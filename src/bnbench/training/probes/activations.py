@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from bnbench.arithmetic import sums
-from bnbench.training.nets.layers import Moment, Shape
+from bnbench.training.nets.layers import Moment
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Pack
 from bnbench.training.probes.base import Cell, Cells, Probe, hidden, places, spread_evaluation
@@ -136,7 +136,7 @@ def _dead_units(pack: Pack, picked: Tensor) -> Cells:
     """Return the shares of inactive units (input never positive) and of dead ones (output always 0: no gradient)."""
     inside = [place for place in places(pack.network) if place.activation is not None]
     layers = [place.layer for place in inside]
-    counts = [_units(pack.network.layers[place.weights].weights["weight"]) for place in inside]
+    counts = [pack.network.layers[place.weights].weights["weight"][-1] for place in inside]
     inactive, dead = ((half <= 0).split(counts, 1) for half in picked.amax(1).chunk(2, 1))
     return [
         [
@@ -146,11 +146,6 @@ def _dead_units(pack: Pack, picked: Tensor) -> Cells:
         ]
         for run in range(len(pack.names))
     ]
-
-
-def _units(weight: Shape) -> int:
-    """Return the units of weights (inputs, units), or the filters of weights (filters, size, size, channels)."""
-    return weight[1] if len(weight) == 2 else weight[0]
 
 
 DEAD_UNITS = Probe(moment="end", part="train", pick=_largest_values, cells=_dead_units)

@@ -102,7 +102,7 @@ def _predict_gathered(pack: Pack) -> Tensor:
     """Return predicted classes of the test images, (runs, images, 1), with statistics of one epoch without updates."""
     run = pack.run.model_copy(update={"population": "last_epoch"})
     channels_last = pack.data["train"].x.shape[1:]
-    network = Network(run, (channels_last[2], *channels_last[:2]))
+    network = type(pack.network)(run, (channels_last[2], *channels_last[:2]))
     after = replace(pack, run=run, network=network)
     network.bind(pack.kept[0], network.start(pack.seeds)[1].to(pack.kept[0].device))
     size, runs = run.batch_size, len(pack.names)
