@@ -8,16 +8,19 @@ import pytest
 import torch
 from scipy import ndimage
 
+from bnbench.arithmetic import ARITHMETIC, library
+from bnbench.arithmetic.images import sample
 from bnbench.core import locks
 from bnbench.core.errors import DataError, UserError
-from bnbench.data import augment, random_streams
-from bnbench.data.augment import copies, draw, online, transform
+from bnbench.data import augment, identity, random_streams
+from bnbench.data.augment import copies, draw, online
 from bnbench.data.identity import augmented_fingerprint
 from bnbench.data.manifest import AugmentedManifest, read_manifest
 from bnbench.data.prepare import prepare
 from bnbench.data.prepared import Augmented, Images, Part, Prepared
 from bnbench.params.dataset_schema import Augmentation
 from tests.data.test_prepare import digits_set, flip
+from tests.support.builds import BUILDS, in_each
 
 PUBLISHED: dict[str, Any] = {"rotate": 70.0, "shift": 0.1, "flip": True, "copies": 3, "seed": 0}
 
@@ -53,7 +56,7 @@ def transformed_by_scipy(image: Images, row: torch.Tensor, what: Augmentation) -
 def test_an_image_is_transformed_as_scipy_does_it(changed: dict[str, Any]) -> None:
     what, pixels = definition(**changed), images()
     x = torch.from_numpy(pixels).movedim(1, -1).float()
-    seen_all = transform(x, draw(0, (1,), what, pixels.shape)).movedim(-1, 1).numpy()
+    seen_all = sample(x, draw(0, (1,), what, pixels.shape)).movedim(-1, 1).numpy()
     for image, row, seen in zip(pixels, numbers(len(pixels)), seen_all, strict=True):
         np.testing.assert_allclose(seen, transformed_by_scipy(image, row, what), atol=0.02)
 
@@ -94,12 +97,22 @@ def test_the_transform_of_an_image_does_not_depend_on_the_others(monkeypatch: py
     pixels = images(50)
     x = torch.from_numpy(pixels).movedim(1, -1).float()
     transforms = draw(0, (1,), definition(), pixels.shape)
-    together = transform(x, transforms)
-    alone = [transform(x[i : i + 1], transforms[i : i + 1])[0] for i in range(50)]
+    together = sample(x, transforms)
+    alone = [sample(x[i : i + 1], transforms[i : i + 1])[0] for i in range(50)]
     assert torch.equal(together, torch.stack(alone))
     at_once = copies(pixels, definition())
     monkeypatch.setattr(augment, "CHUNK", 3 * pixels[0].size)
     assert np.array_equal(copies(pixels, definition()), at_once)
+
+
+def test_every_build_makes_the_same_copies_and_each_is_near_those_made_without_a_compiler(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = in_each(lambda: copies(images(), definition()))
+    assert len(made) == len(BUILDS)
+    assert all(np.array_equal(found, made["plain"]) for found in made.values())
+    monkeypatch.setattr(library, "lacking", lambda: "no C compiler is installed")
+    assert np.abs(copies(images(), definition()).astype(int) - made["plain"]).max() <= 1
 
 
 def test_the_online_form_differs_between_epochs_and_runs() -> None:
@@ -124,6 +137,7 @@ def test_the_static_form_is_written_once_and_read_back(prepared: Path, tmp_path:
     assert times == {path: path.stat().st_mtime_ns for path in out.iterdir()}
     train = Prepared.read(prepared).train.images
     read = Augmented.read(out)
+    assert manifest["arithmetic"] == ARITHMETIC
     assert (read.definition, read.fingerprint) == (what, augmented_fingerprint(digits_set(), what))
     assert read.copies is not None
     assert np.array_equal(read.copies, copies(train, what))
@@ -171,7 +185,7 @@ def test_an_interrupted_augmentation_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == [locks.NAME]
 
 
-def test_the_identity_follows_the_definition_and_the_data() -> None:
+def test_the_identity_follows_the_definition_the_data_and_the_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
     others: list[dict[str, Any]] = [
         {"rotate": 71.0},
         {"shift": 0.2},
@@ -182,7 +196,9 @@ def test_the_identity_follows_the_definition_and_the_data() -> None:
     ]
     keys = [augmented_fingerprint(digits_set(), definition(**changed)) for changed in [{}, *others]]
     keys.append(augmented_fingerprint(digits_set(seed=1), definition()))
-    assert len(set(keys)) == 8
+    monkeypatch.setattr(identity, "ARITHMETIC", ARITHMETIC + 1)
+    keys.append(augmented_fingerprint(digits_set(), definition()))
+    assert len(set(keys)) == 9
 
 
 def attached(data: Prepared, what: Augmentation) -> Prepared:

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from bnbench.arithmetic.images import sample
 from bnbench.data import augment, random_streams
 from bnbench.params.run_schema import Run
 from bnbench.training.engine.choose import choose
@@ -205,7 +206,7 @@ def test_the_online_form_trains_on_each_image_moved_as_drawn_for_its_epoch(monke
     train(pack, lambda _pack: None, lambda _outcome: None)
     pixels = torch.from_numpy(digits().train.images[:96]).movedim(1, -1).float() / 255
     for epoch in range(2):
-        moved = augment.transform(pixels, augment.online(0, what, epoch, (96, 1, 8, 8)))
+        moved = sample(pixels, augment.online(0, what, epoch, (96, 1, 8, 8)))
         expected = moved[random_streams.order(0, epoch, 96)]
         assert torch.equal(torch.cat(seen[3 * epoch : 3 * epoch + 3]), expected)
 

@@ -9,6 +9,8 @@
 
 #include "lanes.h"
 
+enum { COLUMN_BLOCK = 32 };
+
 /* What is added of an element x with its centre c: x - c, |x - c| or (x - c)^2. */
 enum { PLAIN, ABSOLUTE, SQUARE, TERMS };
 

@@ -1,7 +1,7 @@
 """Random geometric augmentation (flip, rotation, translation), precomputed as copies or resampled every epoch.
 
 The transform of an image is drawn from a seed, coordinates (the copy or the epoch) and the image's number, so it
-depends on neither the mini-batch nor the pack that the image is in. PyTorch's `grid_sample` resamples the pixels.
+depends on neither the mini-batch nor the pack that the image is in.
 """
 
 from pathlib import Path
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
+from bnbench.arithmetic import ARITHMETIC, library
+from bnbench.arithmetic.angles import sine_and_cosine
+from bnbench.arithmetic.images import sample
 from bnbench.core import locks
 from bnbench.core.atomic import atomic_folder, filled
 from bnbench.core.errors import UserError
@@ -20,19 +22,17 @@ from bnbench.data import prepared as data
 from bnbench.data.identity import augmented_fingerprint, check_key, fingerprint
 from bnbench.data.manifest import MANIFEST, AugmentedManifest, read_manifest, seal
 from bnbench.data.prepared import Augmented, Images, Prepared
-from bnbench.data.random_streams import uniform as drawn
+from bnbench.data.random_streams import uniform
 from bnbench.params.dataset_schema import Augmentation, Dataset
 
-COEFFICIENTS = 6  # of an affine transform
 CHUNK = 1 << 24  # pixels of all channels transformed at a time: 64 MB
 SHEET_IMAGES, SHEET_COLUMNS = 6, 6
 
 
 def draw(seed: int, coordinates: tuple[int, ...], definition: Augmentation, shape: tuple[int, ...]) -> Tensor:
-    """Draw one affine transform for each of N x C x H x W images: (N, COEFFICIENTS), float32.
+    """Draw one affine transform for each of N x C x H x W images: (N, COEFFICIENTS), float32, as `sample` takes them.
 
-    The output pixel at (column, row) from the centre is sampled at (a column + b row + c, d column + e row + f), in
-    units of half the width and half the height: the inverse of flip, then rotation, then translation.
+    They are the inverse of flip, then rotation, then translation.
 
     Args:
         seed: the seed of the stream.
@@ -41,31 +41,14 @@ def draw(seed: int, coordinates: tuple[int, ...], definition: Augmentation, shap
         shape: N, C, H, W.
     """
     images, _, height, width = shape
-    uniform = drawn(seed, "augmentation", coordinates, (images, 4)).double()
-    angle, right, down = (2 * uniform[:, :3] - 1).unbind(1)
-    angle, right, down = angle * torch.pi * definition.rotate / 180, right * definition.shift, down * definition.shift
-    cos, sin = angle.cos(), angle.sin()
-    a, b, c = cos, sin, -cos * right * width - sin * down * height
-    d, e, f = -sin, cos, sin * right * width - cos * down * height
-    side = torch.where(uniform[:, 3] < 0.5, -1.0, 1.0) if definition.flip else torch.ones(())
-    return torch.stack([*(x * side * 2 / width for x in (a, b, c)), *(x * 2 / height for x in (d, e, f))], 1).float()
-
-
-def transform(x: Tensor, transforms: Tensor) -> Tensor:
-    """Apply one affine transform to each image x_NHWC: bilinear interpolation, border pixels repeated outside.
-
-    Args:
-        x: images, float32.
-        transforms: (N, COEFFICIENTS), as `draw` returns them.
-    """
-    height, width = x.shape[1:3]
-    column = torch.arange(width, device=x.device) - (width - 1) / 2
-    row = (torch.arange(height, device=x.device) - (height - 1) / 2)[:, None]
-    # sums instead of a matrix product, the last bits of which might depend on the number of images
-    a, b, c, d, e, f = transforms[..., None, None].unbind(1)
-    grid = torch.stack([a * column + b * row + c, d * column + e * row + f], -1)
-    sampled = grid_sample(x.movedim(-1, 1), grid, "bilinear", "border", align_corners=False)
-    return sampled.movedim(1, -1).contiguous()
+    drawn = uniform(seed, "augmentation", coordinates, (images, 4)).double()
+    angle, right, down = (2 * drawn[:, :3] - 1).unbind(1)
+    sin, cos = sine_and_cosine(angle * definition.rotate)
+    right, down = right * definition.shift * width, down * definition.shift * height  # in pixels
+    a, b, c = cos, sin, -cos * right - sin * down
+    d, e, f = -sin, cos, sin * right - cos * down
+    side = torch.where(drawn[:, 3] < 0.5, -1.0, 1.0) if definition.flip else torch.ones(())
+    return torch.stack([a * side, b * side, c * side, d, e, f], 1).float()
 
 
 def transformed(images: Images, transforms: Tensor) -> Images:
@@ -75,7 +58,7 @@ def transformed(images: Images, transforms: Tensor) -> Images:
     for first in range(0, len(images), size):
         chunk = slice(first, first + size)
         x = torch.from_numpy(images[chunk]).movedim(1, -1).float()
-        out[chunk] = transform(x, transforms[chunk]).round().clamp(0, 255).byte().movedim(-1, 1).numpy()
+        out[chunk] = sample(x, transforms[chunk]).round().clamp(0, 255).byte().movedim(-1, 1).numpy()
     return out
 
 
@@ -140,6 +123,7 @@ def _write(prepared: Prepared, definition: Augmentation, identity: str, out: Pat
     with atomic_folder(out) as temporary:
         manifest: dict[str, Any] = {"fingerprint": identity, "augmentation": definition.model_dump()}
         manifest |= {"name": prepared.name, "data": prepared.fingerprint, "files": {}}
+        manifest["arithmetic"] = None if library.lacking() else ARITHMETIC  # None: of another rounding, see `sample`
         for name, array in arrays.items():
             manifest["files"][name] = data.save(temporary / name, array)
         write_json(temporary / MANIFEST, seal(manifest))

@@ -4,6 +4,7 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from bnbench.arithmetic import ARITHMETIC
 from bnbench.core.errors import UserError
 from bnbench.core.files import digest
 from bnbench.core.names import LISTING
@@ -14,7 +15,7 @@ PREPARE_VERSION = 2  # raise it when the same files and split give other arrays
 
 ARCHIVE_VERSION = 2  # raise it when other files are read from the same archive of images
 
-AUGMENT_VERSION = 1  # raise it when the same images and augmentation give other copies
+AUGMENT_VERSION = 2  # raise it when the same images and augmentation give other copies
 
 
 def raw_key(dataset: Dataset) -> str:
@@ -32,7 +33,7 @@ def fingerprint(dataset: Dataset) -> str:
 
 def augmented_fingerprint(dataset: Dataset, augmentation: Augmentation) -> str:
     """Return the digest of everything that determines the augmented copies of a data set's training images."""
-    return digest("augment", AUGMENT_VERSION, fingerprint(dataset), augmentation.model_dump())
+    return digest("augment", AUGMENT_VERSION, ARITHMETIC, fingerprint(dataset), augmentation.model_dump())
 
 
 def check_key(folder: Path, key: str, definition: str) -> None:

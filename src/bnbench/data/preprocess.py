@@ -1,21 +1,28 @@
 """Preprocessing: a table of functions that fit statistics to the training images and return a transform of any images.
 
-Images are x_NHWC with pixels 0..255. Statistics come from the training images alone. Whitening is in units of
-pixels / 255.
+Images are x_NHWC with pixels 0..255. Statistics come from the training images alone. They are sums of whole numbers,
+exact in any order, so means, deviations and covariances are the doubles nearest to their true values on every machine.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
-from threadpoolctl import threadpool_limits
 from torch import Tensor
+
+from bnbench.arithmetic.eigen import eigen
+from bnbench.arithmetic.images import pixel_products, product
 
 Prepare = Callable[[Tensor], Tensor]  # images, 0..255 -> inputs of the network, float32
 
-# Added to the variance of each principal component before dividing by its square root, so that components that hardly
-# vary (a tenth of MNIST's pixels never do) do not become noise of size 1. Variances of MNIST's components: 5.1 to 0.
+# Added to the variance of each principal component of pixels / 255 before dividing by its square root, so that
+# components that hardly vary (a tenth of MNIST's pixels never do) do not become noise of size 1. Variances of MNIST's
+# components: 5.1 to 0.
 EPSILON = 0.01
+
+IMAGES = 240  # images that are transformed in doubles at a time: 6 MB with 3072 pixels each
+VALUES = 1 << 22  # pixels that are summed at a time: 16 MB
 
 
 def raw(_train: Tensor) -> Prepare:
@@ -30,22 +37,21 @@ def unit(_train: Tensor) -> Prepare:
 
 def center(train: Tensor) -> Prepare:
     """Scale pixels to 0..1 and subtract the mean of each position (row, column, channel)."""
-    mean = _unit(train).mean(0)
-    return lambda pixels: (_unit(pixels) - mean).float()
+    mean, _ = _moments(train.flatten(1))
+    return _in_doubles(lambda x_ND: (x_ND - mean) / 255)
 
 
 def zscore(train: Tensor) -> Prepare:
-    """Subtract the mean of each channel and divide by its standard deviation."""
-    values = train.double().flatten(0, 2)
-    mean, std = values.mean(0), values.std(0, correction=0)
-    return lambda pixels: ((pixels.double() - mean) / std).float()
+    """Subtract the mean of each channel and divide by its standard deviation; a constant channel becomes 0."""
+    positions = train.shape[1] * train.shape[2]
+    mean, deviation = (row.repeat(positions) for row in _moments(train.flatten(0, 2)))
+    return _in_doubles(lambda x_ND: (x_ND - mean) / deviation)
 
 
 def standard(train: Tensor) -> Prepare:
     """Subtract the mean of each position and divide by its standard deviation; a constant position becomes 0."""
-    mean, std = _unit(train).mean(0), _unit(train).std(0, correction=0)
-    scale = torch.where(std > 0, 1 / std, 0.0)
-    return lambda pixels: ((_unit(pixels) - mean) * scale).float()
+    mean, deviation = _moments(train.flatten(1))
+    return _in_doubles(lambda x_ND: (x_ND - mean) / deviation)
 
 
 def pca(train: Tensor) -> Prepare:
@@ -56,36 +62,67 @@ def pca(train: Tensor) -> Prepare:
     """
     mean, components, scale = _principal(train)
     projection = components.T * scale
-    return lambda pixels: ((_unit(pixels).flatten(1) - mean) @ projection).float().view(pixels.shape)
+    return _in_doubles(lambda x_ND: product(x_ND - mean, projection))
 
 
 def zca(train: Tensor) -> Prepare:
     """Whiten as `pca` does and rotate back: of all whitened images those that are nearest to the pixels."""
     mean, components, scale = _principal(train)
-    projection = (components.T * scale) @ components
-    return lambda pixels: ((_unit(pixels).flatten(1) - mean) @ projection).float().view(pixels.shape)
+    projection = product(components.T * scale, components)
+    return _in_doubles(lambda x_ND: product(x_ND - mean, projection))
 
 
-def _unit(pixels: Tensor) -> Tensor:
-    return pixels.double() / 255
+def _in_doubles(transform: Callable[[Tensor], Tensor]) -> Prepare:
+    """Return the function that applies `transform`, x_ND -> y_ND in doubles, to a few images at a time."""
+
+    def prepare(pixels: Tensor) -> Tensor:
+        out = torch.empty(pixels.shape)
+        for to, chunk in zip(out.split(IMAGES), pixels.split(IMAGES), strict=True):
+            to.copy_(transform(chunk.flatten(1).double()).view(chunk.shape))
+        return out
+
+    return prepare
+
+
+def _sums(x_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the sum and the sum of squares of each column of bytes, int64."""
+    sums, squares = torch.zeros(2, x_NK.shape[1], dtype=torch.int64)
+    for part in x_NK.split(max(1, VALUES // x_NK.shape[1])):
+        whole = part.int()
+        sums += whole.sum(0)
+        squares += (whole * whole).sum(0)
+    return sums, squares
+
+
+def _moments(x_NK: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean and the standard deviation of each column of bytes, doubles; infinity where it is constant.
+
+    Both follow from whole numbers by one division, and one square root, each rounded once.
+    """
+    count, (sums, squares) = len(x_NK), _sums(x_NK)
+    pairs = zip(sums.tolist(), squares.tolist(), strict=True)  # Python's integers do not overflow
+    variances = [(count * square - sum_ * sum_) / count**2 for sum_, square in pairs]
+    return sums.double() / count, _doubles(math.sqrt(variance) or math.inf for variance in variances)
 
 
 def _principal(train: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the mean (d,), the principal components (k, d) and the factors (k,) that scale them to unit variance.
+    """Return the mean (D,), the principal components (k, D) and the factors (k,) that scale them to unit variance.
 
-    The sign of a component makes its largest weight positive, and a single thread computes them, so that they depend
-    on neither the pack nor the number of cores.
+    There are as many components as images, at most D. The sign of a component makes its largest weight positive, the
+    first of them if several are equal.
     """
-    from sklearn.decomposition import PCA  # importing scikit-learn takes a second, and most runs do not need it
+    x_ND = train.flatten(1)
+    count, sums = len(x_ND), _sums(x_ND)[0]
+    # whole numbers: below 2^63 up to 11 million images, and below 2^53, so exact as doubles, up to 370,000
+    covariance = (count * pixel_products(x_ND) - sums[:, None] * sums).double() / max(1, count * (count - 1))
+    values, vectors = (array[:count].numpy() for array in eigen(covariance))
+    signs = np.sign(vectors[np.arange(len(vectors)), np.abs(vectors).argmax(1)])
+    factors = [1 / math.sqrt(max(value, 0.0) + EPSILON * 255 * 255) for value in values.tolist()]
+    return sums.double() / count, torch.from_numpy(vectors * signs[:, None]), _doubles(factors)
 
-    with threadpool_limits(1):
-        fitted = PCA(svd_solver="covariance_eigh").fit(_unit(train).flatten(1).numpy())
-    weights = fitted.components_
-    signs = np.sign(weights[np.arange(len(weights)), np.abs(weights).argmax(1)])
-    scale = 1 / np.sqrt(fitted.explained_variance_ + EPSILON)
-    arrays = (fitted.mean_, weights * signs[:, None], scale)
-    mean, components, factors = (torch.from_numpy(array) for array in arrays)
-    return mean, components, factors
+
+def _doubles(values: Iterable[float]) -> Tensor:
+    return torch.tensor(list(values), dtype=torch.float64)
 
 
 PREPROCESSING: dict[str, Callable[[Tensor], Prepare]] = {

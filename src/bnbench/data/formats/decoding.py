@@ -62,6 +62,7 @@ def decode(source: Source, shape: Shape) -> Decoded:
         if image.width * image.height > LARGEST_IMAGE:
             return Decoded(None, f"its header promises {image.width} x {image.height} pixels")
         upright, notes = in_eight_bits(image, MODES[channels])
+        # Pillow sums in whole numbers; its weights, + - * / of doubles, are rounded to 22 bits (its Resample.c)
         scaled = upright.resize((width, height), Image.Resampling.BILINEAR)
     except Unreadable as reason:
         return Decoded(None, str(reason))

@@ -9,8 +9,8 @@ from dataclasses import replace
 import torch
 
 from bnbench.arithmetic import library
+from bnbench.arithmetic.images import sample
 from bnbench.arithmetic.library import EachStep
-from bnbench.data import augment
 from bnbench.plan.cost import flops
 from bnbench.training import probes
 from bnbench.training.engine.compiled_network import record
@@ -140,4 +140,4 @@ class StepProgram:
             torch.index_select(pack.data["fed"].x, 0, images, out=x)
             torch.index_select(self.classes, 0, images, out=labels)
             if transforms is not None:
-                x.copy_(augment.transform(x, transforms[seed]))
+                x.copy_(sample(x, transforms[seed]))

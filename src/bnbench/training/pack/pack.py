@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnbench.arithmetic.images import COEFFICIENTS, sample
 from bnbench.data import augment
 from bnbench.data.random_streams import order
 from bnbench.params.dataset_schema import Augmentation
@@ -127,7 +128,7 @@ class Pack:
         fed = self.data["fed"]
         x = _gather(fed.x, index)
         if transforms is not None:
-            x = augment.transform(x.flatten(0, 1), transforms.flatten(0, 1)).view_as(x)
+            x = sample(x.flatten(0, 1), transforms.flatten(0, 1)).view_as(x)
         return self._each(x), self._each(_gather(fed.target, index))
 
     def drawn(self, step: int, steps: int = 1) -> Tensor:
@@ -142,7 +143,7 @@ class Pack:
         """Return the augmentation in this epoch of these images, (seeds, images); None without one."""
         if self.transforms is None:
             return None
-        return self.transforms.gather(1, index[..., None].expand(*index.shape, augment.COEFFICIENTS))
+        return self.transforms.gather(1, index[..., None].expand(*index.shape, COEFFICIENTS))
 
     def _each(self, array: Tensor) -> Tensor:
         """Return for each run the row of its seed, (R, ...); a view where all runs have one seed."""
