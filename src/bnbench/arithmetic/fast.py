@@ -62,7 +62,7 @@ def worth(M: int, N: int, K: int) -> bool:
     if kind() not in WORTH:
         return False
     least = WORTH[kind()]
-    return 2 * M * N >= least.mean * (M + N) and M * N * K >= least.multiplications
+    return least.mean * (M + N) <= 2 * M * N and least.multiplications <= M * N * K
 
 
 def worth_convolving(side: int, channels: int, filters: int) -> bool:
