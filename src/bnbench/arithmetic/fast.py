@@ -7,7 +7,6 @@ A product is rounded where a measurement on the kind of processor says that it i
 import math
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -26,15 +25,24 @@ class Worth:
     """Sizes from which on rounded factors are faster than exact products.
 
     Rounding takes time in proportion to (M + N) K, and saves it in proportion to M N K: so the harmonic mean of M and
-    N decides, and below a size of the whole the call itself.
+    N decides, and below a size of the whole the call itself. A convolution rounds each value once per position of the
+    filter, in pieces of a row of the filter.
+
+    Attributes:
+        mean: least harmonic mean of M and N.
+        multiplications: least M N K.
+        filters: least number of filters of a convolution.
+        piece: least number of values in a row of the filter, channels included.
     """
 
-    mean: float
+    mean: int
     multiplications: int
+    filters: int
+    piece: int
 
 
-# Zen 4: measured by `python -m benchmarks.products`. AMX: not measured; tiles of 16 rows and columns, at most half full.
-WORTH = {"avx512bf16": Worth(24.0, 80_000), "amx": Worth(24.0, 100_000)}
+# avx512bf16: measured on a Zen 4 by `python -m benchmarks.products`. amx: not measured, larger for caution.
+WORTH = {"avx512bf16": Worth(24, 80_000, 24, 40), "amx": Worth(40, 150_000, 32, 64)}
 
 
 @cache
@@ -54,11 +62,22 @@ def worth(M: int, N: int, K: int) -> bool:
     if kind() not in WORTH:
         return False
     least = WORTH[kind()]
-    return 2 * M * N >= least.mean * (M + N) and M * N * K >= least.multiplications
+    return least.mean * (M + N) <= 2 * M * N and least.multiplications <= M * N * K
+
+
+def worth_convolving(side: int, channels: int, filters: int) -> bool:
+    """Return whether a convolution and the gradient of its filters are to be rounded."""
+    if kind() not in WORTH:
+        return False
+    least = WORTH[kind()]
+    return filters >= least.filters and side * channels >= least.piece
 
 
 def work(M: int, N: int) -> int:
-    """Return the fp32 numbers of work that `product_fast` and `linear_fast` need."""
+    """Return the fp32 numbers of work that `product_fast` and `linear_fast` need; convolutions: of 240 rows, N filters.
+
+    It is enough for the exact product too, which needs 64 (inner size + 1), but no more than 64 (BLOCK + 1).
+    """
     return 64 * (BLOCK + 1) + BLOCK * (M + N + 32)
 
 
@@ -82,14 +101,14 @@ def _chosen() -> tuple[str, str]:
 
 
 def _lacks_amx() -> str:
-    missing = {"amx_tile", "amx_bf16"} - set(_cpu().get("flags", "").split())
+    missing = {"amx_tile", "amx_bf16"} - library.features()
     return f"the processor has no {', '.join(sorted(missing))}" if missing else ""
 
 
 def _lacks_avx512bf16() -> str:
-    if "avx512_bf16" not in _cpu().get("flags", "").split():
+    if "avx512_bf16" not in library.features():
         return "the processor has no avx512_bf16"
-    if _cpu().get("vendor_id") != "AuthenticAMD":
+    if "AuthenticAMD" not in library.CPUINFO.read_text():
         return "slower than fp32 on this processor (half its rate was measured on an Intel Xeon)"
     return ""
 
@@ -126,11 +145,3 @@ def _numbers(rows: int, columns: int) -> NDArray[np.float32]:
     """Return numbers of seven bits, which bf16 represents: between -2 and 2, none of them 0."""
     row, column = np.ogrid[:rows, :columns]
     return ((((row * 37 + column * 11) % 127) * 2 - 127) / 64).astype(np.float32)
-
-
-@cache
-def _cpu() -> dict[str, str]:
-    """Return the description of the first processor in /proc/cpuinfo."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().partition("\n\n")[0].splitlines() if info.exists() else []
-    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -150,7 +150,11 @@ def _by_formula(width: int, convs: int, blocks: int, units: int) -> int:
 def test_the_published_conv_nets_have_their_layers_and_parameters(model: str) -> None:
     width, convs, blocks, units = PUBLISHED[model]
     network = Network(run(model=model, activation="leaky_relu"), (3, 32, 32))
-    kernels = [(layer.weights["weight"][-1], *layer.weights["weight"][:2]) for layer in network.layers if isinstance(layer, Conv)]
+    kernels = [
+        (layer.weights["weight"][-1], *layer.weights["weight"][:2])
+        for layer in network.layers
+        if isinstance(layer, Conv)
+    ]
     assert kernels == [(width << block, 3, 3) for block in range(blocks) for _ in range(convs)]
     assert [layer.rate for layer in network.layers if isinstance(layer, Dropout)] == [0.5]
     assert network.parameters == _by_formula(width, convs, blocks, units)
