@@ -125,7 +125,11 @@ def peak() -> tuple[Callable[[], object], float]:
 def programs(shape: Shape) -> tuple[dict[str, Callable[[], object]], float]:
     """Return what computes products of a shape, and the number of operations of one call of each."""
     turned_a, turned_b, m, k, n = shape
-    a, b, c = torch.randn((k, m) if turned_a else (m, k)), torch.randn((n, k) if turned_b else (k, n)), torch.empty(m, n)
+    a, b, c = (
+        torch.randn((k, m) if turned_a else (m, k)),
+        torch.randn((n, k) if turned_b else (k, n)),
+        torch.empty(m, n),
+    )
     times = max(1, int(OPERATIONS / (2 * m * k * n)))
     sizes, work = [turned_a, turned_b, m, n, k, a.shape[1], b.shape[1], n], torch.empty(fast.work(m, n) + 64 * (k + 1))
     x, y = (a.T if turned_a else a), (b.T if turned_b else b)
