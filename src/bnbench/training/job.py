@@ -48,13 +48,12 @@ def train_job(job: Path, space: Workspace, workers: int, log: Path | None = None
         SystemFault: the store, a checkpoint or the log cannot be written.
         Interrupted: a signal came, or a worker was killed; checkpoints of the runs in training are saved.
     """
-    packs = read_packs(job)
     torch.set_num_threads(1)  # before the fork: threads do not survive one
     gc.freeze()  # imported modules are never garbage: no worker visits their pages, which would copy them
     on_cpu = space.devices == ("cpu",)
+    packs = divided(read_packs(job), workers if on_cpu else 1)
     needs = [pack.memory for pack in packs]
     fitting = machine.fitting(needs, workers) if on_cpu else len(space.devices)
-    packs = divided(packs, fitting if on_cpu else 1)
     context = multiprocessing.get_context("fork" if on_cpu else "spawn")
     shared: Counts = context.RawArray("d", 2 * len(packs))  # without a lock, which a killed worker might hold
     title = f"training {sum(len(pack.runs) for pack in packs)} runs"
