@@ -14,11 +14,10 @@ from typing import Any
 
 from benchmarks import table
 from benchmarks.arithmetic import Measured, disagreement
-from benchmarks.grids import FOLDER, ROOT, Grid, evenly, key
+from benchmarks.grids import FOLDER, ROOT, Grid, evenly, key, processor
 from benchmarks.rows import ROWS, Row
 from bnbench.core.atomic import write_bytes
 from bnbench.core.files import read_json, write_json
-from bnbench.plan import cost
 
 RESULTS = ROOT / "benchmarks" / "results"
 WORKERS = 2
@@ -36,7 +35,7 @@ def main() -> None:
         rows = {row: ROWS[row] for row in arguments.rows if name in ROWS[row].grids and ROWS[row].able}
         results[name] = measured(grid, rows, arguments.rounds, arguments.subset)
         write(results)
-        print(table.markdown({name: results[name]}, cost.cpu(), WORKERS), flush=True)
+        print(table.markdown({name: results[name]}, processor(), WORKERS), flush=True)
         if found := problems(results[name]["rounds"]):
             sys.exit("\n".join(f"grid {name}: {problem}: these are not the same trainings" for problem in found))
 
@@ -88,13 +87,13 @@ def problems(rounds: list[dict[str, Measured]]) -> list[str]:
 
 def write(results: dict[str, Any]) -> None:
     """Write all results to files named after the processor; grids measured earlier keep their results."""
-    path = RESULTS / (re.sub(r"\W+", "-", cost.cpu()).strip("-") + ".json")
+    path = RESULTS / (re.sub(r"\W+", "-", processor()).strip("-") + ".json")
     known = table.restored(read_json(path)["grids"]) if path.exists() else {}
     grids = dict(sorted((known | results).items()))
     for grid in grids.values():  # the file's keys are sorted
         grid["keys"] = {row: grid["keys"][row] for row in ROWS if row in grid["keys"]}
-    write_bytes(path.with_suffix(".md"), table.markdown(grids, cost.cpu(), WORKERS).encode())
-    write_json(path, {"cpu": cost.cpu(), "workers": WORKERS, "grids": table.plain(grids)})
+    write_bytes(path.with_suffix(".md"), table.markdown(grids, processor(), WORKERS).encode())
+    write_json(path, {"cpu": processor(), "workers": WORKERS, "grids": table.plain(grids)})
 
 
 if __name__ == "__main__":

@@ -10,31 +10,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bnbench.arithmetic.library import CHOICE
 from bnbench.core import yaml_reader
 from bnbench.core.files import digest, write_json
 from bnbench.params import architecture
 from bnbench.params.run_schema import Run
+from bnbench.plan import cost
 from bnbench.plan.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "benchmarks" / "grids"
 WORK = ROOT / ".bnbench" / "bench"
 TIER = "quick"
+# environment variables that keep a peer's libraries to an instruction set, which BNBENCH_ARITHMETIC names
+LIMITED = {
+    "avx2": {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "avx512": {},
+}
 NOT_A_SHAPE = {"precision"}  # settings that only bnbench has: for a peer the run is the same
+
+
+def processor() -> str:
+    """Return the processor's name, and the instruction set if BNBENCH_ARITHMETIC asks for one."""
+    asked = os.environ.get(CHOICE)
+    return f"{cost.cpu()}, {asked} alone" if asked else cost.cpu()
 
 
 def environment(own: bool) -> dict[str, str]:
     """Return the environment of a program: this Python's commands first on PATH, one thread per process.
 
+    If BNBENCH_ARITHMETIC asks for an instruction set, the peers are kept to it too.
+
     Args:
-        own: for commands of bnbench. A peer imports `benchmarks` instead, and does not inherit bnbench's mode of MKL.
+        own: for commands of bnbench. A peer imports `benchmarks` instead.
     """
+    asked = os.environ.get(CHOICE, "avx512")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
-    xla = {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "JAX_PLATFORMS": "cpu"}
+    flags = "--xla_cpu_multi_thread_eigen=false" + (" --xla_cpu_max_isa=AVX2" if asked == "avx2" else "")
+    xla = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     source = {"PYTHONPATH": str(ROOT / "src" if own else ROOT)}
     inherited = {key: value for key, value in os.environ.items() if key != "MKL_CBWR"}
-    return {**inherited, **threads, **xla, **source, "PATH": path}
+    return {**inherited, **LIMITED[asked], **threads, **xla, **source, "PATH": path}
 
 
 @dataclass(frozen=True)

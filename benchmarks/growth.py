@@ -14,11 +14,10 @@ import seaborn as sns
 
 from benchmarks.arithmetic import seconds_of_all
 from benchmarks.compare import RESULTS
-from benchmarks.grids import Grid, evenly, key
+from benchmarks.grids import Grid, evenly, key, processor
 from benchmarks.rows import ROWS
 from bnbench.core.atomic import write_bytes
 from bnbench.core.files import write_json
-from bnbench.plan import cost
 
 RATES = 4  # learning rates of a grid; the rest of the runs are seeds
 
@@ -71,13 +70,13 @@ def point(name: str, grid: Grid, workers: int, subset: int) -> dict[str, Any]:
 
 def write(points: pd.DataFrame) -> None:
     """Write table and figure to files named after the processor."""
-    stem = re.sub(r"\W+", "-", cost.cpu()).strip("-") + "-growth"
+    stem = re.sub(r"\W+", "-", processor()).strip("-") + "-growth"
     table = points.pivot_table("seconds", ["program", "workers"], "runs", aggfunc="median").round(1)
     rows = [[*map(str, index), *map(str, row)] for index, row in zip(table.index, table.to_numpy(), strict=True)]
     head = ["program", "workers", *(f"{runs} runs" for runs in table.columns)]
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    title = f"Seconds of grid a for one epoch: {cost.cpu()}"
+    title = f"Seconds of grid a for one epoch: {processor()}"
     write_bytes(RESULTS / f"{stem}.md", f"# {title}\n\n{text}\n\n![]({stem}.svg)\n".encode())
     write_json(RESULTS / f"{stem}.json", points.to_dict("records"))
     grid = sns.relplot(

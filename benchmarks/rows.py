@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arithmetic import Measured
-from benchmarks.grids import WORK, Grid, environment, key
+from benchmarks.grids import WORK, Grid, environment, key, processor
 from benchmarks.products import products
+from bnbench.arithmetic import library
+from bnbench.arithmetic.build import shared_object
 from bnbench.core.files import read_json, write_json
 from bnbench.params.run_schema import Run
-from bnbench.plan import cost
 from bnbench.plan.packs import PackRecord, write_packs
-from bnbench.training.arithmetic.matmul import bf16
 
 Command = list[str]
 Measure = Callable[[Grid, list[str], int], Measured]
@@ -101,7 +101,7 @@ def peer(module: str) -> Measure:
 
 def jax(grid: Grid, runs: list[str], workers: int) -> Measured:
     """Measure JAX with the fastest number of runs per program."""
-    found = WORK / f"jax-{grid.name}-{len(runs)}-{workers}-{cost.cpu().replace(' ', '_')}.json"
+    found = WORK / f"jax-{grid.name}-{len(runs)}-{workers}-{processor().replace(' ', '_')}.json"
     if not found.exists():
         walls = {width: _jax(grid, runs, workers, width).wall for width in WIDTHS}
         write_json(found, {"seconds": {str(width): wall for width, wall in walls.items()}})
@@ -165,16 +165,26 @@ def _train(job: str, workers: int) -> Command:
 
 
 def limit(dtype: str) -> Measure:
-    """Return the function that measures the runs' matrix products alone: all workers time them, and share the work."""
+    """Return the function that measures the runs' matrix products alone: all workers time them, and share the work.
+
+    Each product is timed by PyTorch's library and, in fp32, by bnbench's own; the faster one counts.
+    """
 
     def measure(grid: Grid, _runs: list[str], workers: int) -> Measured:
         job, out = WORK / f"products-{grid.name}.json", cleared("products")
         write_json(job, products(grid))
         command = ["python", "-m", "benchmarks.peers.multiply", str(job)]
-        started([[*command, str(out / f"{worker}.json"), dtype] for worker in range(workers)], workers, own=False)
+        own = str(shared_object(library.instructions())) if dtype == "float32" and not library.lacking() else ""
+        started([[*command, str(out / f"{worker}.json"), dtype, own] for worker in range(workers)], workers, own=False)
         return Measured(statistics.fmean(read_json(path)["seconds"] for path in out.iterdir()) / workers)
 
     return measure
+
+
+def multiplies_bf16() -> bool:
+    """Return whether the processor multiplies bf16, and may: without it PyTorch takes 44 to 500 times as long."""
+    flags = Path("/proc/cpuinfo").read_text().split() if Path("/proc/cpuinfo").exists() else []
+    return library.instructions() == "avx512" and not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
 ROWS = {
@@ -184,7 +194,8 @@ ROWS = {
     "JAX": Row(jax, module="jax"),
     "one process per run": Row(one_by_one, grids="d", alone=True),
     "bnbench": Row(workflow(), grids="abcd"),
+    "bnbench fast": Row(workflow(precision="fast")),
     "bnbench train": Row(packs, grids="abcd"),
     "limit, fp32": Row(limit("float32")),
-    **({"bnbench fast": Row(workflow(precision="fast")), "limit, bf16": Row(limit("bfloat16"))} if bf16("cpu") else {}),
+    **({"limit, bf16": Row(limit("bfloat16"))} if multiplies_bf16() else {}),
 }

@@ -1,16 +1,24 @@
 """Arithmetic of the benchmarks: scaling of subsets, ratios and agreement between programs."""
 
+import ctypes
 import itertools
+import os
 import random
 from pathlib import Path
 
 import pytest
+import torch
 from benchmarks.arithmetic import Measured, difference, disagreement, seconds_of_all, spread
 from benchmarks.grids import FOLDER, Grid, environment, evenly, key
+from benchmarks.peers import multiply
 from benchmarks.products import products
 
+from benchmarks import cost as measured
 from benchmarks import grids, table
+from bnbench.arithmetic import library
+from bnbench.arithmetic.build import shared_object
 from bnbench.plan import cost
+from bnbench.plan.rates import NOMINAL, Rates
 from tests.support import little
 
 
@@ -90,8 +98,39 @@ def test_precision_makes_no_other_run_to_a_peer() -> None:
     assert key(config) != key(config | {"seed": 1})
 
 
-def test_peers_do_not_inherit_how_bnbench_sets_mkl() -> None:
-    assert "MKL_CBWR" not in environment(own=False)
+def test_peers_are_kept_to_the_instruction_set_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BNBENCH_ARITHMETIC", raising=False)
+    assert "ATEN_CPU_CAPABILITY" not in environment(own=False).keys() - os.environ.keys()
+    assert grids.processor() == cost.cpu()
+    monkeypatch.setenv("BNBENCH_ARITHMETIC", "avx2")
+    asked = environment(own=False)
+    assert asked["ATEN_CPU_CAPABILITY"] == "avx2"
+    assert "--xla_cpu_max_isa=AVX2" in asked["XLA_FLAGS"]
+    assert grids.processor() == f"{cost.cpu()}, avx2 alone"
+
+
+def test_the_limits_own_products_are_those_of_the_library_they_are_compared_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(multiply, "LEAST", 1e-4)
+    own = ctypes.CDLL(str(shared_object(library.instructions())))
+    a, b, c, work = torch.randn(5, 7), torch.randn(7, 3), torch.empty(5, 3), torch.empty(64 * 8)
+    multiply.compiled(own, "product", [0, 0, 5, 3, 7, 7, 3, 3], [a, b, c, work])()
+    torch.testing.assert_close(c, a @ b)
+    for kind, shape in (("dense", [5, 7, 3, 0, 0]), ("conv", [2, 3, 4, 3, 6])):
+        assert len(multiply.OWN[kind](own, *shape)) == len(multiply.PRODUCTS)
+        assert all(0 < multiply.seconds(work) < 1 for work in multiply.OWN[kind](own, *shape))
+
+
+def test_each_rate_of_the_cost_model_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measured, "LEAST", 1e-4)
+    assert tuple(measured.OPERATIONS) == Rates._fields
+    assert all(measure() >= 0 for measure in measured.OPERATIONS.values())
+
+
+@pytest.mark.parametrize("case", range(len(measured.CASES)))
+def test_the_cases_that_estimates_are_compared_on_are_valid_runs(case: int) -> None:
+    assert measured.estimate(measured.CASES[case], NOMINAL) > 0
 
 
 # multiplications of the first layer for one image

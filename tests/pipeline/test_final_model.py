@@ -13,7 +13,7 @@ from bnbench.data.prepared import PARTS, Part, Prepared
 from bnbench.params import resolve
 from bnbench.params.architecture import Conv, Dense, check
 from bnbench.params.run_schema import Constant, Run
-from bnbench.plan import cost
+from bnbench.plan import memory
 from bnbench.training.nets.network import Network
 from tests.support.little import trained
 from tests.support.parameters import PARAMS
@@ -39,7 +39,7 @@ def test_the_final_model_has_twelve_conv_layers_in_three_blocks_and_its_paramete
     count += 1024 * 4 * 4 * 1024 + 2 * 1024 + 1024 * 10 + 10
     assert [layer.units for layer in model.layers if isinstance(layer, Dense)] == [1024, 10]
     assert Network(run, (3, 32, 32)).parameters == count
-    assert cost.parameters(run.model, (3, 32, 32)) == pytest.approx(count, rel=0.001)
+    assert memory.parameters(run.model, (3, 32, 32)) == pytest.approx(count, rel=0.001)
 
 
 def few(whole: Prepared) -> Prepared:

@@ -16,7 +16,7 @@ def test_packs_trained_on_a_gpu_correct_the_hours_there(tmp_path: Path) -> None:
     guessed = gpu_hours(plan)
     for pack in plan.packs:
         assert guessed[pack.id] == pytest.approx(
-            cost.seconds(list(pack.runs.values()), plan.resolved.datasets["digits"], 1, cost.GPU_RATE) / 3600
+            cost.gpu_seconds(list(pack.runs.values()), plan.resolved.datasets["digits"]) / 3600
         )
     (tmp_path / "results" / "timings").mkdir(parents=True)
     record = {"runs": [], "cpu": "another", "device": "cuda", "seconds": 3.0, "estimated": 10.0}

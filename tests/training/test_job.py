@@ -94,6 +94,32 @@ def test_workers_and_packing_do_not_change_a_byte(tmp_path: Path, prepared: Path
     assert stores[0] == stores[1]
 
 
+def test_a_job_divides_a_wide_pack_among_its_workers(tmp_path: Path, prepared: Path) -> None:
+    job = _job(tmp_path, prepared, RUNS, width=8)
+    jobs.train_job(job, _space(tmp_path), workers=2, log=tmp_path / "log")
+    packs = [files.read_json(path)["runs"] for path in (tmp_path / "timings").glob("*.json")]
+    assert len(packs) > 1
+    assert sorted(name for names in packs for name in names) == sorted(run_id(one, "0" * 16) for one in RUNS)
+
+
+def test_a_worker_loads_data_again_only_where_a_pack_has_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "_loaded", {})
+    monkeypatch.setattr(worker, "_counts", [0.0, 0.0])
+    loaded: list[str] = []
+
+    def use(name: str, images: str) -> None:
+        worker._reused("prepared", name, lambda: loaded.append(name))
+        worker._reused("images", (name, images), lambda: loaded.append(f"{name} {images}"))
+
+    for pair in (("a", "raw"), ("a", "raw"), ("a", "unit"), ("a", "unit"), ("b", "unit"), ("a", "unit")):
+        use(*pair)
+    assert loaded == ["a", "a raw", "a unit", "b", "b unit", "a", "a unit"]
+    monkeypatch.setattr(worker, "_loaded", {})
+    monkeypatch.setattr(worker, "_counts", None)  # no worker process: nothing is kept
+    use("a", "raw")
+    assert worker._loaded == {}
+
+
 def _wait(seconds: float) -> Iterator[None]:
     """Yield repeatedly until the time is over."""
     end = time.monotonic() + seconds

@@ -82,13 +82,9 @@ def shared_object(instructions: str, by: Command | None = None) -> Path:
         OSError: no compiler is installed, none of them produces a usable library (one may fail, or hang for
             `SECONDS`), or the cache cannot be written.
     """
-    flags = (*FLAGS, *SETS[instructions][0])
-    system = (platform.system(), platform.machine(), *platform.libc_ver(), *(by or ()))
-    made_from = digest([source.read_text() for source in (*HEADERS, *SOURCES)], flags, system)
-    stem, folder = f"arithmetic-{instructions}-{made_from}", _folder()
-    for path in sorted(folder.glob(f"{stem}-*.so")):
-        if path.is_file() and path.name == _name(stem, path):
-            return path
+    if known := intact(instructions, by):
+        return known
+    flags, stem, folder = (*FLAGS, *SETS[instructions][0]), _stem(instructions, by), _folder()
     commands = [by] if by else compilers()
     if not commands:
         raise OSError(f"no C compiler is installed ({', '.join(COMPILERS)})")
@@ -107,6 +103,20 @@ def shared_object(instructions: str, by: Command | None = None) -> Path:
                 raise IsADirectoryError(f"{path} is a folder; move it away")
             return new.replace(path)
     raise OSError("; ".join(dict.fromkeys(reasons)))
+
+
+def intact(instructions: str, by: Command | None = None) -> Path | None:
+    """Return the path of the library for an instruction set if it has been compiled and is intact."""
+    stem = _stem(instructions, by)
+    found = sorted(_folder().glob(f"{stem}-*.so"))
+    return next((path for path in found if path.is_file() and path.name == _name(stem, path)), None)
+
+
+def _stem(instructions: str, by: Command | None) -> str:
+    system = (platform.system(), platform.machine(), *platform.libc_ver(), *(by or ()))
+    flags = (*FLAGS, *SETS[instructions][0])
+    made_from = digest([source.read_text() for source in (*HEADERS, *SOURCES)], flags, system)
+    return f"arithmetic-{instructions}-{made_from}"
 
 
 def _folder() -> Path:

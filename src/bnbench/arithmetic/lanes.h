@@ -65,10 +65,18 @@ INLINE V load_some(const float *p, B some)
     V r = {_mm256_maskload_ps(p, some.a), _mm256_maskload_ps(p + 8, some.b)};
     return r;
 }
+INLINE void store_half(float *p, __m256 x, __m256i some)
+{
+    const int lanes = _mm256_movemask_ps(_mm256_castsi256_ps(some));
+    if (lanes == 0xFF)
+        _mm256_storeu_ps(p, x);
+    else if (lanes)
+        _mm256_maskstore_ps(p, some, x); /* 8 ns on AMD's Zen 4, a complete store 0.2 */
+}
 INLINE void store_some(float *p, V x, B some)
 {
-    _mm256_maskstore_ps(p, some.a, x.a);
-    _mm256_maskstore_ps(p + 8, some.b, x.b);
+    store_half(p, x.a, some.a);
+    store_half(p + 8, x.b, some.b);
 }
 INLINE V add(V x, V y) { V r = BOTH(_mm256_add_ps, x, y); return r; }
 INLINE V sub(V x, V y) { V r = BOTH(_mm256_sub_ps, x, y); return r; }

@@ -10,11 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Union
 
 from bnbench.arithmetic.build import SETS, shared_object
 from bnbench.core.errors import UserError
+
+if TYPE_CHECKING:  # planning needs the instruction set, and loads no torch
+    from torch import Tensor
 
 WIDTH = 12  # as MOST in ops.h: at most this many sizes, constants and arrays of a call
 CHOICE = "BNBENCH_ARITHMETIC"  # environment variable: an instruction set to use instead of the best
@@ -37,10 +39,10 @@ class Call(ctypes.Structure):
 class EachStep:
     """An array with the step as its first axis: a call in step s uses `array[s]`."""
 
-    array: Tensor
+    array: "Tensor"
 
 
-Array = Tensor | EachStep
+Array = Union["Tensor", EachStep]
 
 
 def call(op: str, sizes: Sequence[int], arrays: Sequence[Array], constants: Sequence[float] = ()) -> Call:
@@ -66,7 +68,7 @@ def replay(calls: ctypes.Array[Call], steps: int = 1) -> None:
     library().replay(calls, len(calls), steps)
 
 
-def run(op: str, sizes: Sequence[int], arrays: Sequence[Tensor], constants: Sequence[float] = ()) -> None:
+def run(op: str, sizes: Sequence[int], arrays: "Sequence[Tensor]", constants: Sequence[float] = ()) -> None:
     """Execute one call."""
     replay(listed([call(op, sizes, arrays, constants)]))
 

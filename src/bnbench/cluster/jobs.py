@@ -12,6 +12,7 @@ from bnbench.cluster.site_file import Partition, Site
 from bnbench.core.errors import UserError
 from bnbench.params.config import Config
 from bnbench.plan import cost
+from bnbench.plan.memory import PROCESS_MIB
 
 if TYPE_CHECKING:
     from bnbench.plan.packs import PackRecord
@@ -79,7 +80,7 @@ class Cluster:
     @property
     def memory(self) -> float:
         """Largest memory of a pack in MiB, so that all workers of a job can train one at the same time."""
-        shared = (self.partition.mem_mb - SNAKEMAKE_MIB) / MEMORY_MARGIN - cost.PROCESS_MIB
+        shared = (self.partition.mem_mb - SNAKEMAKE_MIB) / MEMORY_MARGIN - PROCESS_MIB
         return shared / self.workers - self.partition.process_mb
 
     def jobs(self, packs: "Sequence[PackRecord]") -> "list[list[PackRecord]]":
@@ -103,7 +104,7 @@ class Cluster:
     def mem_mb(self, packs: "Sequence[PackRecord]", attempt: int = 1) -> int:
         """Return the MB that a job requests: those of its largest packs, trained at the same time in a process each."""
         largest = sorted((pack.memory for pack in packs), reverse=True)[: self.workers]
-        processes = sum(largest) + cost.PROCESS_MIB + self.partition.process_mb * len(largest)
+        processes = sum(largest) + PROCESS_MIB + self.partition.process_mb * len(largest)
         return min(self.partition.mem_mb, math.ceil(attempt * (SNAKEMAKE_MIB + MEMORY_MARGIN * processes)))
 
     def check(self, packs: "Sequence[PackRecord]") -> None:

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bnbench.plan import cost
-from bnbench.plan.packs import PackRecord
+from bnbench.plan.packs import PackRecord, divided
 from bnbench.plan.plan import Plan
 
 LONG = 24 * 3600  # seconds above which the overview also estimates GPU-hours
@@ -43,7 +43,7 @@ def overview(plan: Plan, workers: int, console: Console | None = None) -> None:
         row = (*map(str, numbers), duration(took), *([f"{sum(shares):,.1f}"] if long else []))
         table.add_row(study.name, Text(study.study.title), study.study.work, *row)
     missing, total = len(plan.missing), len(plan.runs)
-    took = cost.makespan([pack.seconds * factor for pack in plan.packs], workers)
+    took = cost.makespan([pack.seconds * factor for pack in divided(plan.packs, workers)], workers)
     took += cost.START_SECONDS if missing else 0
     table.add_section()
     sums = (total, len(plan.packs), total - missing, missing)
@@ -92,7 +92,7 @@ def _at_rate(plan: Plan, pack: PackRecord) -> float:
     run = pack.some_run
     augmentation = plan.resolved.augmentations.get(run.augmentation)
     dataset = plan.resolved.datasets[run.dataset]
-    return cost.seconds(list(pack.runs.values()), dataset, augmentation.times if augmentation else 1, cost.GPU_RATE)
+    return cost.gpu_seconds(list(pack.runs.values()), dataset, augmentation.times if augmentation else 1)
 
 
 def duration(seconds: float) -> str:

@@ -10,9 +10,9 @@ from bnbench.data.identity import augmented_fingerprint, fingerprint
 from bnbench.params.fields import NO_AUGMENTATION
 from bnbench.params.resolve import Resolved, ResolvedStudy, asked_data, resolve
 from bnbench.params.run_schema import Run
-from bnbench.plan import cost
+from bnbench.plan import cost, memory
 from bnbench.plan.identity import TRAINER_VERSION, StageIds, run_id, stage_ids
-from bnbench.plan.packs import PackRecord, make_packs, shape_of
+from bnbench.plan.packs import PackRecord, Width, make_packs, shape_of
 from bnbench.plan.record import AugmentationRecord, DatasetRecord, PlanContent, PlanRecord, RunRecord, StudyRecord
 from bnbench.store.run_record import run_folders
 
@@ -98,19 +98,22 @@ class Plan:
         shapes = {shape_of(run): {name: run} for name, run in self.missing.items()}
         return max((self._pack(runs).memory for runs in shapes.values()), default=0.0)
 
-    def _width(self, run: Run) -> int:
-        return cost.width(run, self.resolved.datasets[run.dataset], self.device)
+    def _width(self, run: Run) -> Width:
+        return cost.width(run, self.resolved.datasets[run.dataset], self.device, self._times(run))
+
+    def _times(self, run: Run) -> int:
+        """Return the factor by which a run's augmentation enlarges its training set."""
+        return self.resolved.augmentations[run.augmentation].times if augmented(run) else 1
 
     def _pack(self, runs: dict[str, Run]) -> PackRecord:
         listed = list(runs.values())
-        some, times, folder = listed[0], 1, None
-        if augmented(some):
-            times = self.resolved.augmentations[some.augmentation].times
-            folder = self.augmented[some.dataset, some.augmentation][0]
+        some = listed[0]
+        times = self._times(some)
+        folder = self.augmented[some.dataset, some.augmentation][0] if augmented(some) else None
         dataset = self.resolved.datasets[some.dataset]
         data = RELATIVE.prepared_of(some.dataset, self.keys[some.dataset])
-        seconds, memory = cost.seconds(listed, dataset, times), cost.memory(listed, dataset, times)
-        return PackRecord.of(runs, str(data), seconds, folder, memory)
+        needed = memory.peak(listed, dataset, times, together=self.device == "cuda")
+        return PackRecord.of(runs, str(data), cost.seconds(listed, dataset, times), folder, needed)
 
     @cached_property
     def content(self) -> PlanContent:

@@ -17,7 +17,7 @@ from bnbench.core import machine, signals
 from bnbench.core.atomic import explained
 from bnbench.core.errors import Interrupted, UserError
 from bnbench.core.workers import as_they_end, working
-from bnbench.plan.packs import PackRecord, read_packs
+from bnbench.plan.packs import PackRecord, divided, read_packs
 from bnbench.training import worker
 from bnbench.training.arithmetic import matmul
 from bnbench.training.progress import Counts, Progress
@@ -48,10 +48,10 @@ def train_job(job: Path, space: Workspace, workers: int, log: Path | None = None
         SystemFault: the store, a checkpoint or the log cannot be written.
         Interrupted: a signal came, or a worker was killed; checkpoints of the runs in training are saved.
     """
-    packs = sorted(read_packs(job), key=lambda pack: -pack.seconds)
     torch.set_num_threads(1)  # before the fork: threads do not survive one
     gc.freeze()  # imported modules are never garbage: no worker visits their pages, which would copy them
     on_cpu = space.devices == ("cpu",)
+    packs = divided(read_packs(job), workers if on_cpu else 1)
     needs = [pack.memory for pack in packs]
     fitting = machine.fitting(needs, workers) if on_cpu else len(space.devices)
     context = multiprocessing.get_context("fork" if on_cpu else "spawn")

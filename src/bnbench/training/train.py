@@ -47,7 +47,13 @@ def train(pack: Pack, watch: Callable[[Pack], None], done: Callable[[Outcome], N
         return engine.name
 
 
-def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str = "cpu") -> Pack:
+def start(
+    names: Sequence[str],
+    runs: Sequence[Run],
+    data: Prepared,
+    device: str = "cpu",
+    images: dict[str, Images] | None = None,
+) -> Pack:
     """Return a pack before its first step.
 
     Args:
@@ -55,6 +61,7 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         runs: settings of each run; all but seed and learning rate are the same.
         data: the prepared data set.
         device: as torch names it.
+        images: what `tensors` returned for these arguments, if it is known.
     """
     run = runs[0]
     if device != "cpu":
@@ -69,7 +76,7 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         list(runs),
         run,
         networks,
-        tensors(data, run, device),
+        images or tensors(data, run, device),
         data.key,
         arrays,
         history=[[] for _ in runs],

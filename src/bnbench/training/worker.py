@@ -3,10 +3,10 @@
 import ctypes
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 
@@ -19,9 +19,9 @@ from bnbench.plan import cost
 from bnbench.plan.packs import PackRecord, check_run_ids
 from bnbench.training import checkpoints, provenance, run_writer
 from bnbench.training.arithmetic import kernels
-from bnbench.training.pack.pack import Outcome, Pack
+from bnbench.training.pack.pack import Images, Outcome, Pack
 from bnbench.training.progress import Counts
-from bnbench.training.train import start, train
+from bnbench.training.train import start, tensors, train
 
 CHECKPOINT_SECONDS = 30.0  # between two checkpoints: the most work that is lost with a process
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
@@ -57,6 +57,8 @@ class Trained(NamedTuple):
 
 _counts: Counts | None = None  # in a worker: progress of each pack, shared with the parent
 _pack = 0  # in a worker: index of the pack in training
+# in a worker: the prepared data of its last pack, then their preprocessed images, each with what they depend on
+_loaded: dict[str, tuple[Hashable, object]] = {}
 
 
 def initialise(shared: Counts) -> None:
@@ -96,7 +98,7 @@ def train_pack(pack: PackRecord, space: Workspace) -> Trained:
         pack: the plan's record of a pack.
         space: folders and devices.
     """
-    data = Prepared.read(Path(pack.data), Path(pack.augmented) if pack.augmented else None)
+    data = _reused("prepared", (pack.data, pack.augmented), lambda: _read(pack))
     own = [locks.of(space.store / name, f"run {name}") for name in pack.runs]
     with devices.leased(space.devices, signals.check) as device, locks.all_of(own, signals.check):
         started = time.perf_counter()  # without the time spent waiting for device and locks
@@ -114,6 +116,29 @@ def train_pack(pack: PackRecord, space: Workspace) -> Trained:
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack.seconds, **on}
         write_sealed(space.timings / f"{pack.id}.json", record)
     return Trained(training.statuses, training.engines, training.splits, kernels.lacking)
+
+
+def _read(pack: PackRecord) -> Prepared:
+    return Prepared.read(Path(pack.data), Path(pack.augmented) if pack.augmented else None)
+
+
+Data = TypeVar("Data")
+
+
+def _reused(name: str, depends_on: Hashable, load: Callable[[], Data]) -> Data:
+    """Return what `load` returns: in a worker what it returned for its last pack, if that depends on the same.
+
+    Reading and preprocessing 70,000 images of 28 x 28 takes 0.5 to 5 s, as long as training a run. The data of one pack
+    are kept at a time, and dropped before others are loaded.
+    """
+    if _loaded.get(name, (None, None))[0] == depends_on:
+        return cast(Data, _loaded[name][1])
+    for later in list(_loaded)[list(_loaded).index(name) if name in _loaded else len(_loaded) :]:
+        del _loaded[later]  # it was made from this one
+    found = load()
+    if _counts is not None:
+        _loaded[name] = depends_on, found
+    return found
 
 
 def kind(device: str) -> str:
@@ -165,7 +190,7 @@ class _Training:
             groups[state.header.step if state else 0].append(name)
         for names in groups.values():
             device = "cpu" if runs[names[0]].backend == "numpy" else self.device  # NumPy has no other
-            pack = start(names, [runs[name] for name in names], self.data, device)
+            pack = start(names, [runs[name] for name in names], self.data, device, self._images(runs[names[0]], device))
             saved = {name: state for name in names if (state := states[name])}
             if wrong := {name for name, state in saved.items() if not checkpoints.fits(pack, state)}:
                 yield from self._by_step({name: runs[name] for name in names}, useless | wrong)
@@ -173,6 +198,11 @@ class _Training:
             if saved:
                 checkpoints.restore(pack, list(saved.values()))
             yield pack
+
+    def _images(self, run: Run, device: str) -> dict[str, Images]:
+        """Return the data as a run of this shape is fed with them."""
+        depends_on = self.data.key, run.preprocessing, run.train_images, device
+        return _reused("images", depends_on, lambda: tensors(self.data, run, device))
 
     def _train_together(self, pack: Pack) -> list[str]:
         """Train a pack to its end; return the runs that are left if the device runs out of memory for them."""

@@ -15,7 +15,6 @@ from bnbench.params.layers.norms import NORMS
 from bnbench.params.layers.specs import ActivationSpec, LayerSpec, NormSpec
 from bnbench.params.run_schema import Run
 from bnbench.tables import labels
-from bnbench.training.engine import layer_programs
 from bnbench.training.nets.activations import Activation
 from bnbench.training.nets.build import made
 from bnbench.training.nets.reference.table import PASSES
@@ -36,11 +35,6 @@ def test_the_layer_and_its_reference_exist_and_take_the_settings(name: str) -> N
     assert isinstance(made(spec, 4, run()), kind)
     if spec.reference:
         assert PASSES[kind] is resolve_name(spec.reference)
-
-
-@pytest.mark.parametrize("name", LAYERS)
-def test_compiled_steps_have_a_program_of_a_layer_if_its_entry_declares_one(name: str) -> None:
-    assert (type(made(SPECS[name], 4, run())) in layer_programs.LAYERS) == SPECS[name].compiled
 
 
 def test_the_schema_allows_the_entries_in_their_order() -> None:

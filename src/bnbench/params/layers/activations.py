@@ -6,14 +6,13 @@ LAYERS = "bnbench.training.nets.activations"
 PASSES = "bnbench.training.nets.reference.passes"
 
 ACTIVATIONS: dict[str, ActivationSpec] = by_name(
-    ActivationSpec(name="relu", label="ReLU", layer=f"{LAYERS}:Relu", reference=f"{PASSES}:relu", compiled=True),
+    ActivationSpec(name="relu", label="ReLU", layer=f"{LAYERS}:Relu", reference=f"{PASSES}:relu"),
     ActivationSpec(
         name="leaky_relu",
         label="leaky ReLU",
         layer=f"{LAYERS}:LeakyRelu",
         settings={"slope": "slope"},
         reference=f"{PASSES}:leaky_relu",
-        compiled=True,
     ),
     ActivationSpec(
         name="prelu",
@@ -23,10 +22,8 @@ ACTIVATIONS: dict[str, ActivationSpec] = by_name(
         reference=f"{PASSES}:prelu",
         learned=1,
     ),
-    ActivationSpec(
-        name="sigmoid", label="sigmoid", layer=f"{LAYERS}:Sigmoid", reference=f"{PASSES}:sigmoid", compiled=True
-    ),
-    ActivationSpec(name="tanh", label="tanh", layer=f"{LAYERS}:Tanh", reference=f"{PASSES}:tanh", compiled=True),
+    ActivationSpec(name="sigmoid", label="sigmoid", layer=f"{LAYERS}:Sigmoid", reference=f"{PASSES}:sigmoid"),
+    ActivationSpec(name="tanh", label="tanh", layer=f"{LAYERS}:Tanh", reference=f"{PASSES}:tanh"),
 )
 # setting -> the activations that it has an effect on
 USERS = users(ACTIVATIONS)

@@ -18,7 +18,7 @@ RENORM = {name: f"renorm_{name}" for name in ("rmax", "dmax", "rmax_ramp", "dmax
 RESPONSE = {name: f"lrn_{name}" for name in ("size", "alpha", "beta", "k")}
 
 NORMS: dict[str, NormSpec] = by_name(
-    NormSpec(name="none", label="no norm", colour="#4d4d4d", marker="s", dashed=True, layer=None, compiled=True),
+    NormSpec(name="none", label="no norm", colour="#4d4d4d", marker="s", dashed=True, layer=None),
     NormSpec(
         name="batch",
         label="batch norm",
@@ -29,7 +29,6 @@ NORMS: dict[str, NormSpec] = by_name(
         layer=f"{LAYERS}.batch_norms:BatchNorm",
         settings=VARIANCE | RUNNING,
         reference=f"{PASSES}:batch",
-        compiled=True,
         checks=(check.variance_of_several,),
     ),
     NormSpec(

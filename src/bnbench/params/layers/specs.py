@@ -51,7 +51,6 @@ class LayerSpec:
         layer: `"module:Class"` of the layer, constructed as `Class(channels, **settings)`; None: no layer.
         settings: arguments of the layer -> keys of a run. No other setting has an effect on the layer.
         reference: `"module:function"` of the same layer in NumPy; None: `backend: numpy` is refused.
-        compiled: whether a compiled program of the layer exists. Without one it trains by torch operations.
 
     Raises:
         ValueError: a name is malformed.
@@ -62,7 +61,6 @@ class LayerSpec:
     layer: str | None
     settings: Mapping[str, str] = field(default_factory=dict)
     reference: str | None = None
-    compiled: bool = False
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z]\w*", self.name, re.ASCII):
