@@ -13,12 +13,12 @@ from bnbench.plan.record import PlanContent
 from bnbench.store.run_record import identity
 
 # Raised by hand when the meaning of training changes: every run is then another run.
-TRAINER_VERSION = 3
+TRAINER_VERSION = 4
 
 # Folders of this package whose code decides what a stage makes of its input; `core` decides no result.
 SOURCES = {
-    "data": ("params", "data"),
-    "train": ("params", "data", "plan", "store", "training"),
+    "data": ("arithmetic", "params", "data"),
+    "train": ("arithmetic", "params", "data", "plan", "store", "training"),
     "tables": ("params", "data", "plan", "store", "tables"),
     "figures": ("params", "data", "plan", "store", "tables", "figures"),
     "report": ("params", "data", "plan", "store", "tables", "figures", "report"),

@@ -113,7 +113,8 @@ def read(folder: Path, name: str, tables_id: str = "*", rows: Rows | None = None
     Raises:
         UserError: there are no tables of that identity, or this one was altered.
     """
-    identity = identities.only(folder, f"identity-{tables_id}.json")
+    stage = "environment" if name in identities.MACHINE else "tables"
+    identity = identities.only(folder, identities.STAGES[stage].pattern.replace("*", tables_id))
     content = io.BytesIO(identity.content(folder / f"{name}.parquet"))
     return pd.read_parquet(content, filters=[rows] if rows else None)
 

@@ -42,6 +42,7 @@ class Engine:
 
     def __init__(self, steps: Steps, predictions: Predictions) -> None:
         self.name = steps.name
+        self.reason = ""  # why no programs are used, where they are not
         self.steps = steps
         self.predictions = predictions
 

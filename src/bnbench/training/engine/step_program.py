@@ -42,7 +42,7 @@ def recordable(pack: Pack) -> bool:
 class CompiledSteps:
     """Execution of training steps by a compiled program, recorded again whenever the pack's arrays are replaced."""
 
-    name = "compiled programs"
+    name = "programs"
 
     def __init__(self) -> None:
         self.program: StepProgram | None = None
