@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_sealed
+from bnbench.params.run_schema import Run
 from bnbench.store.validation import validated
 
 
@@ -76,6 +77,13 @@ KINDS: dict[str, tuple[type[Record], str]] = {
     "timings": (Timing, "delete it: only an estimate of the training time is lost"),
     "provenance": (Origin, "delete it: only the provenance of these runs is lost, no result"),
 }
+
+
+def not_comparable(run: Run) -> str | None:
+    """Return the setting that lets a run's results differ between machines; None if they are the same on each CPU."""
+    if run.backend != "torch":
+        return f"backend: {run.backend}"
+    return None if run.precision == "exact" else f"precision: {run.precision}"
 
 
 def read(path: Path) -> dict[str, Any]:

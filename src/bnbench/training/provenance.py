@@ -17,7 +17,7 @@ from bnbench.core.git import revision
 from bnbench.data.manifest import read_manifest
 from bnbench.data.prepared import ARRAYS, PARTS, file_name
 from bnbench.plan import cost, identity
-from bnbench.store.records import Environment
+from bnbench.store.records import Environment, not_comparable
 from bnbench.training.arithmetic import matmul
 from bnbench.training.engine.choose import Engine
 from bnbench.training.engine.step import Operations
@@ -75,10 +75,9 @@ def environment(pack: Pack, engine: Engine) -> Environment:
 
 def _not_comparable(pack: Pack, engine: Engine) -> str | None:
     """Return why a pack's results may differ on other machines; None if they are the same there."""
-    reasons = {
-        "trained on a GPU": pack.arrays["values"].is_cuda,
-        "backend: numpy": pack.run.backend == "numpy",
-        "precision: fast": pack.run.precision == "fast",
-        engine.reason or library.lacking() or "executed by single operations of torch": engine.name == Operations.name,
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
+    if pack.arrays["values"].is_cuda:
+        return "trained on a GPU"
+    if reason := not_comparable(pack.run):
+        return reason
+    why = engine.reason or library.lacking() or "executed by single operations of torch"
+    return why if engine.name == Operations.name else None
