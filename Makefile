@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all run setup test test-slow test-slurm bench bench-gpu growth lint clean
+.PHONY: all run setup verify test test-slow test-slurm bench bench-gpu growth lint clean
 
 all: run
 
@@ -11,6 +11,10 @@ run: $(BIN)/.ready
 	@snakemake
 
 setup: $(BIN)/.ready
+
+# the main job's results against the published digests, ARGS="--tier small" for those of another tier
+verify: run
+	@bnbench verify $(ARGS)
 
 # the lock file first, as pinned; then this project on top, in place
 $(BIN)/.ready: requirements.lock pyproject.toml

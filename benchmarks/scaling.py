@@ -125,8 +125,6 @@ def write_store(plan: Plan, spread: float = 0.0) -> None:
         outcome |= {"diverged_step": None, "last_finite_loss": None, "parameters": 17610}
         outcome |= dict.fromkeys(RESULTS, 1 - 0.1 / (1 + seed % 7))
         outcome |= {"confusion": {"test": [[row + column for column in range(10)] for row in range(10)]}}
-        environment = {"torch": "2.13.0", "cpu": "none", "device": "cpu", "threads": 1, "products": "fp32"}
-        outcome |= {"environment": environment}
         folder = plan.store / run_id
         folder.mkdir(parents=True)
         (folder / "history.json").write_bytes(orjson.dumps(history))

@@ -31,6 +31,7 @@ COMMANDS = {
     "explain": ("run_id", "--check --params"),
     "prune": ("", "--delete --params"),
     "doctor": ("", ""),
+    "verify": ("", "--params --tier --results --write"),
     "archive": ("--out", "--params --tier"),
     "collect": ("plan --store --out", ""),
     "figures": ("plan --tables --out", "--workers"),

@@ -64,6 +64,11 @@ PARAMS = ("--params", {"type": path, "default": Path("params.yaml"), "help": "th
 TIER = ("--tier", {"choices": ["quick", "small", "full"], "help": "instead of the parameter file's"})
 PREFIX = ("run_id", {"help": "a run id or its first digits, as in results/tables/runs.csv"})
 CHECK = ("--check", {"action": "store_true", "help": "train it again and compare"})
+RESULTS = (
+    "--results",
+    {"type": path, "default": RELATIVE.results, "help": "the folder of run store and tables (%(default)s)"},
+)
+WRITE = ("--write", {"action": "store_true", "help": "write the digests of these results to docs/results/TIER.json"})
 DELETE = ("--delete", {"action": "store_true", "help": "remove what is listed"})
 
 DATASET = ("dataset", {"help": "a key of `datasets` in the parameter file"})

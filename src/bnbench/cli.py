@@ -64,6 +64,7 @@ def subcommands() -> Iterator[tuple[Command, tuple[Argument, ...]]]:
     yield commands.explain, (args.PREFIX, args.CHECK, params)
     yield commands.prune, (args.DELETE, params)
     yield commands.doctor, ()
+    yield commands.verify, (params, tier, args.RESULTS, args.WRITE)
     yield commands.schema, (required("--out", "the JSON file"),)
 
     out = required("--out", "the folder, which will hold these files alone")

@@ -90,6 +90,27 @@ def doctor(_arguments: Namespace) -> int:
     return 1 if faults else 0
 
 
+def verify(arguments: Namespace) -> int:
+    """Compare a tier's runs and tables with the published digests; with --write publish those that are here."""
+    from bnbench.manage import published
+    from bnbench.manage import verify as verifying
+    from bnbench.plan.plan import Plan
+
+    results = verifying.Results(Plan(arguments.params, arguments.tier), arguments.results)
+    tier = results.plan.resolved.tier
+    if arguments.write:
+        verifying.publish(results)
+        print(f"{published.path(tier)} is written")
+    expected = published.read(tier)
+    found = list(verifying.differences(results, expected))
+    counts = f"{len(expected.runs)} runs and {len(expected.tables)} tables"
+    given = f"arithmetic {expected.arithmetic}, given by {', '.join(expected.processors)}"
+    for line in (*found, *verifying.excluded(results)):
+        print(f"tier {tier}: {line}")
+    print(f"tier {tier}: {'different' if found else f'equal: {counts} are as published ({given})'}")
+    return 1 if found else 0
+
+
 def archive(arguments: Namespace) -> None:
     """Pack a tier's results, parameters, report and code as an RO-Crate, to be archived with a DOI."""
     from bnbench.manage.archive import archive as pack

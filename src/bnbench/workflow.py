@@ -11,7 +11,7 @@ from bnbench.cluster.jobs import Cluster
 from bnbench.core import machine
 from bnbench.core.atomic import check_file
 from bnbench.core.files import Missing, Unreadable, is_sealed, read_bytes
-from bnbench.core.identities import STAGES, TABLES, forget_altered
+from bnbench.core.identities import MACHINE_TABLES, TABLES, forget_altered
 from bnbench.core.paths import RELATIVE, Project
 from bnbench.launch import checks, environment, resources
 from bnbench.launch.environment import without_traceback
@@ -144,8 +144,8 @@ class Workflow:
     @property
     def tables(self) -> list[str]:
         """The files that `collect` writes; the last one is the tables' identity."""
-        files = [RELATIVE.metrics, *(RELATIVE.tables / name for name in TABLES)]
-        return [*map(str, files), self._identity("tables")]
+        files = [RELATIVE.metrics, *(RELATIVE.tables / name for name in (*TABLES, *MACHINE_TABLES))]
+        return [*map(str, files), self._identity("environment"), self._identity("tables")]
 
     @property
     def figures(self) -> list[str]:
@@ -158,7 +158,7 @@ class Workflow:
         return self._identity("report")
 
     def _identity(self, stage: str) -> str:
-        return str(STAGES[stage].path(getattr(self.plan.ids, stage)))
+        return str(self.plan.identities[stage].relative_to(self.plan.root))
 
     def rebuilt(self, _wildcards: Any) -> list[str]:
         """Return the tables' identity if this invocation rebuilds the tables, so that figures and report follow."""

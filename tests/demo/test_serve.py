@@ -56,7 +56,7 @@ def trained(plan: Plan) -> Plan:
         train(
             start([name], [run], data),
             lambda _pack: None,
-            lambda outcome: run_writer.write(plan.store, outcome, data.fingerprint, "cpu"),
+            lambda outcome: run_writer.write(plan.store, outcome, data.fingerprint),
         )
     return Plan(plan.params, root=plan.root)
 

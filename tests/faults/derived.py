@@ -19,11 +19,15 @@ WRITTEN = {
         "results/tables/curves.csv",
         *(f"results/tables/{name}.{kind}" for name in TABLES for kind in ("parquet", "csv")),
     ),
+    "environment": tuple(
+        f"results/tables/{name}.{kind}" for name in ("environment", "timings") for kind in ("parquet", "csv")
+    ),
     "figures": tuple(f"reports/figures/S/f.{kind}" for kind in ("svg", "png", "csv", "md")),
     "report": tuple(f"reports/report.{kind}" for kind in ("md", "html", "pdf")),
 }
 IDENTITIES = {
     "tables": "results/tables/identity-*.json",
+    "environment": "results/tables/environment-*.json",
     "figures": "reports/identity/figures-*.json",
     "report": "reports/identity/report-*.json",
 }

@@ -28,16 +28,19 @@ def _train(folder: Path, prepared: Path, **variables: str) -> "subprocess.Comple
 
 
 def _record(folder: Path, prepared: Path, **variables: str) -> dict[str, Any]:
-    """Return the record of the arithmetic of a training with these environment variables."""
+    """Return the provenance of a training with these environment variables."""
     assert _train(folder, prepared, **variables).returncode == 0
     (path,) = (folder / "provenance").glob("*.json")
-    record = read_json(path)
-    assert record["threads"] == 1
-    found: dict[str, Any] = record["arithmetic"]
-    return found
+    record: dict[str, Any] = read_json(path)
+    assert record["environment"]["threads"] == 1
+    return record
 
 
 @pytest.mark.parametrize("instructions", ["avx2", "plain"])
 def test_instructions_that_a_variable_asks_for_are_recorded(tmp_path: Path, prepared: Path, instructions: str) -> None:
     found = _record(tmp_path, prepared, BNBENCH_ARITHMETIC=instructions)
-    assert (found["version"], found["instructions"], found["compiled"], found["lacking"]) == (1, instructions, True, "")
+    environment = found["environment"]
+    assert (environment["arithmetic"], environment["instructions"]) == (1, instructions)
+    assert environment["comparable"] is True
+    assert environment["reason"] is None
+    assert found["variables"]["BNBENCH_ARITHMETIC"] == instructions

@@ -18,7 +18,7 @@ from bnbench.store import records
 from tests.faults.derived import IDENTITIES, WRITTEN, asked, flip, plan_file, restored, stage, start
 
 FEW, MANY = 2, 14  # flipped bits per kind of file
-TOLD = ("runs", "git", "source", "trainer_version", "data", "libraries", "cpu", "gpu", "threads", "precision")
+TOLD = ("runs", "git", "source", "trainer_version", "data", "libraries", "variables", "environment")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,9 @@ KINDS: dict[str, Kind] = {
     "runs.parquet": Kind("results/tables/runs.parquet", drawn, by_a_start("tables")),
     "history.parquet": Kind("results/tables/history.parquet", drawn, by_a_start("tables")),
     "summary.parquet": Kind("results/tables/summary.parquet", reported, by_a_start("tables")),
-    "CSV": Kind("results/tables/*.csv", looked_at, by_a_start("tables")),
+    "CSV": Kind("results/tables/[!et]*.csv", looked_at, by_a_start("tables")),
+    "environment.parquet": Kind("results/tables/environment.parquet", reported, by_a_start("environment")),
+    "CSV of the machine": Kind("results/tables/[et]*.csv", looked_at, by_a_start("environment")),
     "numbers": Kind("results/metrics.json", looked_at, by_a_start("tables")),
     "the tables' identity": Kind(IDENTITIES["tables"], drawn, by_a_start("tables")),
     "figure": Kind("reports/figures/*/*.svg", reported, by_a_start("figures")),

@@ -1,6 +1,7 @@
 """Explanation of a run: its studies, settings and provenance, and the check that it is reproduced."""
 
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from bnbench.manage import explain
 from bnbench.manage.retrain import differences
 from bnbench.manage.tiers import valid_tiers
 from bnbench.params.run_schema import Run
+from bnbench.plan import cost
 from bnbench.store.run_record import identity
 from tests.support.store import rewrite
 
@@ -51,7 +53,8 @@ def test_an_explanation_names_study_settings_data_and_software(
         "seed: 1 (base: 0)",
         f"data/prepared/digits-{stored['data']}",
         "360 test, 1197 train, 240 valid images",
-        f"torch {stored['environment']['torch']}",
+        f"torch {version('torch')}",
+        f"on {cost.cpu()}, cpu, threads 1; executed by programs",
         "outside any git repository",
         f"rm -r results/runs/{name} && snakemake trained --config tier=quick",
     ):

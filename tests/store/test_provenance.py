@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from bnbench.core import yaml_reader
 from bnbench.core.files import checksum, read_json
 from bnbench.core.git import revision
+from bnbench.plan import cost
 from bnbench.plan.identity import SOURCES
 from bnbench.store import records
 from tests.support.little import ROOT
@@ -46,7 +48,9 @@ def test_each_run_has_a_record_of_its_data_and_libraries(project: Path) -> None:
         (record,) = records.of_run(project / "results" / "provenance", folder.name)
         stored = read_json(folder / "run.json")
         assert record["data"]["fingerprint"] == stored["data"]
-        assert record["libraries"]["torch"] == stored["environment"]["torch"]
+        assert record["libraries"]["torch"] == version("torch")
+        assert record["environment"]["processor"] == cost.cpu()
+        assert record["environment"]["device"] == "cpu"
         prepared = project / "data" / "prepared" / f"digits-{stored['data']}"
         sums = {path.name: checksum(path, "sha256") for path in prepared.glob("*.npy")}
         assert record["data"]["sha256"] == sums

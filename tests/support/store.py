@@ -3,12 +3,13 @@
 import itertools
 import math
 import random
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from bnbench.core.files import read_json, write_json
+from bnbench.core.files import digest, read_json, write_json, write_sealed
 from bnbench.core.yaml_reader import read
 from bnbench.plan.record import PlanRecord
 from bnbench.store.run_record import conclude, identity
@@ -102,10 +103,22 @@ def as_record(plan: dict[str, Any]) -> PlanRecord:
 
 
 def fill_store(plan: dict[str, Any], store: Path) -> None:
-    """Write `run.json` and `history.json` of each run of `plan`."""
+    """Write `run.json` and `history.json` of each run of `plan`, and their provenance beside the store."""
+    write_origin(store.parent / "provenance", plan["runs"])
     for run_id, run in plan["runs"].items():
         config = run["config"]
         write_run(store, run_id, config, diverges=config["seed"] < diverging(config))
+
+
+def write_origin(folder: Path, run_ids: Iterable[str], **changes: Any) -> None:
+    """Write the provenance of these runs as one pack; `changes` replace values of the environment."""
+    environment = {
+        "processor": "Xeon", "device": "cpu", "gpu": None, "threads": 1, "engine": "programs", "instructions": "avx2",
+        "arithmetic": 1, "products": "fp32", "comparable": True, "reason": None,
+    }  # fmt: skip
+    names = sorted(run_ids)
+    record = {"runs": names, "git": None, "source": "5" * 16, "libraries": {"torch": "2.13.0", "scikit-learn": "1.7.1"}}
+    write_sealed(folder / f"{digest(names)}.json", record | {"environment": environment | changes})
 
 
 def diverging(config: Config) -> int:
@@ -146,7 +159,6 @@ def write_run(store: Path, run_id: str, config: Config, diverges: bool) -> None:
         "best_epoch": epochs, "diverged_step": 18 * epochs if diverges else None,
         "last_finite_loss": 12.5 if diverges else None, "parameters": 17610, **results,
         "confusion": None if diverges else {"test": confusion(config["norm"], config["seed"])},
-        "environment": {"torch": "2.13.0", "cpu": "Xeon", "device": "cpu", "threads": 1, "products": "fp32"},
     }  # fmt: skip
     write_json(store / run_id / "history.json", history)
     conclude(store / run_id, outcome)

@@ -18,7 +18,7 @@ from bnbench.params.run_schema import Run
 from bnbench.tables import files as store_tables
 from bnbench.tables.collect import RUNS_TYPES, collect, metrics
 from bnbench.tables.files import CONFIG
-from tests.support.store import as_record, fill_store, make_plan, rewrite
+from tests.support.store import as_record, fill_store, make_plan, rewrite, write_origin
 
 SMALL: dict[str, Any] = {
     "A1": ({"epochs": 3}, {"norm": ["none", "batch"], "seed": [0, 1, 2]}),
@@ -121,9 +121,9 @@ def test_the_same_bytes_twice_and_from_a_shuffled_plan(plan: dict[str, Any], tmp
     second = collected(plan, tmp_path)
     again = {path.name: path.read_bytes() for path in second.iterdir()}
     assert again | {"metrics": (tmp_path / "metrics.json").read_bytes()} == first_bytes
-    tables = ("runs", "history", "summary", "confusion", "probes")
+    tables = ("runs", "history", "summary", "confusion", "probes", "environment", "timings")
     names = {f"{table}.{kind}" for table in tables for kind in ("csv", "parquet")}
-    assert set(again) == names | {"curves.csv", "identity-aa11.json"}
+    assert set(again) == names | {"curves.csv", "identity-aa11.json", "environment-aa11.json"}
 
 
 def test_identity_is_replaced(plan: dict[str, Any], tmp_path: Path) -> None:
@@ -134,7 +134,10 @@ def test_identity_is_replaced(plan: dict[str, Any], tmp_path: Path) -> None:
     about = {"tier": "quick", "tables_id": "dd44", "trainer_version": 1, "runs": 18}
     assert {key: identity[key] for key in about} == about
     files = {path.name: seen(path) for path in tables.iterdir() if path.name != "identity-dd44.json"}
+    machine = {name: files.pop(name) for name in list(files) if name.startswith(("environment.", "timings."))}
+    assert files.pop("environment-dd44.json")
     assert identity["files"] == files | {"../metrics.json": seen(tmp_path / "metrics.json")}
+    assert read_json(tables / "environment-dd44.json")["files"] == machine
 
 
 def test_no_identity_after_a_failure(plan: dict[str, Any], tmp_path: Path) -> None:
@@ -146,17 +149,18 @@ def test_no_identity_after_a_failure(plan: dict[str, Any], tmp_path: Path) -> No
 
 
 def test_csv_keeps_every_text(plan: dict[str, Any], tmp_path: Path) -> None:
-    for run_id, cpu in zip(plan["runs"], ["null", "NA", 'a,b "c"\n', "=cmd()"], strict=False):
-        path = tmp_path / "runs" / run_id
-        rewrite(path, environment=read_json(path / "run.json")["environment"] | {"cpu": cpu})
+    fill_store(plan, tmp_path / "runs")
+    for run_id, text in zip(plan["runs"], ["null", "NA", 'a,b "c"\n', "=cmd()"], strict=False):
+        write_origin(tmp_path / "provenance", [run_id], processor=text)
     tables = collected(plan, tmp_path)
-    for name in ("runs", "history", "summary"):
+    for name in ("runs", "history", "summary", "environment"):
         parquet = store_tables.read(tables, name)
         csv = store_tables.read_csv(tables / f"{name}.csv")
         if name == "runs":
-            assert {"null", "NA", 'a,b "c"\n'} < set(csv.cpu)
             assert set(csv.norm) == {"none", "batch"}
-            parquet["cpu"] = parquet["cpu"].replace("=cmd()", "'=cmd()")  # no spreadsheet executes it
+        if name == "environment":
+            assert {"null", "NA", 'a,b "c"\n'} < set(csv.processor)
+            parquet["processor"] = parquet["processor"].replace("=cmd()", "'=cmd()")  # no spreadsheet executes it
         pd.testing.assert_frame_equal(csv, parquet, check_dtype=False, rtol=0, atol=0)
 
 

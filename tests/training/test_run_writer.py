@@ -25,15 +25,15 @@ def _outcome() -> Outcome:
 
 def test_a_run_trained_again_gives_the_same_bytes(tmp_path: Path) -> None:
     for folder in ("one", "two"):
-        store.write(tmp_path / folder, _outcome(), "data", "cpu")
+        store.write(tmp_path / folder, _outcome(), "data")
     for name in ("run.json", "history.json"):
         assert (tmp_path / "one" / NAME / name).read_bytes() == (tmp_path / "two" / NAME / name).read_bytes()
 
 
 def test_a_stored_run_is_never_written_again(tmp_path: Path) -> None:
     outcome = _outcome()
-    store.write(tmp_path, outcome, "first", "cpu")
-    store.write(tmp_path, outcome, "second", "cpu")
+    store.write(tmp_path, outcome, "first")
+    store.write(tmp_path, outcome, "second")
     assert files.read_json(tmp_path / NAME / "run.json")["data"] == "first"
     assert sorted(path.name for path in tmp_path.iterdir()) == [locks.NAME, NAME]
 
@@ -44,7 +44,7 @@ def test_a_disk_that_fills_up_leaves_no_run_and_says_so(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(SystemFault, match="no space is left on the disk; free some"):
-        store.write(tmp_path / "store", _outcome(), "data", "cpu")
+        store.write(tmp_path / "store", _outcome(), "data")
     assert [path.name for path in (tmp_path / "store").iterdir()] == [locks.NAME]
 
 

@@ -32,7 +32,7 @@ def _trained(one: Run) -> Outcome:
 @pytest.mark.parametrize("one", RUNS, ids=lambda one: one.model)
 def test_a_network_read_back_has_the_accuracy_that_was_stored(tmp_path: Path, one: Run) -> None:
     outcome = _trained(one)
-    run_writer.write(tmp_path, outcome, "data", "cpu")
+    run_writer.write(tmp_path, outcome, "data")
     settings, network = run_writer.read_network(tmp_path, outcome.name, SHAPE)
     assert settings == one
     x = torch.from_numpy(digits().test.images).movedim(1, -1).float() / 255
@@ -44,17 +44,17 @@ def test_a_network_read_back_has_the_accuracy_that_was_stored(tmp_path: Path, on
 def test_weights_of_a_pack_are_those_of_each_run_alone(tmp_path: Path) -> None:
     runs = [RUNS[0].model_copy(update={"seed": seed}) for seed in range(3)]
     for outcome in trained(runs):
-        run_writer.write(tmp_path / "packed", outcome, "data", "cpu")
+        run_writer.write(tmp_path / "packed", outcome, "data")
     for seed, one in enumerate(runs):
         (outcome,) = trained([one])
-        run_writer.write(tmp_path / str(seed), outcome, "data", "cpu")
+        run_writer.write(tmp_path / str(seed), outcome, "data")
         alone = (tmp_path / str(seed) / outcome.name / "weights.safetensors").read_bytes()
         assert (tmp_path / "packed" / f"{seed:016x}" / "weights.safetensors").read_bytes() == alone
 
 
 def test_a_run_keeps_no_file_of_weights_unless_told(tmp_path: Path) -> None:
     outcome = _trained(RUNS[0].model_copy(update={"save_weights": False}))
-    run_writer.write(tmp_path, outcome, "data", "cpu")
+    run_writer.write(tmp_path, outcome, "data")
     assert not (tmp_path / outcome.name / "weights.safetensors").exists()
     with pytest.raises(UserError, match="save_weights: true"):
         run_writer.read_network(tmp_path, outcome.name, SHAPE)
@@ -68,8 +68,8 @@ def test_a_run_that_is_not_there_is_refused_by_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", ["cut", "empty", "another"])
 def test_damaged_weights_are_refused(tmp_path: Path, damage: str) -> None:
     outcome, other = (_trained(one) for one in (RUNS[0], RUNS[2]))
-    run_writer.write(tmp_path / "a", outcome, "data", "cpu")
-    run_writer.write(tmp_path / "b", other, "data", "cpu")
+    run_writer.write(tmp_path / "a", outcome, "data")
+    run_writer.write(tmp_path / "b", other, "data")
     path = tmp_path / "a" / outcome.name / "weights.safetensors"
     another = (tmp_path / "b" / other.name / "weights.safetensors").read_bytes()
     path.write_bytes({"cut": path.read_bytes()[:-9], "empty": b"", "another": another}[damage])

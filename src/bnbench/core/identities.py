@@ -37,8 +37,12 @@ class Stage:
 # the files that `collect` writes into the folder of tables
 BOTH = ("runs", "history", "summary", "confusion", "probes")
 TABLES = (*(f"{name}.{kind}" for name in BOTH for kind in ("parquet", "csv")), "curves.csv")
+# of these tables, whose bytes differ between machines; they have an identity of their own, as the others' must not
+MACHINE = ("environment", "timings")
+MACHINE_TABLES = tuple(f"{name}.{kind}" for name in MACHINE for kind in ("parquet", "csv"))
 STAGES = {
     "tables": Stage(RELATIVE.tables, "identity-*.json", str(RELATIVE.tables / "*.parquet")),
+    "environment": Stage(RELATIVE.tables, "environment-*.json", str(RELATIVE.tables / "environment.parquet")),
     "figures": Stage(RELATIVE.identities, "figures-*.json", str(RELATIVE.figures / "*" / "*.svg")),
     "report": Stage(RELATIVE.identities, "report-*.json", str(RELATIVE.reports / "report.html")),
 }

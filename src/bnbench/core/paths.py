@@ -32,7 +32,7 @@ class Project:
         self.results = root / "results"
         self.runs = self.results / "runs"  # the run store: a folder per run id
         self.timings = self.results / "timings"  # wall times, a file per pack
-        self.provenance = self.results / "provenance"  # commit, libraries, processor, a file per pack
+        self.provenance = self.results / "provenance"  # commit, libraries, environment, a file per pack
         self.tables = self.results / "tables"
         self.metrics = self.results / "metrics.json"
 

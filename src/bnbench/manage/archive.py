@@ -30,6 +30,10 @@ RESULTS = {
     RELATIVE.tables / "history.parquet": "The same, with types",
     RELATIVE.tables / "summary.csv": "Mean, 95 % t interval and n over seeds of each cell",
     RELATIVE.tables / "summary.parquet": "The same, with types",
+    RELATIVE.tables / "environment.csv": "Processor, device, engine and libraries of each run",
+    RELATIVE.tables / "environment.parquet": "The same, with types",
+    RELATIVE.tables / "timings.csv": "Wall time of the pack that each run was trained in",
+    RELATIVE.tables / "timings.parquet": "The same, with types",
     RELATIVE.reports / "report.html": "The report, self-contained",
     RELATIVE.reports / "report.pdf": "The report, to print",
     RELATIVE.reports / "report.md": "The report's text",
@@ -122,7 +126,7 @@ def fill(crate: "ROCrate", plan: Plan, working: Path) -> None:
     crate.add_workflow(plan.root / "workflow" / "Snakefile", "workflow/Snakefile", main=True, lang="snakemake")
     for path, record in records.readable(plan.project.provenance):
         if not plan.runs.keys().isdisjoint(record["runs"]):
-            _add(crate, path, f"provenance/{path.name}", "Commit, data, libraries and processor of runs")
+            _add(crate, path, f"provenance/{path.name}", "Commit, data, libraries and environment of runs")
 
 
 def _add(crate: "ROCrate", path: Path, destination: str, about: str) -> Any:

@@ -169,21 +169,26 @@ def _data(run: Explained) -> Iterator[str]:
 def _training(run: Explained) -> Iterator[str]:
     if run.record is None:
         return
-    at = run.record["environment"]
-    yield (
-        f"trained by trainer version {run.record['trainer_version']}, torch {at['torch']}, on {at['cpu']}, "
-        f"{at['device']}, threads {at['threads']}, precision {run.config['precision']}"
-    )
+    yield f"trained by trainer version {run.record['trainer_version']}, precision {run.config['precision']}"
     origins = records.of_run(run.project.provenance, run.id)
     if not origins:
         yield f"  at an unknown commit: {run.project.provenance} has no record of it"
     for record in origins:
         libraries = ", ".join(f"{name} {number}" for name, number in record["libraries"].items())
         yield f"  {commit(record['git'])}; source {record['source']}; {libraries}"
-        if at := record.get("arithmetic"):  # absent from records of earlier versions
-            variables = [f"{name}={value}" for name, value in at["variables"].items() if value is not None]
-            compiled = "compiled" if at["compiled"] else "not compiled"
-            yield f"  arithmetic: {at['instructions']}, {compiled}; {', '.join(variables)}"
+        if record.get("environment"):  # absent from records of earlier trainer versions
+            yield f"  {environment(record['environment'])}"
+        variables = [f"{name}={value}" for name, value in record.get("variables", {}).items() if value is not None]
+        if variables:
+            yield f"  environment variables: {', '.join(variables)}"
+
+
+def environment(at: dict[str, Any]) -> str:
+    """Describe the environment of a provenance record, and whether its results are the same on every machine."""
+    compiled = f" ({at['instructions']}, arithmetic {at['arithmetic']})" if at["instructions"] else ""
+    where = f"on {at['gpu'] or at['processor']}, {at['device']}, threads {at['threads']}"
+    same = "the same bytes on every machine" if at["comparable"] else f"not comparable between machines: {at['reason']}"
+    return f"{where}; executed by {at['engine']}{compiled}; {same}"
 
 
 def commit(git: dict[str, Any] | None) -> str:

@@ -12,7 +12,7 @@ from bnbench.manage.explain import Explained
 from bnbench.params.run_schema import Run
 from bnbench.plan.identity import TRAINER_VERSION
 from bnbench.plan.packs import PackRecord, write_packs
-from bnbench.store import run_record
+from bnbench.store import records, run_record
 
 
 def differences(run: Explained) -> list[str]:
@@ -45,7 +45,9 @@ def _train(run: Explained, folder: Path) -> Path:
     pack = PackRecord.of({run.id: Run.model_validate(run.config)}, str(run.prepared), 1.0, augmented)
     write_packs(folder / "job.json", [pack])
     paths = [f"--{name}={folder / path}" for name, path in (("out", "runs"), ("timings", "t"), ("work", "w"))]
-    device = f"--device={run.record['environment']['device']}"
+    origins = [record.get("environment") for record in records.of_run(run.project.provenance, run.id)]
+    on_gpu = any(environment and environment["device"] == "cuda" for environment in origins)
+    device = f"--device={'cuda' if on_gpu else 'cpu'}"
     command = [sys.executable, "-m", "bnbench.cli", "train", str(folder / "job.json"), *paths, device, "--workers=1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -13,7 +13,7 @@ from bnbench.plan.record import PlanContent
 from bnbench.store.run_record import identity
 
 # Raised by hand when the meaning of training changes: every run is then another run.
-TRAINER_VERSION = 3
+TRAINER_VERSION = 4
 
 # Folders of this package whose code decides what a stage makes of its input; `core` decides no result.
 SOURCES = {

@@ -153,10 +153,9 @@ class Plan:
 
     @property
     def identities(self) -> dict[str, Path]:
-        """Path of the identity file of each stage that has one."""
-        return {
-            stage: self.root / identities.STAGES[stage].path(own_id) for stage, own_id in self.ids._asdict().items()
-        }
+        """Path of the identity file of each stage that has one; the tables have two."""
+        own_ids = {**self.ids._asdict(), "environment": self.ids.tables}
+        return {stage: self.root / identities.STAGES[stage].path(own_id) for stage, own_id in own_ids.items()}
 
     def record(self) -> PlanRecord:
         """Return what collect, figures and report read of the plan."""

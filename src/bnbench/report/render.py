@@ -34,7 +34,8 @@ def write(plan: PlanRecord, tables: Path, figures: Path, out: Path) -> None:
     identities.forget(identity, "report-*.json")
     collected = identities.only(tables, f"identity-{plan.tables_id}.json")
     drawn = identities.only(figures.parent / "identity", f"figures-{plan.figures_id}.json")
-    made_from = collected.here | drawn.here
+    machine = identities.only(tables, f"environment-{plan.tables_id}.json")
+    made_from = collected.here | machine.here | drawn.here
     temporary = tempfile.TemporaryDirectory(prefix="bnbench-report-")
     with explained(Path(tempfile.gettempdir())), temporary as name:
         folder = Path(name)
@@ -44,6 +45,7 @@ def write(plan: PlanRecord, tables: Path, figures: Path, out: Path) -> None:
             plan=plan,
             runs=store_tables.read(tables, "runs", plan.tables_id),
             summary=store_tables.read(tables, "summary", plan.tables_id),
+            environment=store_tables.read(tables, "environment", plan.tables_id),
             tables=tables,
             figures=figures,
         )

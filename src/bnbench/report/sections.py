@@ -44,6 +44,7 @@ class Inputs:
     plan: PlanRecord
     runs: pd.DataFrame
     summary: pd.DataFrame
+    environment: pd.DataFrame
     tables: Path
     figures: Path
 
@@ -96,7 +97,7 @@ class Report:
     studies: list[StudySection]
     datasets: list[list[str]]  # title, licence
     augmentations: list[Picture]
-    environments: list[list[str]]  # PyTorch, processor, device, threads, matrix products, number of runs
+    environments: list[list[str]]  # processor, device, engine, PyTorch, same on every machine, number of runs
 
 
 def markdown(inputs: Inputs) -> str:
@@ -228,10 +229,17 @@ def _picture(inputs: Inputs, name: str) -> Picture:
 
 
 def environments(inputs: Inputs) -> list[list[str]]:
-    """Return library, processor and device of the runs, and the number of distinct runs of each combination."""
-    columns = ["torch", "cpu", "device", "threads", "products"]
-    counts = inputs.runs.drop_duplicates("run_id").groupby(columns).size().reset_index(name="runs")
+    """Return the runs' environments, why their results are not the same on every machine, and the number of runs."""
+    columns = ["processor", "device", "engine", "instructions", "torch", "reason"]
+    counts = inputs.environment[columns].fillna("").value_counts(sort=False).reset_index(name="runs")
     return [
-        [row["torch"], row["cpu"], row["device"], str(row["threads"]), row["products"], labels.number(row["runs"])]
-        for _, row in counts.iterrows()
+        [
+            row["processor"],
+            row["device"],
+            ", ".join(filter(None, (row["engine"], row["instructions"]))),
+            row["torch"],
+            f"no: {row['reason']}" if row["reason"] else "yes",
+            labels.number(row["runs"]),
+        ]
+        for _, row in counts.sort_values(columns).iterrows()
     ]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_sealed
+from bnbench.params.run_schema import Run
 from bnbench.store.validation import validated
 
 
@@ -30,12 +31,45 @@ class Timing(Record):
     device: str
 
 
+class Environment(BaseModel):
+    """Machine and engine that runs were trained with.
+
+    Attributes:
+        processor: its name, as the system reports it.
+        device: the kind of device that trained, `cpu` or `cuda`.
+        gpu: its name, if there is one.
+        threads: number of threads per run.
+        engine: what executed the training steps: `programs`, `single operations`, `CUDA graphs`.
+        instructions: instruction set of the compiled operations; None if they were not used.
+        arithmetic: version of the defined arithmetic; None likewise.
+        products: type of the factors of larger matrix products, `fp32` or `bf16`.
+        comparable: whether the results are the same bytes on every machine.
+        reason: why they are not, else None.
+    """
+
+    model_config = ConfigDict(extra="ignore", strict=True)
+    processor: str
+    device: str
+    gpu: str | None
+    threads: int
+    engine: str
+    instructions: str | None
+    arithmetic: int | None
+    products: str
+    comparable: bool
+    reason: str | None
+
+
 class Origin(Record):
-    """Provenance of a pack's runs: git state, digest of the source code, versions of libraries."""
+    """Provenance of a pack's runs: git state, digest of the source code, versions of libraries, environment.
+
+    Records of trainer version 3 and earlier have no environment.
+    """
 
     git: dict[str, Any] | None
     source: str
     libraries: dict[str, str]
+    environment: Environment | None = None
 
 
 # folder below `results/` -> the model of its files, the remedy for an invalid one
@@ -43,6 +77,13 @@ KINDS: dict[str, tuple[type[Record], str]] = {
     "timings": (Timing, "delete it: only an estimate of the training time is lost"),
     "provenance": (Origin, "delete it: only the provenance of these runs is lost, no result"),
 }
+
+
+def not_comparable(run: Run) -> str | None:
+    """Return the setting that lets a run's results differ between machines; None if they are the same on each CPU."""
+    if run.backend != "torch":
+        return f"backend: {run.backend}"
+    return None if run.precision == "exact" else f"precision: {run.precision}"
 
 
 def read(path: Path) -> dict[str, Any]:

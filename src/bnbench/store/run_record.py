@@ -33,18 +33,11 @@ class Identity(Stored):
     files: dict[str, str]
 
 
-class Environment(Stored):
-    """Hardware and software that a run was trained with."""
-
-    torch: str
-    cpu: str
-    device: str
-    threads: int
-    products: str
-
-
 class Outcome(Identity):
-    """A run's `run.json`, of the present trainer version."""
+    """A run's `run.json`, of the present trainer version.
+
+    It holds nothing that differs between machines: see `records.Environment`.
+    """
 
     status: Literal["ok", "diverged", "out_of_memory", "crashed"]
     steps: int
@@ -62,7 +55,6 @@ class Outcome(Identity):
     official_loss: float | None
     official_accuracy: float | None
     confusion: dict[Literal["test", "official"], list[list[int]]] | None  # true class by predicted one
-    environment: Environment
 
     @field_validator("confusion")
     @classmethod

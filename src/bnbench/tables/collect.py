@@ -22,6 +22,7 @@ from bnbench.store.probe_rows import PROBED
 from bnbench.store.run_record import History, Outcome
 from bnbench.tables import files as store_tables
 from bnbench.tables.confusion import Counts, confusion_table
+from bnbench.tables.environment import environment_table, timings_table
 from bnbench.tables.files import CELL, CONFIG, CONFIG_TYPES, RESULTS, settings
 from bnbench.tables.summary import COUNTS, aggregate, mean_curves
 
@@ -42,11 +43,6 @@ RUNS_TYPES: dict[str, pa.DataType] = {
     "span": pa.int64(),
     **dict.fromkeys(RESULTS, pa.float64()),
     "generalisation_gap": pa.float64(),  # training minus test accuracy
-    "torch": pa.string(),
-    "cpu": pa.string(),
-    "device": pa.string(),
-    "threads": pa.int64(),
-    "products": pa.string(),
 }
 HISTORY_TYPES: dict[str, pa.DataType] = {
     "run_id": pa.string(),
@@ -82,11 +78,13 @@ OUTCOME_COLUMNS = (
 def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
     """Write the tables `runs`, `history`, `summary`, `confusion`, `probes` and `curves` of a plan, and `metrics.json`.
 
-    The identity file is written last. It holds the digest of each table and of the stored runs.
+    They are the same bytes on every machine. What differs between machines is in `environment` and `timings`, which
+    have an identity file of their own. The identity files are written last. They hold the digest of each table; that of
+    the results also holds the digest of the stored runs.
 
     Args:
         plan: the plan.
-        store: the run store.
+        store: the run store; records of its packs lie beside it, in `provenance` and `timings`.
         tables: the folder of the tables; `metrics.json` is written to its parent.
 
     Raises:
@@ -94,7 +92,8 @@ def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
     """
     with explained(tables):
         tables.mkdir(parents=True, exist_ok=True)
-    identities.forget(tables, "identity-*.json")
+    for stage in ("tables", "environment"):
+        identities.forget(tables, identities.STAGES[stage].pattern)
     ids = sorted(plan.runs)
     trained = identities.trained(store, ids)
     found = {run_id: read_run(plan, store, run_id) for run_id in ids}
@@ -113,9 +112,17 @@ def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
     write_json(tables.parent / "metrics.json", metrics(runs))
     about = {key: getattr(plan, key) for key in ("tier", "tables_id", "trainer_version")}
     written = [tables.parent / "metrics.json", *(tables / name for name in identities.TABLES)]
-    identities.conclude(
-        tables / f"identity-{plan.tables_id}.json", {**about, "runs": len(ids), "trained": trained}, written
-    )
+    _write_machine_tables(ids, store.parent, tables)
+    machine = [tables / name for name in identities.MACHINE_TABLES]
+    identities.conclude(tables / f"environment-{plan.tables_id}.json", about, machine)
+    about |= {"runs": len(ids), "trained": trained}
+    identities.conclude(tables / f"identity-{plan.tables_id}.json", about, written)
+
+
+def _write_machine_tables(run_ids: list[str], results: Path, tables: Path) -> None:
+    """Write the tables of `identities.MACHINE` from the records in the folder of results."""
+    store_tables.write_table(environment_table(run_ids, results / "provenance"), tables, "environment")
+    store_tables.write_table(timings_table(run_ids, results / "timings"), tables, "timings")
 
 
 class Run(NamedTuple):
@@ -179,7 +186,6 @@ def runs_table(plan: PlanRecord, outcomes: dict[str, Outcome]) -> pd.DataFrame:
             outcome = outcomes[run_id]
             row: dict[str, Any] = {"run_id": run_id, "study": name, "work": study.work, "tier": plan.tier}
             row |= settings(outcome.config) | {"network": architecture.kind(outcome.config["model"])}
-            row |= vars(outcome.environment)
             row |= {column: getattr(outcome, column) for column in (*OUTCOME_COLUMNS, *RESULTS)}
             row["generalisation_gap"] = _gap(outcome)
             row["span"] = NORMS[row["norm"]].samples(row["batch_size"], row["norm_parts"])

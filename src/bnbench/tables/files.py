@@ -15,7 +15,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from bnbench.core import identities
-from bnbench.core.atomic import atomic
+from bnbench.core.atomic import atomic, write_bytes
 from bnbench.params.run_schema import Run
 
 Rows = tuple[str, str, object]
@@ -85,8 +85,14 @@ def write_table(table: pa.Table, folder: Path, name: str) -> None:
 
 def write_csv(table: pa.Table, path: Path) -> None:
     """Write `table` as CSV, atomically."""
-    with atomic(path) as temporary:
-        pacsv.write_csv(_no_formulas(table), temporary)
+    write_bytes(path, csv_bytes(table))
+
+
+def csv_bytes(table: pa.Table) -> bytes:
+    """Return `table` as CSV. Numbers are written with as many digits as it takes to read the same number back."""
+    out = io.BytesIO()
+    pacsv.write_csv(_no_formulas(table), out)
+    return out.getvalue()
 
 
 def _no_formulas(table: pa.Table) -> pa.Table:
@@ -113,7 +119,8 @@ def read(folder: Path, name: str, tables_id: str = "*", rows: Rows | None = None
     Raises:
         UserError: there are no tables of that identity, or this one was altered.
     """
-    identity = identities.only(folder, f"identity-{tables_id}.json")
+    stage = "environment" if name in identities.MACHINE else "tables"
+    identity = identities.only(folder, identities.STAGES[stage].pattern.replace("*", tables_id))
     content = io.BytesIO(identity.content(folder / f"{name}.parquet"))
     return pd.read_parquet(content, filters=[rows] if rows else None)
 

@@ -4,7 +4,6 @@ import shutil
 from pathlib import Path
 
 import orjson
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as deserialised
 from safetensors.torch import save as serialised
@@ -12,10 +11,8 @@ from safetensors.torch import save as serialised
 from bnbench.core.atomic import atomic_folder
 from bnbench.core.errors import UserError
 from bnbench.params.run_schema import Run
-from bnbench.plan import cost
 from bnbench.plan.identity import TRAINER_VERSION
 from bnbench.store import run_record
-from bnbench.training.arithmetic import matmul
 from bnbench.training.engine import choose
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Outcome
@@ -28,28 +25,25 @@ def finished(store: Path, run_id: str) -> bool:
     return (store / run_id / "run.json").is_file()
 
 
-def write(store: Path, outcome: Outcome, data: str, device: str) -> None:
+def write(store: Path, outcome: Outcome, data: str) -> None:
     """Write a run's folder: `history.json`, and `run.json` last. A complete folder of another process stays.
 
     A run with probes also has `probes.parquet`; one with `save_weights` that did not diverge, `weights.safetensors`.
-    The files hold no time, host or path, so that two trainings of a run on one machine give identical bytes.
+    The files hold no time, machine or path, so that two trainings of a run give identical bytes.
     `run.json` holds the checksums of the other files and of itself, so that `run_record.load` detects any change.
 
     Args:
         store: the run store.
         outcome: the finished run.
         data: fingerprint of the data that it was trained on.
-        device: kind of device that trained it: `cpu` or `cuda`.
 
     Raises:
         SystemFault: the folder cannot be written.
     """
     columns = list(dict.fromkeys(name for row in outcome.history for name in row))
     history = {name: [row.get(name) for row in outcome.history] for name in columns}
-    environment = {"torch": torch.__version__, "cpu": cost.cpu(), "device": device, "threads": torch.get_num_threads()}
-    environment |= {"products": matmul.products(outcome.run, device)}
     identity = {"run_id": outcome.name, "config": outcome.run.model_dump(), "data": data}
-    record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result | {"environment": environment}
+    record = identity | {"trainer_version": TRAINER_VERSION} | outcome.result
     with atomic_folder(store / outcome.name) as folder:
         if not finished(store, outcome.name):  # an incomplete copy without `run.json` would block the rename
             _remove(store / outcome.name)

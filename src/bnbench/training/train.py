@@ -20,7 +20,12 @@ from bnbench.training.pack import optimizers, schedules
 from bnbench.training.pack.pack import Images, Outcome, Pack, Row
 
 
-def train(pack: Pack, watch: Callable[[Pack], None], done: Callable[[Outcome], None]) -> str:
+def train(
+    pack: Pack,
+    watch: Callable[[Pack], None],
+    done: Callable[[Outcome], None],
+    begun: Callable[[Engine], None] = lambda _engine: None,
+) -> str:
     """Train a pack to its end.
 
     Expect: 15 runs of 64-100-100-10 on the digits, batches of 16, 8 epochs: 0.97 mean test accuracy in 0.5 s.
@@ -29,11 +34,13 @@ def train(pack: Pack, watch: Callable[[Pack], None], done: Callable[[Outcome], N
         pack: runs before their first step, or restored from checkpoints of one step.
         watch: called after each block of steps.
         done: called with each run's outcome as it finishes.
+        begun: called before the first step with the engine that executes the steps.
 
     Returns:
         The name of the engine that executed the steps.
     """
     with contextlib.closing(choose(pack)) as engine:
+        begun(engine)
         if pack.step == 0:
             probes.look(pack, "start")
         while pack.names and pack.step < pack.steps:

@@ -19,6 +19,7 @@ from bnbench.plan import cost
 from bnbench.plan.packs import PackRecord, check_run_ids
 from bnbench.training import checkpoints, provenance, run_writer
 from bnbench.training.arithmetic import kernels
+from bnbench.training.engine.choose import Engine
 from bnbench.training.pack.pack import Images, Outcome, Pack
 from bnbench.training.progress import Counts
 from bnbench.training.train import start, tensors, train
@@ -105,10 +106,8 @@ def train_pack(pack: PackRecord, space: Workspace) -> Trained:
         where = pack.augmented or pack.data
         check_run_ids(pack.runs, (data.augmented or data).fingerprint, where)
         runs = {name: run for name, run in pack.runs.items() if not run_writer.finished(space.store, name)}
-        training = _Training(data, space, device, pack.seconds / len(pack.runs))
+        training = _Training(data, Path(pack.data), space, device, pack.seconds / len(pack.runs))
         _count(training.share * (len(pack.runs) - len(runs)), 0)
-        if runs and space.provenance:
-            provenance.write(space.provenance, runs, Path(pack.data), device)
         training.train(runs)
     if training.uninterrupted and len(runs) == len(pack.runs):
         seconds = time.perf_counter() - started
@@ -151,11 +150,13 @@ class _Training:
     """Training of a pack's runs on one device, and its results.
 
     Attributes:
+        folder: the folder of the prepared data.
         share: a run's share of the pack's estimated seconds.
         uninterrupted: all runs were trained from their first step, in one pack.
     """
 
     data: Prepared
+    folder: Path
     space: Workspace
     device: str
     share: float
@@ -219,13 +220,17 @@ class _Training:
                 raise Interrupted(f"stopped at step {pack.step} of {pack.steps}; start again to resume from there")
 
         def done(outcome: Outcome) -> None:
-            run_writer.write(self.space.store, outcome, pack.fingerprint, pack.arrays["values"].device.type)
+            run_writer.write(self.space.store, outcome, pack.fingerprint)
             checkpoints.forget(self.checkpoints, outcome.name)
             self.statuses[outcome.result["status"]] += 1
             _count(self.share * (1 - outcome.result["steps"] / pack.steps), 0)  # of a run that stopped early
 
+        def begun(engine: Engine) -> None:
+            if self.space.provenance:
+                provenance.write(self.space.provenance, pack, self.folder, engine)
+
         try:
-            self.engines.add(train(pack, watch, done))
+            self.engines.add(train(pack, watch, done, begun))
         except torch.OutOfMemoryError:
             left = [name for name in pack.names if not run_writer.finished(self.space.store, name)]
             if len(left) < 2:

@@ -91,7 +91,7 @@ def _stopped(runs: list[Run], step: int) -> Pack:
 def test_a_resumed_run_stores_the_same_probes_byte_for_byte(tmp_path: Path, step: int) -> None:
     runs = _grid(SHAPES[1])[:2]
     for outcome in trained(runs):
-        run_writer.write(tmp_path / "whole", outcome, "data", "cpu")
+        run_writer.write(tmp_path / "whole", outcome, "data")
     pack = _stopped(runs, step)
     checkpoints.save(tmp_path / "checkpoints", pack)
     for name, one in zip(pack.names, runs, strict=True):
@@ -99,7 +99,7 @@ def test_a_resumed_run_stores_the_same_probes_byte_for_byte(tmp_path: Path, step
         assert state is not None
         alone = start([name], [one], digits())
         checkpoints.restore(alone, [state])
-        train(alone, lambda _pack: None, lambda outcome: run_writer.write(tmp_path / "resumed", outcome, "data", "cpu"))
+        train(alone, lambda _pack: None, lambda outcome: run_writer.write(tmp_path / "resumed", outcome, "data"))
     for path in (tmp_path / "whole").glob("*/*"):
         assert path.read_bytes() == (tmp_path / "resumed" / path.relative_to(tmp_path / "whole")).read_bytes()
     assert len(list((tmp_path / "resumed").glob("*/probes.parquet"))) == 2
@@ -113,7 +113,7 @@ def test_a_run_that_diverges_keeps_what_its_probes_saw_before(tmp_path: Path) ->
     assert outcomes[1].result["status"] == "diverged"
     assert {row[0] for row in outcomes[1].probed} == {"hyperplanes", "smoothness"}
     for outcome in outcomes:
-        run_writer.write(tmp_path, outcome, "data", "cpu")
+        run_writer.write(tmp_path, outcome, "data")
     table = pq.read_table(tmp_path / outcomes[1].name / "probes.parquet")
     assert len(table) == len(outcomes[1].probed)
     assert table["value"].null_count > 0  # values that were not finite
@@ -121,7 +121,7 @@ def test_a_run_that_diverges_keeps_what_its_probes_saw_before(tmp_path: Path) ->
 
 def test_a_run_without_probes_has_no_file_of_them(tmp_path: Path) -> None:
     (outcome,) = trained([run(model="64-10", epochs=1)])
-    run_writer.write(tmp_path, outcome, "data", "cpu")
+    run_writer.write(tmp_path, outcome, "data")
     assert sorted(path.name for path in (tmp_path / outcome.name).iterdir()) == ["history.json", "run.json"]
 
 
@@ -129,7 +129,7 @@ def _collected(folder: Path, runs: list[Run]) -> tuple[PlanRecord, list[Outcome]
     """Write a store with these runs, each trained alone; return the plan that requests them, and their outcomes."""
     outcomes = [replace(trained([one])[0], name=run_id(one, "data")) for one in runs]
     for outcome in outcomes:
-        run_writer.write(folder / "runs", outcome, "data", "cpu")
+        run_writer.write(folder / "runs", outcome, "data")
     study = make_plan()["studies"]["A1"] | {"runs": [outcome.name for outcome in outcomes]}
     runs_by_id = {outcome.name: {"config": outcome.run.model_dump(), "data": "data"} for outcome in outcomes}
     plan = make_plan() | {"trainer_version": TRAINER_VERSION, "studies": {"S": study}, "runs": runs_by_id}

@@ -26,7 +26,7 @@ BATCHES_BYTES, BLOCK_SECONDS, OPERATIONS = 2**23, 0.25, 5e10
 class CompiledSteps:
     """Execution of training steps by compiled programs, recorded again whenever the pack's arrays are replaced."""
 
-    name = "compiled programs"
+    name = "programs"
 
     def __init__(self) -> None:
         self.program: StepProgram | None = None

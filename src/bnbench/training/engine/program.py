@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bnbench.arithmetic import library, updates
 from bnbench.arithmetic.library import Array, Call, EachStep
-from bnbench.arithmetic.updates import power
 from bnbench.params.run_schema import Population, Run
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.optimizers import OPTIMIZERS
