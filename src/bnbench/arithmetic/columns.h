@@ -3,8 +3,8 @@
 #ifndef COLUMNS_H
 #define COLUMNS_H
 #include "lanes.h"
+#include "ops.h"
 
-enum { COLUMN_BLOCK = 32 };
 enum { PLAIN, TIMES, SQUARE_OF_DIFFERENCE }; /* what is added of an element: x, x y, or (x - y_C)^2 */
 
 INLINE void down(int kind, long N, long C, const float *x, const float *y, float *to)

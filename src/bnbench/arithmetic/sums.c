@@ -5,7 +5,6 @@
    - along rows: element k joins lane k mod 16, ascending from +0; the lanes are added by a tree (8 and 8, 4 and 4, ...);
    - down columns: blocks of COLUMN_BLOCK rows, rows ascending within a block from +0, blocks ascending from +0.
    Each term is rounded to float64 before it is added: nothing is fused. */
-#include "columns.h"
 #include "ops.h"
 
 #include "lanes.h"
