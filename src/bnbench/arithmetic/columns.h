@@ -4,6 +4,7 @@
 #define COLUMNS_H
 #include "lanes.h"
 #include "ops.h"
+#include "ops.h"
 
 enum { PLAIN, TIMES, SQUARE_OF_DIFFERENCE }; /* what is added of an element: x, x y, or (x - y_C)^2 */
 

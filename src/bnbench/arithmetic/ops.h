@@ -7,7 +7,7 @@
 #ifndef OPS_H
 #define OPS_H
 #define MOST 12
-enum { COLUMN_BLOCK = 32 };
+enum { COLUMN_BLOCK = 32 }; /* rows of a block of a column sum */
 typedef struct {
     void (*op)(const long *n, const float *f, float *const *p);
     long n[MOST];

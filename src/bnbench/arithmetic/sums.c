@@ -5,12 +5,10 @@
    - along rows: element k joins lane k mod 16, ascending from +0; the lanes are added by a tree (8 and 8, 4 and 4, ...);
    - down columns: blocks of COLUMN_BLOCK rows, rows ascending within a block from +0, blocks ascending from +0.
    Each term is rounded to float64 before it is added: nothing is fused. */
-#include "columns.h"
 #include "ops.h"
 
 #include "lanes.h"
 
-enum { COLUMN_BLOCK = 32 };
 
 /* What is added of an element x with its centre c: x - c, |x - c| or (x - c)^2. */
 enum { PLAIN, ABSOLUTE, SQUARE, TERMS };
