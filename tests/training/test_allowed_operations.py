@@ -23,10 +23,7 @@ from bnbench.params.layers.activations import ACTIVATIONS
 from bnbench.params.layers.norms import NORMS
 from bnbench.params.run_schema import Population, Schedule
 from bnbench.training import train as trainer
-from bnbench.training.engine import inference_program, step, step_program
 from bnbench.training.nets.layers import INITS
-from bnbench.training.nets.network import Network
-from bnbench.training.pack import pack as packs
 from bnbench.training.pack.optimizers import OPTIMIZERS
 from bnbench.training.pack.pack import Outcome
 from bnbench.training.probes import PROBES
@@ -48,17 +45,7 @@ NAMES = set(" ".join(ALLOWED.values()).split())
 RANDOM = ("bernoulli", "exponential", "normal", "rand", "uniform")  # beginnings of the names of random operations
 
 # parts that still call torch's products, sums, functions and generators: each entry goes with its replacement
-NOT_YET: list[tuple[Any, str]] = [
-    (Network, "start"),
-    (Network, "forward"),
-    (Network, "backward"),
-    (trainer, "choose"),
-    (step_program, "StepProgram"),
-    (inference_program, "compiled"),
-    (step, "cross_entropy"),
-    (packs, "order"),
-    *((OPTIMIZERS, name) for name in OPTIMIZERS),
-]
+NOT_YET: list[tuple[Any, str]] = []
 
 
 def _fixed(operation: torch._ops.OpOverload, values: list[Any], kwargs: dict[str, Any]) -> bool:
