@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
+from bnbench.figures import canvas
 from bnbench.figures.captions import line_name
 from bnbench.figures.facets import Panel, arrange, grid, grid_size, title_panels
 from bnbench.figures.figure_kind import FigureKind
@@ -32,7 +33,7 @@ def data(source: Source, options: Figure) -> pd.DataFrame:
 
 def draw(plot: PlotData) -> Drawing:
     """Draw the shares of each true class as colours, and in percent in the squares."""
-    drawing = Drawing(layout="constrained")
+    drawing = canvas.new()
     panels = arrange(plot, WIDEST)
     axes = grid(drawing, panels)
     rows, columns = grid_size(panels)

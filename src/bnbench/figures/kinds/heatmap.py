@@ -10,6 +10,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from bnbench.figures import canvas
 from bnbench.figures.captions import count_range, describe_failures, fixed_settings, line_name
 from bnbench.figures.facets import Panel, arrange, grid, grid_size, title_panels
 from bnbench.figures.figure_kind import FigureKind
@@ -33,7 +34,7 @@ def data(source: Source, options: Figure) -> pd.DataFrame:
 
 def draw(plot: PlotData) -> Drawing:
     """Draw means over seeds as colours, written into the squares, with one colour scale for all panels."""
-    drawing = Drawing(layout="constrained")
+    drawing = canvas.new()
     panels = arrange(plot, WIDEST)
     axes = grid(drawing, panels)
     x, y = plot.axes
