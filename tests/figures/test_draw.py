@@ -2,6 +2,8 @@
 
 import itertools
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,13 +264,20 @@ def test_a_settled_layout_is_that_of_matplotlibs_own_two_passes(folder: Path, na
 
 
 def test_png_and_svg_are_drawn_once_each_after_one_layout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    drawings, layouts = [], []
-    draw_one, execute = Drawing.draw, ConstrainedLayoutEngine.execute
-    monkeypatch.setattr(Drawing, "draw", lambda self, renderer: drawings.append(1) or draw_one(self, renderer))
-    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", lambda self, fig: layouts.append(1) or execute(self, fig))
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            counts[name] += 1
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(Drawing, "draw", counted("drawings", Drawing.draw))
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", counted("layouts", ConstrainedLayoutEngine.execute))
     with styled():
         drawing = canvas.new(figsize=(3, 2))
         drawing.add_subplot().set_title("a title")
         canvas.save(drawing, tmp_path / "one", "a title")
-    assert (len(layouts), len(drawings)) == (1, 2)
+    assert counts == {"layouts": 1, "drawings": 2}
     assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.svg"}
