@@ -2,21 +2,26 @@
 
 import itertools
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure as Drawing
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json
 from bnbench.core.identities import seen
+from bnbench.figures import canvas
 from bnbench.figures.captions import caption
 from bnbench.figures.draw import draw
 from bnbench.figures.figure_kind import plot_data
 from bnbench.figures.source import Source
-from bnbench.figures.style import SMALL
+from bnbench.figures.style import SMALL, styled
 from bnbench.params.run_schema import Run
 from bnbench.params.study_schema import Figure
 from bnbench.tables import files as store_tables
@@ -244,3 +249,35 @@ def test_every_setting_of_a_norm_has_a_name_for_people() -> None:
     settings = [name for name in Run.model_fields if name.startswith(("norm", "renorm", "lrn", "population"))]
     assert "lrn_k" in settings
     assert set(settings) <= COLUMNS.keys()
+
+
+@pytest.mark.parametrize(("name", "figure"), [("E1", "learning_rate"), ("A1", "accuracy")])
+def test_a_settled_layout_is_that_of_matplotlibs_own_two_passes(folder: Path, name: str, figure: str) -> None:
+    """Drawn by matplotlib, with its layout at every drawing, axes and texts are where `canvas.save` puts them."""
+    drawing = drawn(plot_data(study(folder, name), Figure.model_validate(DECLARED[name][figure])))
+    assert drawing.get_layout_engine() is None
+    ours = [ax.get_position().bounds for ax in drawing.axes]
+    drawing.set_layout_engine("constrained")
+    drawing.draw_without_rendering()
+    for bounds, ax in zip(ours, drawing.axes, strict=True):
+        assert bounds == pytest.approx(ax.get_position().bounds, abs=0.005)
+
+
+def test_png_and_svg_are_drawn_once_each_after_one_layout(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    counts: Counter[str] = Counter()
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            counts[name] += 1
+            return function(*arguments)
+
+        return call
+
+    monkeypatch.setattr(Drawing, "draw", counted("drawings", Drawing.draw))
+    monkeypatch.setattr(ConstrainedLayoutEngine, "execute", counted("layouts", ConstrainedLayoutEngine.execute))
+    with styled():
+        drawing = canvas.new(figsize=(3, 2))
+        drawing.add_subplot().set_title("a title")
+        canvas.save(drawing, tmp_path / "one", "a title")
+    assert counts == {"layouts": 1, "drawings": 2}
+    assert {path.name for path in tmp_path.iterdir()} == {"one.png", "one.svg"}

@@ -289,7 +289,13 @@ def test_metrics_count_a_diverged_run_as_accuracy_0(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("module", "unused"),
-    [("tables.collect", {"torch", "seaborn", "matplotlib"}), ("report.render", {"torch", "seaborn"})],
+    [
+        ("cli", {"torch", "numpy", "pandas", "pydantic"}),
+        ("workflow", {"torch", "pandas", "pyarrow", "matplotlib"}),
+        ("tables.collect", {"torch", "seaborn", "matplotlib"}),
+        ("figures.draw", {"torch", "seaborn"}),
+        ("report.render", {"torch", "seaborn"}),
+    ],
 )
 def test_a_stage_loads_only_the_libraries_that_it_needs(module: str, unused: set[str]) -> None:
     code = f"import sys, bnbench.{module}; print(*sys.modules)"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bnbench.core.markdown import escape, strong
 from bnbench.data.prepared import Augmented, Images
+from bnbench.figures import canvas
 from bnbench.figures.style import PAGE_WIDTH
 from bnbench.params.dataset_schema import Augmentation
 from bnbench.tables import labels
@@ -22,7 +23,7 @@ def draw_sheet(augmented: Augmented) -> Drawing:
     columns = augmented.sheet.shape[1]
     height, width = mosaic.shape[:2]
     shown_width = min(PAGE_WIDTH, columns * 1.0)
-    drawing = Drawing(figsize=(shown_width, shown_width * height / width + 0.2))
+    drawing = canvas.new(layout=None, figsize=(shown_width, shown_width * height / width + 0.2))
     ax = drawing.add_axes((0, 0, 1, 1 - 0.2 / drawing.get_figheight()))
     ax.imshow(mosaic, cmap="gray", vmin=0, vmax=255, interpolation="none", aspect="auto")
     ax.xaxis.tick_top()

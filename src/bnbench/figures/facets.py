@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -11,13 +11,16 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.text import Text
+from matplotlib.transforms import BboxBase
 
+from bnbench.figures import canvas
 from bnbench.figures.plot_data import PlotData
 from bnbench.figures.style import NORMAL, PAGE_HEIGHT, PAGE_WIDTH
 from bnbench.tables import labels
 
 CHARACTER = 0.62 * NORMAL  # mean width of a character in points
 BOLD_CHARACTER = 0.7 * NORMAL
+GAP = 0.03  # least inches between two tick labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,19 +136,27 @@ def legend_names(hue: str, values: list[object]) -> tuple[list[str], str | None]
 
 
 def separate_tick_labels(drawing: Drawing, categories: bool) -> None:
-    """Keep the labels of x ticks from overlapping: rotate names, hide numbers other than round ones."""
-    drawing.draw_without_rendering()
+    """Keep the labels of x ticks from overlapping: rotate names, hide numbers other than round ones.
+
+    The layout is final after that.
+    """
+    canvas.lay_out(drawing)
+    rotated = False
     for ax in drawing.axes:
         texts = tick_labels(ax)
-        if not overlap(texts):
+        boxes = [text.get_window_extent() for text in texts]
+        if not overlap(boxes, drawing.dpi):
             continue
         if categories:
+            rotated = True
             ax.tick_params(axis="x", labelrotation=30)
             for text in texts:
                 text.set(ha="right", rotation_mode="anchor")
         else:
-            _thin(texts)
-    drawing.draw_without_rendering()
+            _thin(texts, boxes, drawing.dpi)
+    if rotated:  # hidden labels keep their room
+        canvas.lay_out(drawing)
+    canvas.settle(drawing)
 
 
 def tick_labels(ax: Axes) -> list[Text]:
@@ -155,21 +166,22 @@ def tick_labels(ax: Axes) -> list[Text]:
     return [text for text in found if text.get_visible() and text.get_text()]
 
 
-def overlap(texts: Sequence[Text], gap: float = 3.0) -> bool:
-    """Return whether neighbours in a row of texts come closer than `gap` pixels."""
-    boxes = sorted((text.get_window_extent() for text in texts), key=lambda box: box.x0)
-    return any(left.x1 + gap > right.x0 for left, right in pairwise(boxes))
+def overlap(boxes: Iterable[BboxBase], dpi: float) -> bool:
+    """Return whether neighbours in a row of boxes, in pixels, come closer than `GAP`."""
+    ordered = sorted(boxes, key=lambda box: box.x0)
+    return any(left.x1 + GAP * dpi > right.x0 for left, right in pairwise(ordered))
 
 
-def _thin(texts: Sequence[Text]) -> None:
+def _thin(texts: Sequence[Text], boxes: Sequence[BboxBase], dpi: float) -> None:
     """Hide labels until the rest do not overlap; powers of ten stay first."""
 
-    def digits(text: Text) -> int:
-        return len(text.get_text().replace(",", "").strip("0.")) + (text.get_text().strip("0.,") != "1")
+    def digits(label: tuple[Text, BboxBase]) -> int:
+        text = label[0].get_text()
+        return len(text.replace(",", "").strip("0.")) + (text.strip("0.,") != "1")
 
-    shown: list[Text] = []
-    for text in sorted(texts, key=digits):
-        if overlap([*shown, text]):
+    shown: list[BboxBase] = []
+    for text, box in sorted(zip(texts, boxes, strict=True), key=digits):
+        if overlap([*shown, box], dpi):
             text.set_alpha(0)  # set_visible would be undone at the next drawing
         else:
-            shown.append(text)
+            shown.append(box)

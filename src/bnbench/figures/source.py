@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from bnbench.core.errors import UserError
@@ -21,6 +23,59 @@ ITEMS = {"neurons": "unit", "percentiles": "percentile", "one_by_one": "images_t
 # probe -> what its column `at` numbers, where it holds one of several values
 ATS = {CLASSES: "predicted_class"}
 VALUE = "value"
+
+
+class Rows:
+    """A table of rows of runs, which gives the rows of some of the runs."""
+
+    def __init__(self, table: pd.DataFrame) -> None:
+        self._table = table
+        self._places = table.groupby("run_id", sort=False).indices
+
+    def of(self, run_ids: Iterable[str]) -> pd.DataFrame:
+        """Return the rows of these runs, in the order of the table."""
+        found = [self._places[run_id] for run_id in dict.fromkeys(run_ids) if run_id in self._places]
+        return self._table.take(np.sort(np.concatenate([*found, np.empty(0, np.intp)]))).reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a plan, each read and verified once, when it is first used."""
+
+    folder: Path
+    plan: PlanRecord
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """A row per run and study."""
+        return store_tables.read(self.folder, "runs", self.plan.tables_id)
+
+    @cached_property
+    def history(self) -> Rows:
+        """A row per run and evaluation."""
+        return Rows(store_tables.read(self.folder, "history", self.plan.tables_id))
+
+    @cached_property
+    def probes(self) -> Rows:
+        """A row per run and recorded value."""
+        return Rows(store_tables.read(self.folder, "probes", self.plan.tables_id))
+
+    @cached_property
+    def confusion(self) -> Rows:
+        """A row per run, true class and predicted class."""
+        return Rows(store_tables.read(self.folder, "confusion", self.plan.tables_id))
+
+    def study(self, name: str) -> "Source":
+        """Return the rows of a study; the confusion matrices only where a figure or a value uses them."""
+        record = self.plan.studies[name]
+        runs = self.runs[self.runs["study"] == name]
+        probes = self.probes.of(runs["run_id"])
+        measures: list[Measure] = [*record.figures.values(), *record.published]
+        if any(measure.probe == CLASSES for measure in measures):
+            probes = pd.concat([probes, class_rows(self.confusion.of(runs["run_id"]))], ignore_index=True)
+        configs = {run_id: self.plan.runs[run_id].config for run_id in runs["run_id"]}
+        shapes = {name: dataset.shape for name, dataset in self.plan.datasets.items()}
+        return Source(runs, self.history.of(runs["run_id"]), probes, configs, shapes)
 
 
 @dataclass(frozen=True)
@@ -43,19 +98,8 @@ class Source:
 
     @classmethod
     def read(cls, tables: Path, plan: PlanRecord, study: str) -> "Source":
-        """Read a study's rows of the tables; the confusion matrices only where a figure or a value uses them."""
-        tables_id, record = plan.tables_id, plan.studies[study]
-        runs = store_tables.read(tables, "runs", tables_id)
-        runs = runs[runs["study"] == study]
-        wanted = ("run_id", "in", list(runs["run_id"]))
-        history, probes = (store_tables.read(tables, name, tables_id, wanted) for name in ("history", "probes"))
-        measures: list[Measure] = [*record.figures.values(), *record.published]
-        if any(measure.probe == CLASSES for measure in measures):
-            confusion = store_tables.read(tables, "confusion", tables_id, wanted)
-            probes = pd.concat([probes, class_rows(confusion)], ignore_index=True)
-        configs = {run_id: plan.runs[run_id].config for run_id in runs["run_id"]}
-        shapes = {name: dataset.shape for name, dataset in plan.datasets.items()}
-        return cls(runs, history, probes, configs, shapes)
+        """Read a study's rows of the tables, which are used for nothing else."""
+        return Tables(tables, plan).study(study)
 
 
 def column(name: str, probe: str | None = None) -> str:

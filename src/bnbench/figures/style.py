@@ -44,7 +44,8 @@ STYLE: dict[str, Any] = {
     "axes.unicode_minus": True,
     "svg.fonttype": "path",
     "svg.hashsalt": "bnbench",  # the same ids, so the same bytes, every time
-    "savefig.dpi": 150,
+    "figure.dpi": 150,
+    "savefig.dpi": "figure",
 }
 
 

@@ -42,16 +42,17 @@ def lists(study: StudyRecord, runs: pd.DataFrame, titles: dict[str, str]) -> Run
 def ids(runs: pd.DataFrame) -> str:
     """Return the runs of a row in the order of their seeds: `0:1f0c6e2ab8, 1:77a30b91c4 (diverged)`."""
     texts = []
-    for run in runs.sort_values("seed", kind="stable").itertuples():
-        state = "" if run.status == "ok" else f" ({run.status})"
-        texts.append(f"{run.seed}:{str(run.run_id)[:DIGITS]}{state}")
+    ordered = runs[["seed", "run_id", "status"]].sort_values("seed", kind="stable")
+    for seed, run_id, status in zip(*(ordered[name].tolist() for name in ordered), strict=True):
+        state = "" if status == "ok" else f" ({status})"
+        texts.append(f"{seed}:{run_id[:DIGITS]}{state}")
     return ", ".join(texts)
 
 
 def _of_cells(runs: pd.DataFrame) -> Table:
     names = varied(runs)
     runs = runs.assign(cell=runs.groupby(list(CELL), dropna=False, sort=False).ngroup())
-    cells = dict(iter(runs.groupby("cell")))
+    cells = dict(iter(runs[["cell", "seed", "run_id", "status"]].groupby("cell")))  # not the many settings
     rows = [
         [*(labels.short(name, cell[name]) for name in names), ids(cells[cell["cell"]])]
         for _, cell in in_order(runs.drop_duplicates("cell"), names).iterrows()

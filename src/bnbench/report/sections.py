@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bnbench.figures.figure_kind import plot_data
-from bnbench.figures.source import Source
+from bnbench.figures.source import Source, Tables
 from bnbench.figures.usable_range import margin, table_rows
 from bnbench.params.layers import activations, norms
 from bnbench.plan.record import PlanRecord, StudyRecord
@@ -47,6 +47,11 @@ class Inputs:
     environment: pd.DataFrame
     tables: Path
     figures: Path
+
+    @cached_property
+    def sources(self) -> Tables:
+        """All tables, read once for all studies."""
+        return Tables(self.tables, self.plan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +148,7 @@ class Study:
     @cached_property
     def source(self) -> Source:
         """The study's part of all tables, as figures read it."""
-        return Source.read(self.inputs.tables, self.inputs.plan, self.name)
+        return self.inputs.sources.study(self.name)
 
     def section(self, anchor: str) -> StudySection:
         """Compute the values of the study's section."""

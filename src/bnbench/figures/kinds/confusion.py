@@ -2,16 +2,21 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import PercentFormatter
 
+from bnbench.figures import canvas
 from bnbench.figures.captions import line_name
 from bnbench.figures.facets import Panel, arrange, grid, grid_size, title_panels
 from bnbench.figures.figure_kind import FigureKind
 from bnbench.figures.plot_data import Encoding, PlotData
 from bnbench.figures.source import VALUE, Source, named_rows
+from bnbench.figures.squares import draw_squares
+from bnbench.figures.style import SMALL
 from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
 
@@ -32,7 +37,7 @@ def data(source: Source, options: Figure) -> pd.DataFrame:
 
 def draw(plot: PlotData) -> Drawing:
     """Draw the shares of each true class as colours, and in percent in the squares."""
-    drawing = Drawing(layout="constrained")
+    drawing = canvas.new()
     panels = arrange(plot, WIDEST)
     axes = grid(drawing, panels)
     rows, columns = grid_size(panels)
@@ -48,24 +53,22 @@ def draw(plot: PlotData) -> Drawing:
 
 
 def _draw_panel(ax: Axes, points: pd.DataFrame) -> None:
-    import seaborn as sns  # takes a second to load, which other figures need not wait for
-
     table = points.pivot(index=TRUE, columns=PREDICTED, values="mean")
-    texts = (100 * table).map(lambda value: labels.DASH if pd.isna(value) else f"{value:.0f}")
-    sns.heatmap(
-        table,
-        ax=ax,
-        vmin=0,
-        vmax=1,
-        cmap="viridis",
-        annot=texts.to_numpy() if len(table) ** 2 <= WRITTEN else None,
-        fmt="",
-        annot_kws={"size": 6},
-        cbar=False,
-        square=True,
+    texts = (100 * table).map(lambda value: labels.DASH if pd.isna(value) else f"{value:.0f}").to_numpy()
+    draw_squares(ax, table, Normalize(0, 1), texts if len(table) ** 2 <= WRITTEN else None, 6)
+    ax.set_aspect("equal")
+    box = ax.get_window_extent()
+    every = _every(ax, box.width, len(table.columns)), _every(ax, box.height, len(table))
+    ax.set_xticks(np.arange(len(table.columns))[:: every[0]] + 0.5, [f"{name}" for name in table.columns[:: every[0]]])
+    ax.set_yticks(
+        np.arange(len(table))[:: every[1]] + 0.5, [f"{name}" for name in table.index[:: every[1]]], va="center"
     )
-    ax.set(xlabel="", ylabel="")
     ax.tick_params(labelrotation=0)
+
+
+def _every(ax: Axes, pixels: float, classes: int) -> int:
+    """Return which of many classes are named: each, each second ..., as there is room for in a length."""
+    return 1 + classes // max(1, int(72 * pixels / ax.figure.dpi / SMALL))
 
 
 def _label_axes(panels: Sequence[Panel], axes: Sequence[Axes]) -> None:

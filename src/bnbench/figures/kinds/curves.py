@@ -10,6 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bnbench.core.errors import UserError
+from bnbench.figures import canvas
 from bnbench.figures.captions import describe_means
 from bnbench.figures.facets import (
     add_legend,
@@ -75,7 +76,7 @@ def draw(plot: PlotData) -> Drawing:
     hue, x, options = plot.hue, plot.x, plot.options
     values = values_of(plot.points, hue)
     styles = line_styles(hue, values)
-    drawing = Drawing(layout="constrained")
+    drawing = canvas.new()
     panels = arrange(plot, WIDEST)
     axes = grid(drawing, panels)
     measures = values_of(plot.points, "measure") if "measure" in plot.points else [None]

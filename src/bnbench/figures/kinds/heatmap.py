@@ -10,11 +10,13 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from bnbench.figures import canvas
 from bnbench.figures.captions import count_range, describe_failures, fixed_settings, line_name
 from bnbench.figures.facets import Panel, arrange, grid, grid_size, title_panels
 from bnbench.figures.figure_kind import FigureKind
 from bnbench.figures.plot_data import Encoding, PlotData
 from bnbench.figures.source import Source, named_rows, value_columns
+from bnbench.figures.squares import draw_squares
 from bnbench.figures.style import CROSS
 from bnbench.params.study_schema import Figure
 from bnbench.tables import labels
@@ -33,7 +35,7 @@ def data(source: Source, options: Figure) -> pd.DataFrame:
 
 def draw(plot: PlotData) -> Drawing:
     """Draw means over seeds as colours, written into the squares, with one colour scale for all panels."""
-    drawing = Drawing(layout="constrained")
+    drawing = canvas.new()
     panels = arrange(plot, WIDEST)
     axes = grid(drawing, panels)
     x, y = plot.axes
@@ -53,26 +55,14 @@ def draw(plot: PlotData) -> Drawing:
 
 def _draw_panel(ax: Axes, panel: Panel, settings: tuple[str, str], factor: float, colours: Normalize) -> None:
     """Draw the squares of one panel, with the settings (x, y) on its axes."""
-    import seaborn as sns  # takes a second to load, which other figures need not wait for
-
     x, y = settings
     table = panel.points.pivot(index=y, columns=x, values="mean") * factor
     table = table.reindex(labels.ordered(y, table.index))[labels.ordered(x, table.columns)]
     texts = _texts(panel.points, factor).pivot(index=y, columns=x, values="text").loc[table.index, table.columns]
-    sns.heatmap(
-        table,
-        ax=ax,
-        norm=colours,
-        cmap="viridis",
-        annot=texts.to_numpy() if table.size <= WRITTEN else None,
-        fmt="",
-        annot_kws={"size": 5.5},
-        cbar=False,
-        xticklabels=[labels.short(x, value) for value in table.columns],
-        yticklabels=[labels.short(y, value) for value in table.index],
-    )
+    draw_squares(ax, table, colours, texts.to_numpy() if table.size <= WRITTEN else None, 5.5)
+    ax.set_xticks(np.arange(table.shape[1]) + 0.5, [labels.short(x, value) for value in table.columns])
+    ax.set_yticks(np.arange(table.shape[0]) + 0.5, [labels.short(y, value) for value in table.index], va="center")
     _hatch(ax, table, texts)
-    ax.set(xlabel="", ylabel="")
     ax.grid(visible=False)
     ax.tick_params(labelleft=panel.position[1] == 0, labelrotation=0)
 
@@ -93,7 +83,7 @@ def _texts(points: pd.DataFrame, factor: float) -> pd.DataFrame:
 
 
 def _hatch(ax: Axes, table: pd.DataFrame, texts: pd.DataFrame) -> None:
-    """Hatch the squares without a mean, which seaborn leaves out."""
+    """Hatch the squares without a mean, which have no colour."""
     for row, column in zip(*np.nonzero(table.isna().to_numpy()), strict=True):
         ax.add_patch(Rectangle((column, row), 1, 1, fc="#f0f0f0", ec="#cccccc", hatch="////", lw=0, zorder=0.5))
         if table.size <= WRITTEN:

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from bnbench.figures import canvas
 from bnbench.figures.captions import line_name
 from bnbench.figures.facets import arrange, grid, title_panels
 from bnbench.figures.figure_kind import FigureKind
@@ -23,7 +24,7 @@ def draw(plot: PlotData) -> Drawing:
     Each panel has its own scale: preprocessings differ in it by two orders of magnitude. Its note is the share of
     units that cut the data.
     """
-    drawing = Drawing(layout="constrained")
+    drawing = canvas.new()
     panels = arrange(plot, WIDEST)
     axes = grid(drawing, panels, shared=False)
     for panel, ax in zip(panels, axes, strict=True):

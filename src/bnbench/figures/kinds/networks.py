@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.patches import FancyBboxPatch
 
+from bnbench.figures import canvas
 from bnbench.figures.figure_kind import FigureKind
 from bnbench.figures.network_table import COLUMNS, layer_table
 from bnbench.figures.plot_data import PlotData
@@ -30,7 +31,7 @@ def draw(plot: PlotData) -> Drawing:
     points = plot.points
     models = list(dict.fromkeys(points["model"]))
     rows = [-(-int((points["model"] == model).sum()) // ACROSS) for model in models]
-    drawing = Drawing(layout="constrained", figsize=(PAGE_WIDTH, sum(HEIGHT * n + 0.35 for n in rows)))
+    drawing = canvas.new(figsize=(PAGE_WIDTH, sum(HEIGHT * n + 0.35 for n in rows)))
     axes = drawing.subplots(len(models), 1, squeeze=False, height_ratios=rows)[:, 0]
     for model, ax, count in zip(models, axes, rows, strict=True):
         part = points[points["model"] == model].sort_values("stage")

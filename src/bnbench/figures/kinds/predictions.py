@@ -5,6 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from bnbench.figures import canvas
 from bnbench.figures.captions import line_name
 from bnbench.figures.facets import select, values_of
 from bnbench.figures.figure_kind import FigureKind
@@ -20,7 +21,7 @@ def draw(plot: PlotData) -> Drawing:
     """Draw a row of panels for each value of `col`: the predicted classes, coloured by class, with the accuracy."""
     values = values_of(plot.points, plot.col)
     kinds = [name for name in STATISTICS if (plot.points["quantity"] == f"predicted_{name}").any()]
-    drawing = Drawing(layout="constrained", figsize=(PAGE_WIDTH, 2.7 * len(values)))
+    drawing = canvas.new(figsize=(PAGE_WIDTH, 2.7 * len(values)))
     axes = drawing.subplots(len(values), len(kinds), squeeze=False)
     for line, value in zip(axes, values, strict=True):
         points = select(plot.points, plot.col, value)

@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import FixedFormatter, FixedLocator
 
+from bnbench.figures import canvas
 from bnbench.figures.captions import line_name
 from bnbench.figures.facets import arrange, grid, grid_size, title_panels
 from bnbench.figures.figure_kind import FigureKind
@@ -19,7 +20,7 @@ OVERLAP = 2.5  # greatest height of a ridge, in distances between ridges
 
 def draw(plot: PlotData) -> Drawing:
     """Draw a ridge for each recorded step, the first at the back; its height is the share of values in a bin."""
-    points, drawing = plot.points, Drawing(layout="constrained")
+    points, drawing = plot.points, canvas.new()
     panels = arrange(plot, WIDEST)
     axes = grid(drawing, panels)
     steps = sorted(points["step"].unique())

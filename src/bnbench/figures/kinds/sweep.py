@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
+from bnbench.figures import canvas
 from bnbench.figures.captions import describe_means
 from bnbench.figures.facets import (
     Panel,
@@ -86,7 +87,7 @@ def draw(plot: PlotData) -> Drawing:
     points, hue, x = plot.points, plot.hue, plot.x
     axis, values = XAxis(x, labels.ordered(x, points[x])), values_of(points, hue)
     styles = line_styles(hue, values)
-    drawing = Drawing(layout="constrained")
+    drawing = canvas.new()
     panels = arrange(plot, widest(len(axis.values)))
     axes = grid(drawing, panels)
     shifts = [0.07 * (i - (len(values) - 1) / 2) / max(1, len(values) / 4) for i in range(len(values))]
@@ -100,9 +101,11 @@ def draw(plot: PlotData) -> Drawing:
     drawing.supylabel(y_label(plot.y), fontsize="medium")
     add_legend(drawing, *_legend(plot, values, styles))
     pairs = list(zip(panels, axes, strict=True))
-    strip = _mark_failures(drawing, plot, pairs, axis)
+    if failures(points).any() or plot.options.within is not None:
+        canvas.lay_out(drawing)  # it decides the panels' heights
+    strip = _mark_failures(plot, pairs, axis)
     if plot.options.within is not None:
-        _mark_usable(drawing, plot, pairs, strip)
+        _mark_usable(plot, pairs, strip)
     separate_tick_labels(drawing, categories=axis.base is None)
     return drawing
 
@@ -110,6 +113,11 @@ def draw(plot: PlotData) -> Drawing:
 def widest(ticks: int) -> int:
     """Return how many panels of `ticks` values fit side by side with their counts of failures."""
     return max(1, min(4, int(0.9 * 72 * PAGE_WIDTH / SHARE_WIDTH / max(1, ticks + 0.5))))
+
+
+def panel_height(ax: Axes) -> float:
+    """Return the height of a panel in points."""
+    return 72 * ax.get_window_extent().height / ax.figure.dpi
 
 
 def _sorted(points: pd.DataFrame, axis: XAxis) -> pd.DataFrame:
@@ -172,7 +180,7 @@ def _legend(plot: PlotData, values: list[Any], styles: list[LineStyle]) -> tuple
     return handles, names, title
 
 
-def _mark_failures(drawing: Drawing, plot: PlotData, panels: PanelAxes, axis: XAxis) -> float:
+def _mark_failures(plot: PlotData, panels: PanelAxes, axis: XAxis) -> float:
     """Write the counts of failed runs on grey below the data, a line for each colour; return the share it takes."""
     values = values_of(plot.points, plot.hue)
     failing = [
@@ -184,8 +192,7 @@ def _mark_failures(drawing: Drawing, plot: PlotData, panels: PanelAxes, axis: XA
     set_y(panels[0][1], found, plot.y)
     if not failing:
         return 0.0
-    drawing.draw_without_rendering()  # the layout decides the panels' heights
-    line = LINE / (72 * panels[0][1].get_window_extent().height / drawing.dpi)
+    line = LINE / panel_height(panels[0][1])
     strip = min(0.6, line * len(failing) + 0.03)
     set_y(panels[0][1], found, plot.y, strip)
     for panel, ax in panels:
@@ -198,11 +205,10 @@ def _mark_failures(drawing: Drawing, plot: PlotData, panels: PanelAxes, axis: XA
     return strip
 
 
-def _mark_usable(drawing: Drawing, plot: PlotData, panels: PanelAxes, strip: float) -> None:
+def _mark_usable(plot: PlotData, panels: PanelAxes, strip: float) -> None:
     """Draw a bar for each colour's usable range above the data, from its first to its last value."""
     values = values_of(plot.points, plot.hue)
-    drawing.draw_without_rendering()  # the layout decides the panels' heights
-    line = BAR / (72 * panels[0][1].get_window_extent().height / drawing.dpi)
+    line = BAR / panel_height(panels[0][1])
     set_y(panels[0][1], scale(plot), plot.y, strip, top=line * (len(values) + 1))
     for panel, ax in panels:
         for index, (value, style) in enumerate(zip(values, line_styles(plot.hue, values), strict=True)):
