@@ -176,7 +176,7 @@ def test_a_plan_longer_than_a_day_has_the_hours_on_a_gpu(tmp_path: Path) -> None
     row = next(line for line in text.splitlines() if "A study" in line)
     steps = 1197 // 64 * 400_000
     arithmetic = 8 * 3 * 2 * (64 * 2000 + 2000 * 2000 + 2000 * 10) * 64 * steps / 2e13
-    calls = len(Plan(tmp_path / "params.yaml", root=tmp_path).packs) * steps * 3 * cost.LAYER_SECONDS  # three layers
+    calls = len(Plan(tmp_path / "params.yaml", root=tmp_path).packs) * steps * 3 * cost.GPU_LAYER_SECONDS  # three layers
     assert float(row.split("│")[-2].replace(",", "")) == pytest.approx((arithmetic + calls) / 3600, rel=0.01)
 
 

@@ -24,7 +24,7 @@ from bnbench.plan.plan import Plan
 from bnbench.report.render import write
 from bnbench.tables.collect import collect
 from bnbench.training import checkpoints, worker
-from bnbench.training.engine import step_program
+from bnbench.training.engine import compiled_steps
 from bnbench.training.pack.pack import Pack
 from bnbench.training.train import start, train
 from tests.support.little import ROOT
@@ -72,7 +72,7 @@ def stopped(plan: Plan, step: int = STEP) -> list[Pack]:
                 raise KeyboardInterrupt
 
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
-            patch.setattr(step_program, "BLOCK_SECONDS", 0.0)  # blocks of one step
+            patch.setattr(compiled_steps, "BLOCK_SECONDS", 0.0)  # blocks of one step
             train(part, stop, lambda _outcome: None)
         checkpoints.save(CHECKPOINTS, part)
         packs.append(part)

@@ -4,9 +4,6 @@ Sums, products, elementary functions and random numbers of torch have an order, 
 standard fixes. What remains is elementwise arithmetic, comparisons, copies, and operations on whole numbers.
 """
 
-import functools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, get_args
 
@@ -44,9 +41,6 @@ ALLOWED = {
 NAMES = set(" ".join(ALLOWED.values()).split())
 RANDOM = ("bernoulli", "exponential", "normal", "rand", "uniform")  # beginnings of the names of random operations
 
-# parts that still call torch's products, sums, functions and generators: each entry goes with its replacement
-NOT_YET: list[tuple[Any, str]] = []
-
 
 def _fixed(operation: torch._ops.OpOverload, values: list[Any], kwargs: dict[str, Any]) -> bool:
     """Return whether a call's result is fixed by IEEE 754, given its arguments and results."""
@@ -59,50 +53,20 @@ def _fixed(operation: torch._ops.OpOverload, values: list[Any], kwargs: dict[str
 
 
 class Recorded(TorchDispatchMode):
-    """The calls of torch whose result is not fixed, but for those within excused functions."""
+    """The calls of torch whose result is not fixed."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.open: set[str] = set()
-        self.calls, self.excused = 0, 0
+        self.calls = 0
 
     def __torch_dispatch__(self, func: Any, _types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         found = func(*args, **kwargs)
-        self.calls += not self.excused
-        if not self.excused and not _fixed(func, tree_leaves((args, kwargs, found)), kwargs):
+        self.calls += 1
+        if not _fixed(func, tree_leaves((args, kwargs, found)), kwargs):
             self.open.add(str(func))
         return found
-
-    def excuse(self, function: Any) -> Any:
-        """Return a function within which, and within a function that it returns, nothing is recorded."""
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            self.excused += 1
-            try:
-                found = function(*args, **kwargs)
-            finally:
-                self.excused -= 1
-            return self.excuse(found) if callable(found) and not isinstance(found, Tensor) else found
-
-        return call
-
-
-@contextmanager
-def _recorded() -> Iterator[Recorded]:
-    mode = Recorded()
-    with pytest.MonkeyPatch.context() as patch, mode:
-        for owner, name in NOT_YET:
-            if isinstance(owner, dict):
-                function = owner[name]
-                kept = (
-                    (mode.excuse(function[0]), *function[1:]) if isinstance(function, tuple) else mode.excuse(function)
-                )
-                patch.setitem(owner, name, kept)
-            else:
-                patch.setattr(owner, name, mode.excuse(getattr(owner, name)))
-        yield mode
 
 
 def _few(part: Part, count: int) -> Part:
@@ -171,11 +135,12 @@ def _open(case: dict[str, Any], data: Prepared) -> set[str]:
     """Return the calls, in the training of a pack of two runs, whose result is not fixed."""
     runs = [run(**{"learning_rate": 0.05, **case, "seed": seed}) for seed in (0, 1)]
     outcomes: list[Outcome] = []
-    with _recorded() as mode:
+    with Recorded() as mode:
         trainer.train(trainer.start(["0" * 16, "1" * 16], runs, data), lambda _pack: None, outcomes.append)
     assert len(outcomes) == 2
     assert mode.calls > 100
-    return mode.open
+    found: set[str] = mode.open
+    return found
 
 
 @pytest.mark.parametrize("case", CASES, ids=_named)

@@ -144,4 +144,5 @@ def trial(transposed: int, add: bool) -> float:
 def _numbers(rows: int, columns: int) -> NDArray[np.float32]:
     """Return numbers of seven bits, which bf16 represents: between -2 and 2, none of them 0."""
     row, column = np.ogrid[:rows, :columns]
-    return ((((row * 37 + column * 11) % 127) * 2 - 127) / 64).astype(np.float32)
+    numbers: NDArray[np.float32] = ((((row * 37 + column * 11) % 127) * 2 - 127) / 64).astype(np.float32)
+    return numbers

@@ -16,6 +16,7 @@ from bnbench.training import probes
 from bnbench.training.engine.compiled_network import record
 from bnbench.training.engine.program import Pass, Pool, Position, Program
 from bnbench.training.nets.layers import Moment
+from bnbench.training.pack.loss import cross_entropy
 from bnbench.training.pack.optimizers import OPTIMIZERS
 from bnbench.training.pack.pack import Pack
 
@@ -50,11 +51,7 @@ def probed_step(pack: Pack) -> None:
     x, target = pack.batch(pack.step)
     network.at(Moment(pack.seeds, pack.step, pack.epoch_steps))
     logits = network.forward(x, training=True)
-    labels, gradient, noted = target.argmax(-1).float(), torch.empty_like(logits), torch.empty(2, len(runs))
-    divisor = pack.run.batch_size if pack.run.loss == "mean" else 1
-    for r in runs:
-        of_run = [logits[r], labels[r].contiguous(), gradient[r], noted[0, r], noted[1, r]]
-        library.run("cross_entropy", logits.shape[1:], of_run, [divisor])
+    loss, gradient = cross_entropy(logits, target, pack.run.loss == "mean")
     network.backward(gradient)
     probes.look(pack, "step")
     names = ("values", "moving", "grads", *OPTIMIZERS[pack.run.optimizer][1])
@@ -66,8 +63,9 @@ def probed_step(pack: Pack) -> None:
         program.at([Position(pack.step, pack.epoch_steps, rate)])
         library.replay(library.listed(program.calls))
     column = pack.step % pack.interval
-    arrays["losses"][:, column], arrays["correct"][:, column] = noted
-    arrays["epoch_loss"].add_(noted[0])
+    arrays["losses"][:, column] = loss
+    arrays["correct"][:, column] = (logits.argmax(-1) == target.argmax(-1)).sum(1).float()
+    arrays["epoch_loss"].add_(loss)
     pack.step += 1
 
 

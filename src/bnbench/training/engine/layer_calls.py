@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from bnbench.arithmetic import fast
 from bnbench.arithmetic.library import Array, EachStep
 from bnbench.data import random_streams
 from bnbench.training.engine import norm_calls
@@ -17,6 +18,8 @@ from bnbench.training.engine.program import PANEL, Program
 from bnbench.training.nets import batch_norms, sample_norms
 from bnbench.training.nets.activations import LeakyRelu, PRelu, Relu, Sigmoid, Tanh
 from bnbench.training.nets.layers import Conv, Dropout, Flatten, Layer, Linear, MaxPool
+
+POSITIONS = 240  # rows that a convolution multiplies at once: ops.c
 
 Back = Callable[[Tensor, bool], Tensor]  # gradient of the output, and whether that of the input is needed -> the latter
 Record = Callable[[Program, int, Any, Any], tuple[Any, Back]]
@@ -40,8 +43,8 @@ def _linear(program: Program, index: int, layer: Linear, x: Array) -> tuple[Tens
     images, (inputs, units) = program.images, layer.weights["weight"]
     weight, y = program.slot(index, "weight"), program.empty(images, units)
     if layer.bias:
-        arrays = [x, weight, program.slot(index, "bias"), y, program.work(PANEL * (inputs + 1))]
-        program.call("linear", [images, units, inputs], arrays)
+        kind, room = program.multiplied(images, units, inputs)
+        program.call(f"linear{kind}", [images, units, inputs], [x, weight, program.slot(index, "bias"), y, room])
     else:
         program.product(x, weight, y)
 
@@ -75,25 +78,33 @@ def _conv(program: Program, index: int, layer: Conv, x: Array) -> tuple[Tensor, 
     padded = _padded(program, x, border)
     if layer.bias:
         program.call("repeat", [y.numel() // filters, filters], [program.slot(index, "bias"), y])
-    work = program.work(PANEL * (size * size * channels + 1))
-    program.call("conv", sizes, [padded, weight, y, work], [layer.bias])
+    _convolve(program, sizes, [padded, weight, y], layer.bias)
 
     def back(dy: Tensor, wanted: bool) -> Tensor:
         dx = program.empty(images, height, width, channels) if wanted else dy
         if wanted:
             turned = program.empty(weight.numel())
             program.call("turn", [size, channels, filters], [weight, turned])
-            room = program.work(PANEL * (size * size * filters + 1))
             into = [images, height, width, filters, size, channels]
-            program.call("conv", into, [_padded(program, dy, border), turned, dx, room], [False])
+            _convolve(program, into, [_padded(program, dy, border), turned, dx], False)
         _learn_bias(program, index, layer, dy)
-        room = program.work(PANEL * (images * height * width + 1) + 2 * images * height)
+        rounded = program.fast and fast.worth_convolving(size, channels, filters)
+        most = fast.work(POSITIONS, filters) if rounded else PANEL * (images * height * width + 1)
+        room = program.work(most + 2 * images * height)
         program.learn(
             index, "weight", lambda grads, _rows: program.call("conv_weights", sizes, [padded, dy, grads, room])
         )
         return dx
 
     return y, back
+
+
+def _convolve(program: Program, sizes: list[int], arrays: list[Array], add: bool) -> None:
+    """Append the calls of a convolution of sizes N, H, W, C, S, O: padded images, filters, output."""
+    size, channels, filters = sizes[4], sizes[3], sizes[5]
+    rounded = program.fast and fast.worth_convolving(size, channels, filters)
+    most = fast.work(POSITIONS, filters) if rounded else PANEL * (size * size * channels + 1)
+    program.call("conv", sizes, [*arrays, program.work(most)], [add, rounded])
 
 
 def _padded(program: Program, x: Array, border: int) -> Array:

@@ -9,7 +9,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from bnbench.arithmetic import library, updates
+from bnbench.arithmetic import fast, library, updates
 from bnbench.arithmetic.library import Array, Call, EachStep
 from bnbench.params.run_schema import Population, Run
 from bnbench.training.nets.network import Network
@@ -65,6 +65,7 @@ class Program:
     def __init__(self, network: Network, of: Pass, rows: dict[str, Tensor], pool: Pool, seed: int) -> None:
         self.network, self.of, self.rows, self.pool, self.seed = network, of, rows, pool, seed
         self.run, self.images = network.run, of.images
+        self.fast = self.run.precision == "fast" and fast.kind() != "fp32"
         self.slots = {(slot.layer, slot.name): slot for slot in (*network.weights, *network.moving)}
         self.forward: list[Call] = []
         self.backward: list[Call] = []
@@ -88,7 +89,14 @@ class Program:
         of_a = a.array if isinstance(a, EachStep) else a
         (rows, columns), inner = c.shape, b.shape[1] if transposed[1] else b.shape[0]
         sizes = [*map(int, transposed), rows, columns, inner, of_a.stride(-2), b.stride(-2), c.stride(-2)]
-        self.call("product", sizes, [a, b, c, self.work(PANEL * (inner + 1))])
+        kind, room = self.multiplied(rows, columns, inner)
+        self.call(f"product{kind}", sizes, [a, b, c, room])
+
+    def multiplied(self, rows: int, columns: int, inner: int) -> tuple[str, Tensor]:
+        """Return how a product of these sizes is computed, the end of its operation's name, and its work space."""
+        if self.fast and fast.worth(rows, columns, inner):
+            return "_fast", self.work(fast.work(rows, columns))
+        return "", self.work(PANEL * (inner + 1))
 
     def empty(self, *shape: int) -> Tensor:
         """Return a temporary array, of undefined values."""
