@@ -26,9 +26,9 @@ from bnbench.data.prepared import Part, Prepared
 from bnbench.params import architecture
 from bnbench.params.run_schema import Run
 from bnbench.plan import cost
-from bnbench.training.arithmetic import convolutions, gpu, kernels
 from bnbench.training.engine import cuda_graphs
 from bnbench.training.engine.choose import choose
+from bnbench.training.kernels import convolutions, gpu, loops
 from bnbench.training.train import start
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -213,7 +213,7 @@ def line(row: Measured, peak: float) -> str:
         return head + f"| | | | {row.note} |"
     ratios = [a / b for a, b in zip(row.pack, row.plain, strict=True)]
     parts = [f"{share(row, statistics.median(each), peak):.1%}" for each in (row.plain, row.pack)]
-    way = "; ".join(["graph" if row.graph else "single operations", *(f"without {what}" for what in kernels.lacking)])
+    way = "; ".join(["graph" if row.graph else "single operations", *(f"without {what}" for what in loops.lacking)])
     cells = [f"{spread(row.plain, '{:,.0f}')}, {parts[0]}", f"{spread(row.pack, '{:,.0f}')}, {parts[1]}"]
     return head + f"| {' | '.join(cells)} | {spread(ratios, '{:.1f}')} | {way} |"
 
@@ -230,7 +230,7 @@ def write(rows: list[Measured], peak: float, precision: str) -> None:
     text += ["| --- | ---: | ---: | ---: | ---: | ---: | --- |", *(line(row, peak) for row in rows), ""]
     write_bytes(RESULTS / f"{stem}-gpu-{precision}.md", "\n".join(text).encode())
     about: dict[str, Any] = {"gpu": name, "torch": torch.__version__, "precision": precision, "peak": peak}
-    about |= {"forms": convolutions.CHOSEN, "lacking": kernels.lacking}
+    about |= {"forms": convolutions.CHOSEN, "lacking": loops.lacking}
     write_json(RESULTS / f"{stem}-gpu-{precision}.json", about | {"rows": [asdict(row) for row in rows]})
 
 

@@ -176,7 +176,9 @@ def test_a_plan_longer_than_a_day_has_the_hours_on_a_gpu(tmp_path: Path) -> None
     row = next(line for line in text.splitlines() if "A study" in line)
     steps = 1197 // 64 * 400_000
     arithmetic = 8 * 3 * 2 * (64 * 2000 + 2000 * 2000 + 2000 * 10) * 64 * steps / 2e13
-    calls = len(Plan(tmp_path / "params.yaml", root=tmp_path).packs) * steps * 3 * cost.GPU_LAYER_SECONDS  # three layers
+    calls = (
+        len(Plan(tmp_path / "params.yaml", root=tmp_path).packs) * steps * 3 * cost.GPU_LAYER_SECONDS
+    )  # three layers
     assert float(row.split("│")[-2].replace(",", "")) == pytest.approx((arithmetic + calls) / 3600, rel=0.01)
 
 
@@ -190,7 +192,7 @@ def test_a_closed_pipe_ends_quietly(tmp_path: Path, words: str) -> None:
 
 
 def test_the_package_loads_neither_snakemake_nor_dvc() -> None:
-    extras = {"bnbench.demo.page", "bnbench.training.arithmetic.triton_norms"}  # need Gradio and Triton
+    extras = {"bnbench.demo.page", "bnbench.training.kernels.triton_norms"}  # need Gradio and Triton
     modules = sorted(m.name for m in pkgutil.walk_packages(bnbench.__path__, "bnbench.") if m.name not in extras)
     code = f"import sys, {', '.join(modules)}; print(*sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

@@ -70,7 +70,7 @@ def in_torch(mine: dict[str, Tensor], channels: int) -> list[Tensor]:
         return [mine["gamma"][0], mine["beta"][0]]
     weight = mine["weight"]
     if weight.dim() == 4:
-        weight = weight.permute(0, 3, 1, 2)
+        weight = weight.permute(3, 2, 0, 1)
     else:
         weight = weight.view(-1, channels, weight.shape[1]).transpose(0, 1).reshape(weight.shape).T
     return [weight, *([mine["bias"][0]] if "bias" in mine else [])]

@@ -21,8 +21,8 @@ from bnbench.plan.packs import PackRecord, write_packs
 from bnbench.training import job as jobs
 from bnbench.training import train as training
 from bnbench.training import worker
-from bnbench.training.arithmetic import kernels
 from bnbench.training.engine.choose import Engine, choose
+from bnbench.training.kernels import loops
 from bnbench.training.pack.pack import Pack as Training
 from bnbench.training.worker import Workspace
 from tests.support import shell
@@ -229,7 +229,7 @@ def test_a_pack_too_large_for_the_devices_memory_is_split_to_the_same_bytes(
 
 def test_what_a_gpu_lacks_is_said_once(tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [run(seed=seed, model="64-20-10", epochs=1) for seed in range(3)]
-    monkeypatch.setitem(kernels.lacking, "graphs of steps on this GPU", "it knows none")
+    monkeypatch.setitem(loops.lacking, "graphs of steps on this GPU", "it knows none")
     jobs.train_job(_job(tmp_path, prepared, settings, width=1), _space(tmp_path), 2, tmp_path / "log")
     told = "training without graphs of steps on this GPU (slower): it knows none"
     assert (tmp_path / "log").read_text().count(told) == 1

@@ -19,7 +19,7 @@ from bnbench.core.errors import Interrupted, UserError
 from bnbench.core.workers import as_they_end, working
 from bnbench.plan.packs import PackRecord, divided, read_packs
 from bnbench.training import worker
-from bnbench.training.arithmetic import matmul
+from bnbench.training.kernels import matmul
 from bnbench.training.progress import Counts, Progress
 from bnbench.training.worker import Trained, Workspace
 

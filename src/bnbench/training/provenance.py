@@ -18,9 +18,9 @@ from bnbench.data.manifest import read_manifest
 from bnbench.data.prepared import ARRAYS, PARTS, file_name
 from bnbench.plan import cost, identity
 from bnbench.store.records import Environment, not_comparable
-from bnbench.training.arithmetic import matmul
 from bnbench.training.engine.choose import Engine
 from bnbench.training.engine.step import Operations
+from bnbench.training.kernels import matmul
 from bnbench.training.pack.pack import Pack
 
 LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn", "pyarrow")

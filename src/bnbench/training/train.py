@@ -13,9 +13,9 @@ from bnbench.data.prepared import OFFICIAL, PARTS, TESTS, Part, Prepared
 from bnbench.data.preprocess import PREPROCESSING
 from bnbench.params.run_schema import Run
 from bnbench.training import probes
-from bnbench.training.arithmetic import gpu
 from bnbench.training.engine.choose import Engine, choose, network
 from bnbench.training.evaluate import evaluate
+from bnbench.training.kernels import gpu
 from bnbench.training.pack import optimizers, schedules
 from bnbench.training.pack.pack import Images, Outcome, Pack, Row
 

@@ -18,8 +18,8 @@ from bnbench.params.run_schema import Run
 from bnbench.plan import cost
 from bnbench.plan.packs import PackRecord, check_run_ids
 from bnbench.training import checkpoints, provenance, run_writer
-from bnbench.training.arithmetic import kernels
 from bnbench.training.engine.choose import Engine
+from bnbench.training.kernels import loops
 from bnbench.training.pack.pack import Images, Outcome, Pack
 from bnbench.training.progress import Counts
 from bnbench.training.train import start, tensors, train
@@ -47,7 +47,7 @@ class Trained(NamedTuple):
         statuses: number of runs that finished with each status.
         engines: what executed the training steps.
         splits: how often the runs were split because the device ran out of memory.
-        lacking: faster ways of training that this worker lacks, with the reason: see `kernels.lacking`.
+        lacking: faster ways of training that this worker lacks, with the reason: see `loops.lacking`.
     """
 
     statuses: Counter[str]
@@ -114,7 +114,7 @@ def train_pack(pack: PackRecord, space: Workspace) -> Trained:
         on = {"cpu": cost.cpu(), "device": kind(device)}
         record = {"runs": sorted(runs), "seconds": seconds, "estimated": pack.seconds, **on}
         write_sealed(space.timings / f"{pack.id}.json", record)
-    return Trained(training.statuses, training.engines, training.splits, kernels.lacking)
+    return Trained(training.statuses, training.engines, training.splits, loops.lacking)
 
 
 def _read(pack: PackRecord) -> Prepared:

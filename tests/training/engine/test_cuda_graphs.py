@@ -11,11 +11,11 @@ from torch.utils._pytree import tree_leaves
 from bnbench.data.prepared import Prepared
 from bnbench.params.run_schema import Run
 from bnbench.training import train
-from bnbench.training.arithmetic import convolutions
 from bnbench.training.engine import cuda_graphs
 from bnbench.training.engine.choose import Engine, choose
 from bnbench.training.engine.cuda_graphs import GraphSteps
 from bnbench.training.engine.step import train_step
+from bnbench.training.kernels import convolutions
 from bnbench.training.pack.pack import Images, Outcome, Pack
 from bnbench.training.train import start
 from tests.data.test_augment import attached, definition

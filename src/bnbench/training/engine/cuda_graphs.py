@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bnbench.data import random_streams
 from bnbench.training import probes
-from bnbench.training.arithmetic import gpu, kernels
 from bnbench.training.engine.step import torch_step, train_step
+from bnbench.training.kernels import gpu, loops
 from bnbench.training.nets.layers import Dropout, Moment
 from bnbench.training.pack.pack import Pack
 
@@ -39,14 +39,14 @@ class GraphSteps:
         Raises:
             torch.OutOfMemoryError: the GPU has no memory for it.
         """
-        graph = None if GRAPHS in kernels.lacking else self.prepared(pack)
+        graph = None if GRAPHS in loops.lacking else self.prepared(pack)
         if graph is None:
             train_step(pack)
             return
         try:
             graph.advance(pack)
         except gpu.Unrecorded as error:
-            kernels.lacking[GRAPHS], self.recorded = str(error), None
+            loops.lacking[GRAPHS], self.recorded = str(error), None
             train_step(pack)
 
     def prepared(self, pack: Pack) -> "StepGraph | None":

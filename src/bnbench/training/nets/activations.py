@@ -5,7 +5,6 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from bnbench.training.arithmetic import kernels
 from bnbench.training.nets.layers import Plain
 
 
@@ -30,7 +29,7 @@ class Relu(Activation):
 
     def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
         """dx = dy where y > 0, else 0."""
-        return kernels.loops(dy).relu_back(dy, self.y)
+        return dy * (self.y > 0)
 
 
 @dataclass(eq=False, repr=False)
@@ -40,14 +39,9 @@ class LeakyRelu(Activation):
     _: KW_ONLY
     slope: float
 
-    def __post_init__(self) -> None:
-        # of x > 0 and of the rest; as numbers of fp32, with which runs have always been trained
-        above, below = (torch.tensor([1.0, 0.0]) * (1 - self.slope) + self.slope).tolist()
-        self.factors: tuple[float, float] = above, below
-
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """Return x times 1 or the slope."""
-        self.factor = torch.where(x > 0, *self.factors)
+        self.factor = torch.where(x > 0, 1.0, self.slope)
         return x * self.factor
 
     def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
@@ -96,7 +90,7 @@ class Sigmoid(Activation):
 
     def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
         """dx = dy y (1 - y)."""
-        return kernels.loops(dy).sigmoid_back(dy, self.y)
+        return dy * self.y * (1 - self.y)
 
 
 class Tanh(Activation):
@@ -109,7 +103,7 @@ class Tanh(Activation):
 
     def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
         """dx = dy (1 - y^2)."""
-        return kernels.loops(dy).tanh_back(dy, self.y)
+        return dy * (1 - self.y * self.y)
 
 
 def _broadcast(row: Tensor, x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from bnbench.params.run_schema import Population as Population
-from bnbench.training.arithmetic import kernels
+from bnbench.training.kernels import loops
 from bnbench.training.nets.sample_norms import Affine
 
 
@@ -140,11 +140,11 @@ class BatchNorm(PerChannel):
         """Return y; in training, update the running statistics."""
         x_GMC = self.split(x, training)
         running = None if training else self.running()
-        mean, variance = running or kernels.loops(x_GMC).moments(x_GMC)
+        mean, variance = running or loops.of(x_GMC).moments(x_GMC)
         self.scale = (variance + self.epsilon).sqrt().reciprocal()
         if not training:
             gamma, beta = self.each("gamma", x_GMC), self.each("beta", x_GMC)
-            return kernels.loops(x_GMC).normalised(x_GMC, mean, self.scale, gamma, beta).view(x.shape)
+            return loops.of(x_GMC).normalised(x_GMC, mean, self.scale, gamma, beta).view(x.shape)
         y = self.corrected(x_GMC, mean, variance)
         values = x_GMC.shape[1]
         self.gather("mean", mean)
@@ -154,7 +154,7 @@ class BatchNorm(PerChannel):
     def normalised(self, x_GMC: Tensor, mean_G1C: Tensor) -> Tensor:
         """Return gamma x^ + beta, and store x^ as `normal`."""
         gamma, beta = self.each("gamma", x_GMC), self.each("beta", x_GMC)
-        self.normal, y = kernels.loops(x_GMC).normalise(x_GMC, mean_G1C, self.scale, gamma, beta)
+        self.normal, y = loops.of(x_GMC).normalise(x_GMC, mean_G1C, self.scale, gamma, beta)
         return y
 
     def corrected(self, x_GMC: Tensor, mean_G1C: Tensor, variance_G1C: Tensor) -> Tensor:  # noqa: ARG002
@@ -165,7 +165,7 @@ class BatchNorm(PerChannel):
         """dx = gamma / sqrt(variance + epsilon) * (dy - mean(dy) - x^ mean(dy x^)): section 3, simplified."""
         dy_GMC = dy.reshape(self.normal.shape)
         factor = self.scale * self.each("gamma", dy_GMC)
-        total, along, dx = kernels.loops(dy_GMC).normalise_back(dy_GMC, self.normal, factor)
+        total, along, dx = loops.of(dy_GMC).normalise_back(dy_GMC, self.normal, factor)
         self.learn_sums(total, along)
         return dx.view(dy.shape)
 
@@ -217,7 +217,7 @@ class Renorm(BatchNorm):
         lowest, rmax, dmax = self.limits(self.moment.step / self.moment.epoch_steps)
         self.r = ((variance_G1C + self.epsilon).sqrt() / sigma).clamp(lowest, rmax)
         self.d = ((mean_G1C - self.statistics["mean"]) / sigma).clamp(-dmax, dmax)
-        self.normal, y = kernels.loops(x_GMC).normalise(x_GMC, mean_G1C, self.scale, self.r, self.d)
+        self.normal, y = loops.of(x_GMC).normalise(x_GMC, mean_G1C, self.scale, self.r, self.d)
         return y * self.each("gamma", x_GMC) + self.each("beta", x_GMC)
 
     def learn_sums(self, total_G1C: Tensor, along_G1C: Tensor) -> None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from bnbench.data.random_streams import normal, uniform
-from bnbench.training.arithmetic import convolutions, kernels, matmul
+from bnbench.training.kernels import convolutions, matmul
 
 Shape = tuple[int, ...]
 Views = dict[str, Tensor]
@@ -220,13 +220,20 @@ class MaxPool(Plain):
 
     def forward(self, x: Tensor, training: bool) -> Tensor:  # noqa: ARG002
         """x_RNHWC -> y_RN(H/size)(W/size)C."""
-        self.shape, self.x = x.shape, x.flatten(0, 1)
-        y, self.places = kernels.loops(x).pool(self.x, self.size)
-        return y.view(*x.shape[:2], *y.shape[1:])
+        self.x, square = convolutions.nchw(x.flatten(0, 1)), [self.size] * 2
+        y, self.places = torch.ops.aten.max_pool2d_with_indices(self.x, square, square)
+        out: Tensor = y.movedim(1, -1).contiguous().unflatten(0, x.shape[:2])
+        return out
 
     def backward(self, dy: Tensor, needs_dx: bool) -> Tensor:  # noqa: ARG002
         """Return dx: each output's gradient, at the position of its maximum."""
-        return kernels.loops(dy).pool_back(dy.flatten(0, 1), self.x, self.places, self.size).view(self.shape)
+        square, runs = [self.size] * 2, dy.shape[:2]
+        dy = convolutions.nchw(dy.flatten(0, 1))
+        dx = torch.ops.aten.max_pool2d_with_indices_backward(
+            dy, self.x, square, square, [0, 0], [1, 1], False, self.places
+        )
+        out: Tensor = dx.movedim(1, -1).contiguous().unflatten(0, runs)
+        return out
 
 
 class Flatten(Plain):

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from bnbench.params.run_schema import Run
-from bnbench.training.arithmetic import kernels, torch_loops
 
 Arrays = dict[str, Tensor]
 Update = Callable[[Arrays, Tensor, Tensor, Run, int | Tensor], None]
@@ -21,8 +20,9 @@ def sgd(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int | Tenso
 
     The learning rate is outside the velocity, as in PyTorch (Polyak 1964).
     """
-    velocity = arrays["velocity"] if run.momentum else None
-    kernels.loops(grads).sgd(arrays["values"], grads, velocity, rate, run.momentum)
+    if run.momentum:
+        grads = arrays["velocity"].mul_(run.momentum).add_(grads)
+    arrays["values"].sub_(grads * rate)
 
 
 def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int | Tensor) -> None:
@@ -31,8 +31,10 @@ def adam(arrays: Arrays, grads: Tensor, rate: Tensor, run: Run, step: int | Tens
     m = beta1 m + (1 - beta1) g; v = beta2 v + (1 - beta2) g^2;
     w = w - rate m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + epsilon), with the step t from 1.
     """
-    by = torch_loops.Adam(rate, run.beta1, run.beta2, run.adam_epsilon, step)
-    kernels.loops(grads).adam(arrays["values"], grads, arrays["mean"], arrays["square"], by)
+    mean = arrays["mean"].mul_(run.beta1).add_(grads * (1 - run.beta1))
+    square = arrays["square"].mul_(run.beta2).addcmul_(grads, grads, value=1 - run.beta2)
+    root = (square / (1 - run.beta2**step)).sqrt_().add_(run.adam_epsilon)
+    arrays["values"].sub_((mean / root).mul_(rate / (1 - run.beta1**step)))
 
 
 # value of the setting `optimizer` -> its update, and the names of the arrays of its state

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bnbench.core.files import read_json
-from bnbench.training.arithmetic import convolutions, gpu
-from bnbench.training.arithmetic.convolutions import FORMS, Form
+from bnbench.training.kernels import convolutions, gpu
+from bnbench.training.kernels.convolutions import FORMS, Form
 
 SHAPES = [((1, 2, 5, 4, 3), 6, 3), ((3, 2, 6, 6, 1), 4, 5), ((2, 1, 3, 3, 8), 2, 1)]  # x_RNHWC, kernels, size
 

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from bnbench.training.arithmetic.torch_loops import Loops
+from bnbench.training.kernels.torch_loops import Loops
 
 BLOCK, MOST_CHANNELS, CHUNKS = 4096, 128, 64
 OPTIONS = {"enable_fp_fusion": False}  # products are rounded before an addition, as torch's are

@@ -11,11 +11,11 @@ from tests.support.little import ROOT
 
 PROGRAM = """
 import torch
-from bnbench.training.arithmetic import triton_norms as fused
-from bnbench.training.arithmetic import kernels, torch_loops
+from bnbench.training.kernels import triton_norms as fused
+from bnbench.training.kernels import loops, torch_loops
 
 made, dice = fused.Fused(), torch.Generator().manual_seed(0)
-assert kernels.near(made, "cpu")
+assert loops.near(made, "cpu")
 for groups, values, channels in [(1, 2, 10), (3, 60, 100), (1, 5000, 3), (2, 33, 130), (5, 17, 256), (1, 20000, 64)]:
     x, dy, normal = torch.randn(3, groups, values, 2 * channels, generator=dice)[..., ::2]
     x = x + 100

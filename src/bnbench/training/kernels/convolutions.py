@@ -16,8 +16,8 @@ from torch import Tensor
 
 from bnbench.core.atomic import cache_folder
 from bnbench.core.files import read_json, write_json
-from bnbench.training.arithmetic import gpu
-from bnbench.training.arithmetic.matmul import multiply, product
+from bnbench.training.kernels import gpu
+from bnbench.training.kernels.matmul import multiply, product
 
 Saved = Tensor  # what the backward pass needs of x
 

@@ -17,11 +17,11 @@ from bnbench.core import files
 from bnbench.data import random_streams
 from bnbench.params.run_schema import Run
 from bnbench.training import worker
-from bnbench.training.arithmetic import convolutions, gpu, kernels
-from bnbench.training.arithmetic.convolutions import FORMS
 from bnbench.training.engine.choose import choose
 from bnbench.training.engine.cuda_graphs import GraphSteps
 from bnbench.training.engine.step import train_step
+from bnbench.training.kernels import convolutions, gpu, loops
+from bnbench.training.kernels.convolutions import FORMS
 from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.train import start, train
 from tests.support.little import digits, run, trained
@@ -80,7 +80,7 @@ def test_a_replayed_step_is_the_plain_step(settings: dict[str, Any], precision: 
     engine = choose(replayed)
     _agree(_moved(replayed, engine.step), _moved(plain, train_step), precision)
     assert isinstance(engine.steps, GraphSteps)
-    assert engine.steps.replays, kernels.lacking
+    assert engine.steps.replays, loops.lacking
     for name in ("losses", "correct", "epoch_loss"):
         ends = [pack.arrays[name].double().cpu() for pack in (replayed, plain)]
         torch.testing.assert_close(*ends, rtol=LOSSES[precision], atol=2.0 if name == "correct" else 1e-5)
@@ -139,7 +139,7 @@ def test_forms_of_convolution_agree_in_graphs_too(runs: int, kind: torch.dtype) 
 
 def test_norms_are_compiled_and_give_torchs_numbers() -> None:
     gpu.ready(DEVICE)
-    assert type(kernels.on_gpu.__wrapped__()).__name__ == "Fused", kernels.lacking
+    assert type(loops.on_gpu.__wrapped__()).__name__ == "Fused", loops.lacking
 
 
 def test_dropouts_numbers_are_the_cpus_bit_for_bit() -> None:

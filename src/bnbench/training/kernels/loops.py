@@ -5,14 +5,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from bnbench.training.arithmetic.torch_loops import REFERENCE, Loops
+from bnbench.training.kernels.torch_loops import REFERENCE, Loops
 
 lacking: dict[str, str] = {}  # faster ways that this process cannot use -> why
 CHECKED = ((2, 75, 70), (1, 7, 3), (1, 300, 16))
 ROUNDING = 1e-5
 
 
-def loops(x: Tensor) -> Loops:
+def of(x: Tensor) -> Loops:
     """Return the loops for such an array, with its channels last."""
     return on_gpu() if x.is_cuda and x.dtype == torch.float32 else REFERENCE
 
@@ -22,7 +22,7 @@ def on_gpu() -> Loops:
     """Return the loops in Triton; or the reference if they cannot be used, and note why in `lacking`."""
     try:
         # Triton is installed only with torch for CUDA, and takes half a second to import
-        from bnbench.training.arithmetic.triton_norms import Fused
+        from bnbench.training.kernels.triton_norms import Fused
 
         if near(Fused(), "cuda"):
             return Fused()
