@@ -127,6 +127,7 @@ class Plan:
                 AugmentationRecord(dataset=dataset, augmentation=name, folder=folder)
                 for (dataset, name), (folder, _) in self.augmented.items()
             ],
+            works=self.resolved.works,
         )
 
     def _study(self, resolved: ResolvedStudy) -> StudyRecord:
@@ -140,6 +141,7 @@ class Plan:
             figures=study.figures,
             order=list(study.figures),
             published=study.published,
+            claims=study.claims,
             runs=self.studies[resolved.name],
         )
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from bnbench.params.study_schema import CLASSES
+from bnbench.params.fields import CLASSES
 
 Counts = list[list[int]]  # images by true class (rows) and predicted class (columns)
 

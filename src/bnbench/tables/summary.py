@@ -1,22 +1,16 @@
 """Mean and 95 % t interval over seeds, with counts of failed runs: a diverged run is never dropped silently."""
 
-import re
-
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy.special import stdtrit
 
+from bnbench.params.fields import limits
+
 Floats = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 COUNTS = ("n", "n_diverged", "n_other")
-# pattern of a quantity's name -> its least and greatest possible value
-LIMITS = {
-    r".*accuracy|share.*": (0.0, 1.0),
-    r".*(loss|magnitude)": (0.0, np.inf),
-    r"generalisation_gap": (-1.0, 1.0),
-}
 
 
 def half_width(std: Floats, n: Floats) -> Floats:
@@ -28,13 +22,6 @@ def half_width(std: Floats, n: Floats) -> Floats:
     n = np.where(enough, n, 2)
     half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * std / np.sqrt(n)
     return np.where(enough, half, np.nan)
-
-
-def limits(name: str) -> tuple[float, float]:
-    """Return the least and the greatest possible value of the quantity `name`."""
-    return next(
-        (bounds for pattern, bounds in LIMITS.items() if re.fullmatch(pattern, name.lower())), (-np.inf, np.inf)
-    )
 
 
 def aggregate(frame: pd.DataFrame, by: list[str], values: list[str], called: str | None = None) -> pd.DataFrame:
