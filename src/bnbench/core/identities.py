@@ -35,7 +35,7 @@ class Stage:
 
 
 # the files that `collect` writes into the folder of tables
-BOTH = ("runs", "history", "summary", "confusion", "probes")
+BOTH = ("runs", "history", "summary", "confusion", "probes", "claims")
 TABLES = (*(f"{name}.{kind}" for name in BOTH for kind in ("parquet", "csv")), "curves.csv")
 STAGES = {
     "tables": Stage(RELATIVE.tables, "identity-*.json", str(RELATIVE.tables / "*.parquet")),

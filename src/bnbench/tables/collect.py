@@ -1,5 +1,6 @@
 """Collection of the result tables from the run store; 10,000 runs of 60 epochs take 7 s and 0.7 GiB on one core."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,7 +79,19 @@ OUTCOME_COLUMNS = (
 )
 
 
-def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
+class Gathered(NamedTuple):
+    """The tables that claims are judged by."""
+
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    confusion: pa.Table
+    probes: pa.Table
+
+
+Judge = Callable[[PlanRecord, Gathered], pa.Table]
+
+
+def collect(plan: PlanRecord, store: Path, tables: Path, judge: Judge | None = None) -> None:
     """Write the tables `runs`, `history`, `summary`, `confusion`, `probes` and `curves` of a plan, and `metrics.json`.
 
     The identity file is written last. It holds the digest of each table and of the stored runs.
@@ -87,6 +100,7 @@ def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
         plan: the plan.
         store: the run store.
         tables: the folder of the tables; `metrics.json` is written to its parent.
+        judge: makes the table `claims`, which is written too; None: it is left out.
 
     Raises:
         UserError: a run of the plan is missing, cannot be read, or differs from the plan.
@@ -94,26 +108,40 @@ def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
     with explained(tables):
         tables.mkdir(parents=True, exist_ok=True)
     identities.forget(tables, "identity-*.json")
-    ids = sorted(plan.runs)
-    trained = identities.trained(store, ids)
-    found = {run_id: read_run(plan, store, run_id) for run_id in ids}
-    outcomes = {run_id: run.outcome for run_id, run in found.items()}
-    history = history_table({run_id: run.history for run_id, run in found.items()})
-    runs = runs_table(plan, outcomes)
-    store_tables.write(runs, tables, "runs", RUNS_TYPES)
-    store_tables.write(history, tables, "history", HISTORY_TYPES)
-    store_tables.write(summary_table(runs), tables, "summary", SUMMARY_TYPES)
-    counted: dict[str, dict[Any, Counts]] = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
-    store_tables.write_table(confusion_table(counted), tables, "confusion")
-    probed = {run_id: run.probes for run_id, run in found.items() if run.probes is not None}
-    store_tables.write_table(probes_table(probed), tables, "probes")
-    curves = store_tables.arrow(mean_curves(runs, history), CURVES_TYPES)
+    trained = identities.trained(store, sorted(plan.runs))
+    found = gather(plan, store)
+    store_tables.write(found.runs, tables, "runs", RUNS_TYPES)
+    store_tables.write(found.history, tables, "history", HISTORY_TYPES)
+    store_tables.write(summary_table(found.runs), tables, "summary", SUMMARY_TYPES)
+    store_tables.write_table(found.confusion, tables, "confusion")
+    store_tables.write_table(found.probes, tables, "probes")
+    if judge:
+        store_tables.write_table(judge(plan, found), tables, "claims")
+    curves = store_tables.arrow(mean_curves(found.runs, found.history), CURVES_TYPES)
     store_tables.write_csv(curves, tables / "curves.csv")
-    write_json(tables.parent / "metrics.json", metrics(runs))
+    write_json(tables.parent / "metrics.json", metrics(found.runs))
     about = {key: getattr(plan, key) for key in ("tier", "tables_id", "trainer_version")}
-    written = [tables.parent / "metrics.json", *(tables / name for name in identities.TABLES)]
+    names = [name for name in identities.TABLES if judge or not name.startswith("claims.")]
+    written = [tables.parent / "metrics.json", *(tables / name for name in names)]
     identities.conclude(
-        tables / f"identity-{plan.tables_id}.json", {**about, "runs": len(ids), "trained": trained}, written
+        tables / f"identity-{plan.tables_id}.json", {**about, "runs": len(plan.runs), "trained": trained}, written
+    )
+
+
+def gather(plan: PlanRecord, store: Path) -> Gathered:
+    """Return the tables of a plan's runs.
+
+    Raises:
+        UserError: a run of the plan is missing, cannot be read, or differs from the plan.
+    """
+    found = {run_id: read_run(plan, store, run_id) for run_id in sorted(plan.runs)}
+    outcomes = {run_id: run.outcome for run_id, run in found.items()}
+    counted: dict[str, dict[Any, Counts]] = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
+    return Gathered(
+        runs=runs_table(plan, outcomes),
+        history=history_table({run_id: run.history for run_id, run in found.items()}),
+        confusion=confusion_table(counted),
+        probes=probes_table({run_id: run.probes for run_id, run in found.items() if run.probes is not None}),
     )
 
 
