@@ -17,6 +17,7 @@ $(BIN)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	-@$(BIN)/python -m bnbench.arithmetic.build
 	touch $@
 
 # what the tests and checks need besides

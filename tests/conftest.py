@@ -8,11 +8,8 @@ import pytest
 import torch
 
 from bnbench.data.prepared import Prepared
-from bnbench.training.arithmetic import matmul
-from bnbench.training.engine import step_program
+from bnbench.training.engine import choose, compiled_steps
 from tests.support import little, miniature
-
-matmul.require_strict()  # before any test multiplies matrices: MKL fixes its rounding mode at its first call
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +20,13 @@ def _one_thread() -> None:
 @pytest.fixture
 def step_by_step(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train packs in blocks of one step, so that a test can observe every step."""
-    monkeypatch.setattr(step_program, "BLOCK_SECONDS", 0.0)
+    monkeypatch.setattr(compiled_steps, "BLOCK_SECONDS", 0.0)
+
+
+@pytest.fixture
+def by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train by torch's operations, as on a GPU or without a compiler."""
+    monkeypatch.setattr(choose, "uncompiled", lambda _network: "as on a GPU")
 
 
 @pytest.fixture(scope="session")

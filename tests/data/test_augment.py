@@ -32,8 +32,7 @@ def images(n: int = 5, height: int = 12, width: int = 17, channels: int = 3) -> 
 
 def numbers(n: int, seed: int = 0, coordinates: tuple[int, ...] = (1,)) -> torch.Tensor:
     """Return the four uniform numbers of each image, drawn as `draw` does: (n, 4)."""
-    generator = random_streams.generator(seed, "augmentation", *coordinates)
-    return torch.rand(n, 4, generator=generator, dtype=torch.float64)
+    return random_streams.uniform(seed, "augmentation", coordinates, (n, 4)).double()
 
 
 def transformed_by_scipy(image: Images, row: torch.Tensor, what: Augmentation) -> Any:

@@ -9,19 +9,19 @@ from typing import get_args
 import pytest
 import torch
 
+from bnbench.arithmetic import philox
 from bnbench.data import random_streams
 from bnbench.data.random_streams import Purpose
-from bnbench.training.arithmetic import twister
 
 PURPOSES: tuple[Purpose, ...] = get_args(Purpose)
 
 
 def draws(seed: int, purpose: Purpose, *coordinates: int) -> tuple[float, ...]:
-    return tuple(torch.rand(4, generator=random_streams.generator(seed, purpose, *coordinates)).tolist())
+    return tuple(random_streams.uniform(seed, purpose, coordinates, (4,)).tolist())
 
 
 def test_streams_of_different_seeds_purposes_and_coordinates_differ() -> None:
-    coordinates = [(), (0,), (1,), (11,), (1, 1), (1, 11), (11, 1), (1, 1, 1)]
+    coordinates = [(0,), (1,), (11,), (1, 1), (1, 11), (11, 1), (1, 1, 1)]
     streams = list(itertools.product((0, 1, 11, 111), PURPOSES, coordinates))
     assert len({draws(seed, purpose, *at) for seed, purpose, at in streams}) == len(streams)
 
@@ -39,7 +39,8 @@ def test_drawing_leaves_the_global_generator_unchanged() -> None:
     expected = torch.rand(3)
     torch.manual_seed(5)
     random_streams.order(1, 1, 10)
-    random_streams.uniform([1, 2], (0,), (3,))
+    random_streams.uniform(1, "dropout", (0, 2), (3,))
+    random_streams.normal(1, "weights", (0,), (3,))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -49,10 +50,14 @@ def test_a_stream_is_the_same_in_another_process() -> None:
     assert done.stdout.strip() == str(random_streams.order(7, 2, 12).tolist())
 
 
-def test_a_stream_is_seeded_with_63_bits_of_the_hash_of_its_name() -> None:
-    number = int(hashlib.sha256(b"5/dropout/2/9").hexdigest()[:16], 16) // 2
-    expected = torch.rand(4, generator=torch.Generator().manual_seed(number))
-    assert draws(5, "dropout", 2, 9) == tuple(expected.tolist())
+def test_a_streams_key_is_64_bits_of_the_hash_of_its_name_and_its_step_the_last_coordinate() -> None:
+    bits = hashlib.sha256(b"5/dropout/2").hexdigest()
+    assert random_streams.stream(5, "dropout", (2, 9)) == ((int(bits[:8], 16), int(bits[8:16], 16)), 9)
+
+
+def test_an_order_sorts_signed_64_bit_keys() -> None:
+    words = philox.words(random_streams.stream(3, "order", (2,)), 200).numpy().astype("<u4")
+    assert random_streams.order(3, 2, 100).tolist() == words.view("<i8").argsort(kind="stable").tolist()
 
 
 @pytest.mark.parametrize("images", [1, 2, 1000])
@@ -73,20 +78,17 @@ def test_every_image_is_at_every_position_equally_often() -> None:
     assert 3.9 < chi_squared < 39.3  # all but 1/1000 in each tail
 
 
-def test_uniform_numbers_depend_on_the_run_alone_and_lie_in_0_to_1() -> None:
-    together = random_streams.uniform([3, 8, 5], (1, 40), (50, 20))
-    assert together.shape == (3, 50, 20)
-    for row, seed in zip(together, (3, 8, 5), strict=True):
-        assert torch.equal(row, random_streams.uniform([seed], (1, 40), (50, 20))[0])
-    assert 0 <= float(together.min()) < 0.01
-    assert 0.99 < float(together.max()) < 1
-    assert float(together.mean()) == pytest.approx(0.5, abs=4 * (1 / 12 / together.numel()) ** 0.5)
+def test_uniform_numbers_have_24_bits_and_lie_in_0_to_1() -> None:
+    drawn = random_streams.uniform(3, "dropout", (1, 40), (50, 20)).double()
+    assert drawn.shape == (50, 20)
+    assert 0 <= float(drawn.min()) < 0.01
+    assert 0.99 < float(drawn.max()) < 1
+    assert float(drawn.mean()) == pytest.approx(0.5, abs=4 * (1 / 12 / drawn.numel()) ** 0.5)
+    assert torch.equal(drawn, (drawn * 2**24).round() / 2**24)
 
 
-@pytest.mark.parametrize("count", [1, 227, 624, 625, 2000])
-def test_many_generators_at_once_draw_torchs_numbers_bit_for_bit(count: int) -> None:
-    seeds = [0, 5489, 2**32 - 1, 2**32, *(random_streams.stream_seed(seed, "dropout", 3, 40) for seed in range(3))]
-    drawn = twister.uniform(seeds, count, "cpu")
-    for seed, row in zip(seeds, drawn, strict=True):
-        assert torch.equal(row, torch.empty(count).uniform_(generator=torch.Generator().manual_seed(seed)))
-    assert torch.equal(drawn[-1].view(1, count), random_streams.uniform([2], (3, 40), (count,)))
+def test_dropouts_numbers_of_many_runs_and_steps_at_once_are_those_of_each_alone() -> None:
+    seeds, steps, count = [3, 8, 2**40], range(7, 12), 33
+    together = random_streams.dropout(seeds, 2, steps, count, torch.device("cpu"))
+    for (i, step), (j, seed) in itertools.product(enumerate(steps), enumerate(seeds)):
+        assert torch.equal(together[i, j], random_streams.uniform(seed, "dropout", (2, step), (count,)))

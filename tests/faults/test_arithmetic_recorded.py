@@ -1,4 +1,4 @@
-"""Everything else that affects the last bits of a result is recorded; a rounding mode that is not strict is refused."""
+"""The instruction set and the version of the arithmetic that trained a run are recorded."""
 
 import os
 import subprocess
@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from bnbench.core.files import read_json
-from bnbench.training.arithmetic import matmul
-from tests.support.little import ROOT, run
+from tests.support.little import run
 from tests.training import test_job
 
 BNBENCH = Path(sys.executable).with_name("bnbench")
@@ -38,44 +37,7 @@ def _record(folder: Path, prepared: Path, **variables: str) -> dict[str, Any]:
     return found
 
 
-def test_instructions_that_a_variable_asks_for_are_recorded(tmp_path: Path, prepared: Path) -> None:
-    found = _record(tmp_path, prepared, ATEN_CPU_CAPABILITY="default")
-    assert found["instructions"] in ("DEFAULT", "NO AVX")
-    assert found["variables"]["ATEN_CPU_CAPABILITY"] == "default"
-    assert found["compiled"] is False
-    assert found["lacking"]
-
-
-def test_training_sets_a_strict_rounding_mode(tmp_path: Path, prepared: Path) -> None:
-    found = _record(tmp_path, prepared)
-    assert found["variables"]["MKL_CBWR"] == "AUTO,STRICT"
-    assert found["library_mode"] is None or found["library_mode"] & matmul.STRICT
-
-
-def test_a_strict_mode_of_the_user_is_respected_and_recorded(tmp_path: Path, prepared: Path) -> None:
-    found = _record(tmp_path, prepared, MKL_CBWR="AVX2,STRICT")
-    assert found["variables"]["MKL_CBWR"] == "AVX2,STRICT"
-    assert found["library_mode"] is None or found["library_mode"] & matmul.STRICT
-
-
-def test_a_mode_that_is_not_strict_is_refused_before_training(tmp_path: Path, prepared: Path) -> None:
-    done = _train(tmp_path, prepared, MKL_CBWR="COMPATIBLE")
-    assert done.returncode == 2
-    assert "bnbench train: MKL_CBWR=COMPATIBLE is not strict" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "runs").exists()
-
-
-@pytest.mark.parametrize("used", [True, False])
-def test_training_after_a_product_of_another_mode_is_refused(used: bool) -> None:
-    """MKL fixes its mode at its first call, so the order in which torch and bnbench are imported must not matter."""
-    if matmul.mkl_mode() is None:
-        pytest.skip("torch has no MKL here")
-    multiply = "torch.mm(torch.ones(50, 50), torch.ones(50, 50))" if used else "pass"
-    training = "trained([run(model='64-10', epochs=1)])"
-    code = f"import torch; {multiply}\nfrom tests.support.little import run, trained\n{training}"
-    environment = {key: value for key, value in os.environ.items() if key != "MKL_CBWR"}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, "this process used MKL before" in done.stderr) == ((1, True) if used else (0, False))
+@pytest.mark.parametrize("instructions", ["avx2", "plain"])
+def test_instructions_that_a_variable_asks_for_are_recorded(tmp_path: Path, prepared: Path, instructions: str) -> None:
+    found = _record(tmp_path, prepared, BNBENCH_ARITHMETIC=instructions)
+    assert (found["version"], found["instructions"], found["compiled"], found["lacking"]) == (1, instructions, True, "")

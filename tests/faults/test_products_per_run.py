@@ -1,4 +1,4 @@
-"""On a CPU every matrix product is of one run, so no library's choice of a routine depends on the number of runs."""
+"""Where torch's operations train on a CPU, every matrix product is of one run alone."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,16 +8,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bnbench.params.run_schema import Run
-from bnbench.training.arithmetic import calls
-from bnbench.training.engine import inference_program, step_program
-from bnbench.training.engine.choose import choose
-from bnbench.training.engine.inference_program import CompiledPredictions
-from bnbench.training.engine.step_program import CompiledSteps
 from bnbench.training.pack import pack as packs
 from bnbench.training.pack.pack import Pack
 from bnbench.training.train import start
 from tests.support.little import digits, run, trained
-from tests.training.engine.test_step_program import RECORDED
 from tests.training.test_train import SHAPES, _bits
 
 NAMES = ("mm", "bmm", "addmm", "baddbmm", "addbmm", "mv", "dot", "convolution", "convolution_backward")
@@ -65,15 +59,7 @@ def _of_training(settings: dict[str, Any], seeds: Sequence[int]) -> list[tuple[A
     return seen.made
 
 
-@pytest.fixture
-def _by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable recorded steps, and let the last chunk of the validation images contain a single one."""
-    monkeypatch.setattr(step_program, "recordable", lambda _pack: False)
-    monkeypatch.setattr(inference_program, "recordable", lambda _pack: False)
-    monkeypatch.setattr(Pack, "chunk", len(digits().valid.labels) - 1)
-
-
-@pytest.mark.usefixtures("_by_torch")
+@pytest.mark.usefixtures("by_torch")
 @pytest.mark.parametrize("settings", [*EXACT, *ONE_IMAGE], ids=lambda s: f"{s['model']} {s['norm']} {s['batch_size']}")
 def test_a_packs_products_are_those_of_each_run_alone(settings: dict[str, Any]) -> None:
     settings = settings | {"diverged_above": 1e9}
@@ -85,47 +71,6 @@ def test_a_packs_products_are_those_of_each_run_alone(settings: dict[str, Any]) 
         assert together == [made for made in alone for _ in seeds]
 
 
-@pytest.mark.parametrize("settings", RECORDED.values(), ids=RECORDED)
-def test_compiled_products_are_those_of_each_run_alone(settings: dict[str, Any]) -> None:
-    if calls.lacking():
-        pytest.skip(calls.lacking())
-    one, many = (step_program.StepProgram(_pack(settings, seeds)).recordings for seeds in ([0], [0, 1, 2] * 3))
-    assert len(many) == 9
-    (alone,) = [[(call.op, *call.n, *call.f, *call.by) for call in recording] for recording in one]
-    assert all([(call.op, *call.n, *call.f, *call.by) for call in recording] == alone for recording in many)
-
-
-@pytest.mark.parametrize("settings", RECORDED.values(), ids=RECORDED)
-def test_the_engine_of_a_pack_does_not_depend_on_its_runs(settings: dict[str, Any]) -> None:
-    if calls.lacking():
-        pytest.skip(calls.lacking())
-    seen = []
-    for seeds in ([0], [3, 1, 2] * 3):
-        pack = _pack(settings, seeds)
-        with Products() as products:
-            engine = choose(pack)
-        assert products.made
-        assert (type(engine.steps), type(engine.predictions)) == (CompiledSteps, CompiledPredictions)
-        seen.append(products.made)
-    assert seen[0] == seen[1]
-
-
-def test_an_engine_that_differs_for_some_runs_alone_is_chosen_for_all_or_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    if calls.lacking():
-        pytest.skip(calls.lacking())
-    settings, true = RECORDED["odd"], inference_program.compiled
-
-    def differs(pack: Pack, x: Tensor) -> Tensor:
-        return true(pack, x) + 1e-6 * (pack.runs[0].seed == 4)
-
-    monkeypatch.setattr(inference_program, "compiled", differs)
-    chosen = []
-    for seeds in ([4], [4, 5], [5, 4]):
-        pack = _pack(settings, seeds)
-        chosen.append(type(choose(pack).predictions))
-    assert len(set(chosen)) == 1
-
-
 @pytest.mark.parametrize("settings", ONE_IMAGE, ids=lambda s: f"{s['model']} {s['norm']}")
 def test_one_image_left_in_the_last_chunk_is_evaluated_in_a_pack_as_alone(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
@@ -134,11 +79,3 @@ def test_one_image_left_in_the_last_chunk_is_evaluated_in_a_pack_as_alone(
     runs = _runs(settings | size, [0, 1, 2, 0, 1])
     monkeypatch.setattr(packs, "CHUNK", (len(digits().valid.labels) - 1) * _pack(settings, [0]).network.widest)
     assert [_bits(one) for one in trained(runs)] == [_bits(trained([one])[0]) for one in runs]
-
-
-def test_probes_too_ask_for_products_of_one_run_alone() -> None:
-    probes = ["gradients", "one_by_one", "population", "dead_units", "hyperplanes"]
-    settings = {"model": "64-20-10", "norm": "batch", "batch_size": 20, "probes": probes}
-    with Products() as seen:
-        trained(_runs(settings, [0, 1, 2]))
-    assert not [made for made in seen.made if made[0] in ("bmm", "baddbmm") and made[1][0][0] > 1]

@@ -73,7 +73,7 @@ def _as_torch(module: nn.Module, values: dict[str, Tensor]) -> list[Tensor]:
     if isinstance(module, nn.Linear):
         arrays = [values["weight"].T]
     elif isinstance(module, nn.Conv2d):
-        arrays = [values["weight"].permute(0, 3, 1, 2)]
+        arrays = [values["weight"].permute(3, 2, 0, 1)]
     elif isinstance(module, nn.PReLU):
         arrays = [values["slope"][0]]
     else:
@@ -91,7 +91,7 @@ def gradients(net: nn.Sequential) -> list[Tensor]:
             if isinstance(module, nn.Linear) and name == "weight":
                 grad = grad.T
             elif isinstance(module, nn.Conv2d) and name == "weight":
-                grad = grad.permute(0, 2, 3, 1)
+                grad = grad.permute(2, 3, 1, 0)
             out.append(grad)
     return out
 

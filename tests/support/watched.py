@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from bnbench.data.prepared import Part
 from bnbench.data.random_streams import order
 from bnbench.params.run_schema import Run
-from bnbench.training.engine import step_program
+from bnbench.training.engine import compiled_steps
 from bnbench.training.pack.pack import Outcome, Pack, Probed
 from bnbench.training.train import start, train
 from tests.support import reference
@@ -67,7 +67,7 @@ def watched(settings: Run, *steps: int) -> Watched:
             nets[pack.step] = module(pack, 0)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(step_program, "BLOCK_SECONDS", 0.0)  # blocks of one step
+        patch.setattr(compiled_steps, "BLOCK_SECONDS", 0.0)  # blocks of one step
         train(pack, watch, outcomes.append)
     moving = {step: [array.clone() for array in reference.moving(net)] for step, net in nets.items()}
     return Watched(outcomes[0], nets, moving)

@@ -185,7 +185,7 @@ def test_a_pack_too_large_for_the_devices_memory_is_split_to_the_same_bytes(
 
     def chosen(pack: Training) -> Engine:
         engine = choose(pack)
-        return LittleMemory(engine.steps, engine.predictions)
+        return LittleMemory(engine.steps, engine.reason)
 
     most = 2
     monkeypatch.setattr(training, "choose", chosen)

@@ -8,8 +8,9 @@ import torch
 from bnbench.data import augment, random_streams
 from bnbench.params.run_schema import Run
 from bnbench.training.engine.choose import choose
+from bnbench.training.engine.compiled_steps import StepProgram
 from bnbench.training.evaluate import evaluate
-from bnbench.training.pack.pack import Outcome
+from bnbench.training.pack.pack import Outcome, Pack
 from bnbench.training.train import start, train
 from tests.data.test_augment import attached, definition
 from tests.support import reference
@@ -194,14 +195,13 @@ def test_the_online_form_trains_on_each_image_moved_as_drawn_for_its_epoch(monke
     settings = run(model="64-10", norm="none", epochs=2, train_images=96, batch_size=32, learning_rate=1e-30)
     pack = start(["0" * 16], [settings], attached(digits(), what))
     seen: list[torch.Tensor] = []
-    forward = pack.network.forward
+    feed = StepProgram._feed
 
-    def watched(x: torch.Tensor, training: bool = False) -> torch.Tensor:
-        if training:
-            seen.append(x[0].clone())
-        return forward(x, training)
+    def watched(program: StepProgram, pack: Pack, steps: int) -> None:
+        feed(program, pack, steps)
+        seen.extend(program.x[0, :steps].clone())
 
-    monkeypatch.setattr(pack.network, "forward", watched)
+    monkeypatch.setattr(StepProgram, "_feed", watched)
     train(pack, lambda _pack: None, lambda _outcome: None)
     pixels = torch.from_numpy(digits().train.images[:96]).movedim(1, -1).float() / 255
     for epoch in range(2):

@@ -242,7 +242,7 @@ INLINE V tanh_(V x)
     p = fma_(p, z, set(-3.33332819422e-1f));
     V small = fma_(mul(p, z), x, x);
     V large = sub(set(1.f), quotient(set(2.f), add(exp_(add(a, a)), set(1.f))));
-    large = from_bits(or_integer(bits(large), sign));
-    return where_(less(a, set(0.625f)), small, large); /* NaN is not below, and stays NaN */
+    V y = where_(less(a, set(0.625f)), small, large); /* NaN is not below, and stays NaN */
+    return from_bits(or_integer(bits(y), sign)); /* of -0 too */
 }
 #endif

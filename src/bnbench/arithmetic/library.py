@@ -6,7 +6,6 @@ main memory, fp32 unless the operation says otherwise.
 
 import ctypes
 import os
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,9 +14,11 @@ from pathlib import Path
 from torch import Tensor
 
 from bnbench.arithmetic.build import SETS, shared_object
+from bnbench.core.errors import UserError
 
 WIDTH = 12  # as MOST in ops.h: at most this many sizes, constants and arrays of a call
 CHOICE = "BNBENCH_ARITHMETIC"  # environment variable: an instruction set to use instead of the best
+CPUINFO = Path("/proc/cpuinfo")
 
 
 class Call(ctypes.Structure):
@@ -55,15 +56,19 @@ def call(op: str, sizes: Sequence[int], arrays: Sequence[Array], constants: Sequ
     return recorded
 
 
-def replay(calls: Sequence[Call] | ctypes.Array[Call], steps: int = 1) -> None:
+def listed(calls: Sequence[Call]) -> ctypes.Array[Call]:
+    """Return calls as one array, to be replayed."""
+    return (Call * len(calls))(*calls)
+
+
+def replay(calls: ctypes.Array[Call], steps: int = 1) -> None:
     """Execute the calls in order, once for each step."""
-    row = calls if isinstance(calls, ctypes.Array) else (Call * len(calls))(*calls)
-    library().replay(row, len(row), steps)
+    library().replay(calls, len(calls), steps)
 
 
 def run(op: str, sizes: Sequence[int], arrays: Sequence[Tensor], constants: Sequence[float] = ()) -> None:
     """Execute one call."""
-    replay([call(op, sizes, arrays, constants)])
+    replay(listed([call(op, sizes, arrays, constants)]))
 
 
 @cache
@@ -72,18 +77,25 @@ def library() -> ctypes.CDLL:
 
     Raises:
         OSError: no library can be built or loaded; see `lacking`.
+        UserError: as `instructions`.
     """
-    try:
-        functions = ctypes.CDLL(str(shared_object(instructions())))
-    except subprocess.CalledProcessError as error:
-        raise OSError(f"the C compiler fails: {error.stderr.decode(errors='replace')[-200:]}") from None
+    return load(shared_object(instructions()))
+
+
+def load(path: Path) -> ctypes.CDLL:
+    """Load a library that `shared_object` returned."""
+    functions = ctypes.CDLL(str(path))
     functions.replay.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
     return functions
 
 
 @cache
 def lacking() -> str:
-    """Return why this machine has no compiled operations, or an empty string if it has them."""
+    """Return why this machine has no compiled operations, or an empty string if it has them.
+
+    Raises:
+        UserError: as `instructions`.
+    """
     try:
         library()
     except OSError as error:
@@ -93,15 +105,24 @@ def lacking() -> str:
 
 @cache
 def instructions() -> str:
-    """Return the best instruction set of `SETS` that this processor has, or the one that the environment asks for."""
-    asked = os.environ.get(CHOICE)
-    if asked:
-        if asked not in SETS:
-            raise OSError(f"{CHOICE} is {asked}; known are {', '.join(SETS)}")
-        return asked
-    info = Path("/proc/cpuinfo")
-    line = (
-        next((line for line in info.read_text().splitlines() if line.startswith("flags")), "") if info.exists() else ""
+    """Return the best instruction set of `SETS` that this processor has, or the one that the environment asks for.
+
+    Torch's variable ATEN_CPU_CAPABILITY has no influence.
+
+    Raises:
+        UserError: the environment asks for a set that is unknown, or that this processor lacks.
+    """
+    asked, usable = (
+        os.environ.get(CHOICE),
+        [name for name, (_, needed) in SETS.items() if features().issuperset(needed)],
     )
-    flags = set(line.partition(":")[2].split())
-    return next(name for name, (_, needed) in SETS.items() if flags.issuperset(needed))
+    if asked and asked not in usable:
+        raise UserError(f"{CHOICE} is {asked}; use one of those that this processor has: {', '.join(usable)}")
+    return asked or usable[0]
+
+
+def features() -> set[str]:
+    """Return the flags of this processor as Linux lists them; none on another system, where plain C is used."""
+    if not CPUINFO.exists():
+        return set()
+    return set(next((line for line in CPUINFO.read_text().splitlines() if line.startswith("flags")), "").split())

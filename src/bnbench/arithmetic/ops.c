@@ -53,8 +53,8 @@ OP(op_pad)
 enum { POSITIONS = 240 }; /* output positions whose beginnings are listed at once */
 
 /* y_NHWO (+)= convolution of padded x with filters w_SSCO, S odd, stride 1: the chain of an output goes over filter row,
-   filter column, channel; the border's zeros take part. n: N, H, W, C, S, O. f0: whether y is added to. p: padded x, w, y,
-   work of 64 (S S C + 1). */
+   filter column, channel; the border's zeros take part. n: N, H, W, C, S, O. f0: whether y is added to; f1: whether factors
+   are rounded to bf16. p: padded x, w, y, work of 64 (S S C + 1), or as `product_fast` of POSITIONS rows. */
 OP(op_conv)
 {
     const long H = n[1], W = n[2], C = n[3], S = n[4], O = n[5], row = (W + S - 1) * C, image = (H + S - 1) * row;
@@ -70,7 +70,7 @@ OP(op_conv)
             rows[r] = p[0] + i * image + h * row + w * C;
         }
         Rows a = {rows, offsets, S, S * C, 1};
-        product_of_rows(&a, some, O, p[1], O, p[2] + first_one * O, O, f[0] != 0, p[3]);
+        (f[1] ? product_of_rows_fast : product_of_rows)(&a, some, O, p[1], O, p[2] + first_one * O, O, f[0] != 0, p[3]);
     }
 }
 
@@ -86,12 +86,13 @@ OP(op_turn)
 }
 
 /* dw_SSCO = padded x against dy_NHWO: the chain of a weight goes over image, row, column. n: N, H, W, C, S, O. p: padded
-   x, dy, dw, work of 64 (N H W + 1), then 2 N H numbers of 4 bytes. */
+   x, dy, dw, work of 2 N H numbers of 4 bytes, then of 64 (N H W + 1), or as `product_fast` of POSITIONS rows. f1: whether
+   factors are rounded to bf16. */
 OP(op_conv_weights)
 {
-    (void)f;
     const long N = n[0], H = n[1], W = n[2], C = n[3], S = n[4], O = n[5], row = (W + S - 1) * C, image = (H + S - 1) * row;
-    long *offsets = (long *)(p[3] + 64 * (N * H * W + 1));
+    long *offsets = (long *)p[3];
+    float *work = p[3] + 2 * N * H;
     for (long i = 0; i < N; i++)
         for (long h = 0; h < H; h++)
             offsets[i * H + h] = i * image + h * row;
@@ -102,41 +103,9 @@ OP(op_conv_weights)
             for (long r = 0; r < some; r++)
                 rows[r] = p[0] + s * row + j + r;
             Rows a = {rows, offsets, N * H, W, C};
-            product_of_rows(&a, some, O, p[1], O, p[2] + (s * S * C + j) * O, O, 0, p[3]);
+            (f[1] ? product_of_rows_fast : product_of_rows)(&a, some, O, p[1], O, p[2] + (s * S * C + j) * O, O, 0, work);
         }
 }
-
-/* --- sums ------------------------------------------------------------------------------------------------------ */
-
-/* What a column sum adds of an element. */
-enum { PLAIN, TIMES, SQUARE_OF_DIFFERENCE };
-
-INLINE void down(int kind, long N, long C, const float *x, const float *y, float *to)
-{
-    for (long c = 0; c < C; c += LANES) {
-        B some = first(C - c);
-        V sum = set(0.f), mean = kind == SQUARE_OF_DIFFERENCE ? load_some(y + c, some) : set(0.f);
-        for (long i = 0; i < N; i += COLUMN_BLOCK) {
-            V block = set(0.f);
-            for (long r = i; r < N && r < i + COLUMN_BLOCK; r++) {
-                V one = load_some(x + r * C + c, some);
-                if (kind == PLAIN)
-                    block = add(block, one);
-                else if (kind == TIMES)
-                    block = fma_(one, load_some(y + r * C + c, some), block);
-                else {
-                    one = sub(one, mean);
-                    block = fma_(one, one, block);
-                }
-            }
-            sum = add(sum, block);
-        }
-        store_some(to + c, sum, some);
-    }
-}
-
-/* to_C = sum of x_NC down columns. n: N, C. p: x, to. */
-OP(op_column_sums) { UNUSED; down(PLAIN, n[0], n[1], p[0], 0, p[1]); }
 
 /* --- activations: n: count --------------------------------------------------------------------------------------- */
 
@@ -166,84 +135,39 @@ ELEMENTWISE(op_log, 1, log_(x))
 ELEMENTWISE(op_multiply, 2, mul(x, y))
 ELEMENTWISE(op_add, 2, add(x, y))
 
-/* --- norms over columns: G groups of N rows and C channels ------------------------------------------------------- */
-
-/* Mean_GC and biased variance_GC of x_GNC. n: G, N, C. p: x, mean, variance. */
-OP(op_moments)
+/* Parametric ReLU: y = x where x > 0, else x a_C. n: N, C. p: x, a, y. */
+OP(op_prelu)
 {
     UNUSED;
-    const long N = n[1], C = n[2];
-    for (long g = 0; g < n[0]; g++) {
-        const float *x = p[0] + g * N * C;
-        float *mean = p[1] + g * C, *variance = p[2] + g * C;
-        down(PLAIN, N, C, x, 0, mean);
-        for (long c = 0; c < C; c++)
-            mean[c] /= N;
-        down(SQUARE_OF_DIFFERENCE, N, C, x, mean, variance);
-        for (long c = 0; c < C; c++)
-            variance[c] /= N;
-    }
-}
-
-/* scale = 1 / sqrt(variance + f0). n: count. p: variance, scale. */
-OP(op_scale)
-{
-    for (long c = 0; c < n[0]; c += LANES) {
-        B some = first(n[0] - c);
-        store_some(p[1] + c, quotient(set(1.f), root(add(load_some(p[0] + c, some), set(f[0])))), some);
-    }
-}
-
-/* normal = (x - mean) scale; y = normal gamma + beta, fused. n: G, N, C. p: x, mean_GC, scale_GC, gamma_C, beta_C, normal, y. */
-OP(op_normalise)
-{
-    UNUSED;
-    const long N = n[1], C = n[2];
-    for (long g = 0; g < n[0]; g++)
-        for (long c = 0; c < C; c += LANES) {
-            B some = first(C - c);
-            V mean = load_some(p[1] + g * C + c, some), scale = load_some(p[2] + g * C + c, some);
-            V gamma = load_some(p[3] + c, some), beta = load_some(p[4] + c, some);
-            for (long i = 0; i < N; i++) {
-                long at = (g * N + i) * C + c;
-                V normal = mul(sub(load_some(p[0] + at, some), mean), scale);
-                store_some(p[5] + at, normal, some);
-                store_some(p[6] + at, fma_(normal, gamma, beta), some);
-            }
+    for (long r = 0; r < n[0]; r++)
+        for (long c = 0; c < n[1]; c += LANES) {
+            const B some = first(n[1] - c);
+            V x = load_some(p[0] + r * n[1] + c, some);
+            store_some(p[2] + r * n[1] + c, where_(less(set(0.f), x), x, mul(x, load_some(p[1] + c, some))), some);
         }
 }
 
-/* Sums of dy and of dy normal, and dx = (dy - sum/N - normal along/N) factor. n: G, N, C. p: dy, normal, factor_GC (scale
-   times gamma), sum_GC, along_GC, dx. */
-OP(op_normalise_back)
+/* dx = dy where x > 0, else dy a_C; of_a = dy x where x is not positive, else 0, to be summed. n: N, C. p: dy, x, a, dx, of_a. */
+OP(op_prelu_back)
 {
     UNUSED;
-    const long N = n[1], C = n[2];
-    for (long g = 0; g < n[0]; g++) {
-        const float *dy = p[0] + g * N * C, *normal = p[1] + g * N * C;
-        float *sum = p[3] + g * C, *along = p[4] + g * C, *dx = p[5] + g * N * C;
-        down(PLAIN, N, C, dy, 0, sum);
-        down(TIMES, N, C, dy, normal, along);
-        for (long c = 0; c < C; c += LANES) {
-            B some = first(C - c);
-            V share = set((float)N), mean = quotient(load_some(sum + c, some), share);
-            V slope = quotient(load_some(along + c, some), share), factor = load_some(p[2] + g * C + c, some);
-            for (long i = 0; i < N; i++) {
-                V d = sub(load_some(dy + i * C + c, some), mean);
-                d = fma_(sub(set(0.f), load_some(normal + i * C + c, some)), slope, d);
-                store_some(dx + i * C + c, mul(d, factor), some);
-            }
+    for (long r = 0; r < n[0]; r++)
+        for (long c = 0; c < n[1]; c += LANES) {
+            const B some = first(n[1] - c);
+            const long at = r * n[1] + c;
+            V dy = load_some(p[0] + at, some), x = load_some(p[1] + at, some);
+            B above = less(set(0.f), x);
+            store_some(p[3] + at, where_(above, dy, mul(dy, load_some(p[2] + c, some))), some);
+            store_some(p[4] + at, where_(above, set(0.f), mul(dy, x)), some);
         }
-    }
 }
 
-/* Running average: old = old f0 + new f1. n: count. p: new, old. */
-OP(op_running)
+/* y_NC = row_C in every row. n: N, C. p: row, y. */
+OP(op_repeat)
 {
-    for (long c = 0; c < n[0]; c++) {
-        float kept = p[1][c] * f[0];
-        p[1][c] = fmaf(p[0][c], f[1], kept);
-    }
+    UNUSED;
+    for (long r = 0; r < n[0]; r++)
+        memcpy(p[1] + r * n[1], p[0], n[1] * sizeof(float));
 }
 
 /* --- pooling ------------------------------------------------------------------------------------------------------ */
@@ -328,36 +252,4 @@ OP(op_cross_entropy)
     }
     *p[3] = total(load(lanes)) / f[0];
     *p[4] = right;
-}
-
-/* --- updates ------------------------------------------------------------------------------------------------------- */
-
-/* v = momentum v + g; w = w - rate v. n: count. f0: momentum. p: w, g, v, rate. */
-OP(op_sgd)
-{
-    const V momentum = set(f[0]), rate = set(-*p[3]);
-    for (long i = 0; i < n[0]; i += LANES) {
-        B some = first(n[0] - i);
-        V v = fma_(load_some(p[2] + i, some), momentum, load_some(p[1] + i, some));
-        store_some(p[2] + i, v, some);
-        store_some(p[0] + i, fma_(v, rate, load_some(p[0] + i, some)), some);
-    }
-}
-
-/* Adam (arXiv 1412.6980, algorithm 1). n: count. f: beta1, 1 - beta1, beta2, 1 - beta2, epsilon. p: w, g, m, v, rate over
-   the first correction, the second correction. */
-OP(op_adam)
-{
-    const V b1 = set(f[0]), a1 = set(f[1]), b2 = set(f[2]), a2 = set(f[3]), epsilon = set(f[4]);
-    const V rate = set(-*p[4]), correction = set(*p[5]);
-    for (long i = 0; i < n[0]; i += LANES) {
-        B some = first(n[0] - i);
-        V g = load_some(p[1] + i, some);
-        V m = fma_(g, a1, mul(load_some(p[2] + i, some), b1));
-        V v = fma_(mul(g, g), a2, mul(load_some(p[3] + i, some), b2));
-        store_some(p[2] + i, m, some);
-        store_some(p[3] + i, v, some);
-        V step = quotient(m, add(root(quotient(v, correction)), epsilon));
-        store_some(p[0] + i, fma_(step, rate, load_some(p[0] + i, some)), some);
-    }
 }

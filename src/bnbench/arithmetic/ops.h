@@ -7,7 +7,6 @@
 #ifndef OPS_H
 #define OPS_H
 #define MOST 12
-enum { COLUMN_BLOCK = 32 };
 typedef struct {
     void (*op)(const long *n, const float *f, float *const *p);
     long n[MOST];

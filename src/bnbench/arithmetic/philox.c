@@ -1,49 +1,43 @@
 /* Random numbers by counter: Philox4x32-10 (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3").
 
-   A word depends on a key (the run's seed; purpose and layer) and a counter (step, epoch or nothing; index) alone, so
-   any word is computed by itself, on any machine, without state. */
+   A word of 32 bits depends on a key of two words, a step and its own index alone: word i of a stream is number i mod 4 of
+   the four that the counter (i / 4, its upper 32 bits, step, 0) gives. So any word is computed by itself, on any machine,
+   without state. Sizes of the operations that draw: count, key, key, step. */
 #include "lanes.h"
 #include "ops.h"
 
-enum { ROUNDS = 10 };
+enum { ROUNDS = 10, BLOCKS = 64, BATCH = 4 * BLOCKS }; /* words computed at once: a loop over fewer is not vectorised */
 #define M0 0xD2511F53u
 #define M1 0xCD9E8D57u
 #define W0 0x9E3779B9u
 #define W1 0xBB67AE85u
 
-INLINE void four(const uint32_t key[2], const uint32_t counter[4], uint32_t word[4])
+/* Words `from` to `from` + BATCH - 1; `from` is a multiple of BATCH. */
+INLINE void words(const long *key, uint32_t step, uint64_t from, uint32_t to[BATCH])
 {
-    uint32_t k0 = key[0], k1 = key[1], c[4] = {counter[0], counter[1], counter[2], counter[3]};
-    for (int round = 0; round < ROUNDS; round++, k0 += W0, k1 += W1) {
-        uint64_t a = (uint64_t)M0 * c[0], b = (uint64_t)M1 * c[2];
-        uint32_t next[4] = {(uint32_t)(b >> 32) ^ c[1] ^ k0, (uint32_t)b, (uint32_t)(a >> 32) ^ c[3] ^ k1, (uint32_t)a};
-        memcpy(c, next, sizeof c);
+    uint32_t c0[BLOCKS], c1[BLOCKS], c2[BLOCKS], c3[BLOCKS], k0 = (uint32_t)key[0], k1 = (uint32_t)key[1];
+    for (int i = 0; i < BLOCKS; i++) {
+        const uint64_t block = from / 4 + i;
+        c0[i] = (uint32_t)block, c1[i] = (uint32_t)(block >> 32), c2[i] = step, c3[i] = 0;
     }
-    memcpy(word, c, sizeof c);
+    for (int round = 0; round < ROUNDS; round++, k0 += W0, k1 += W1)
+        for (int i = 0; i < BLOCKS; i++) {
+            const uint64_t a = (uint64_t)M0 * c0[i], b = (uint64_t)M1 * c2[i];
+            c0[i] = (uint32_t)(b >> 32) ^ c1[i] ^ k0, c1[i] = (uint32_t)b;
+            c2[i] = (uint32_t)(a >> 32) ^ c3[i] ^ k1, c3[i] = (uint32_t)a;
+        }
+    for (int i = 0; i < BLOCKS; i++)
+        to[4 * i] = c0[i], to[4 * i + 1] = c1[i], to[4 * i + 2] = c2[i], to[4 * i + 3] = c3[i];
 }
 
-/* Words `from`, `from` + 1, ... of the stream of a key and two numbers: word i is one of the four of counter i / 4. */
-void words(uint32_t seed, uint32_t purpose, uint32_t step, uint32_t other, uint64_t from, uint64_t count, uint32_t *to)
+/* Uniform on [0, 1): the upper 24 bits of a word over 2^24, exact. */
+INLINE void uniform(const uint32_t word[BATCH], float to[BATCH])
 {
-    const uint32_t key[2] = {seed, purpose};
-    for (uint64_t i = from; i < from + count;) {
-        const uint64_t block = i / 4;
-        const uint32_t counter[4] = {(uint32_t)block, (uint32_t)(block >> 32), step, other};
-        uint32_t word[4];
-        four(key, counter, word);
-        for (; i < from + count && i / 4 == block; i++)
-            *to++ = word[i % 4];
-    }
+    for (int i = 0; i < BATCH; i++)
+        to[i] = (float)(int32_t)(word[i] >> 8) * 0x1p-24f;
 }
 
-/* Uniform on [0, 1): the upper 24 bits of a word over 2^24. */
-void uniform(const uint32_t *word, uint64_t count, float *to)
-{
-    for (uint64_t i = 0; i < count; i++)
-        to[i] = (float)(word[i] >> 8) * 0x1p-24f;
-}
-
-/* sin and cos of t pi / 4, 0 <= t < 1: Taylor's terms to the 11th power, within 1 ulp. */
+/* sin and cos of t pi / 4, 0 <= t <= 1: Taylor's terms to the 9th and 8th power. */
 INLINE V sine(V t)
 {
     V x = mul(t, set(0.785398163397448279f)), z = mul(x, x);
@@ -64,34 +58,82 @@ INLINE V cosine(V t)
     return fma_(p, z, set(1.f));
 }
 
-/* Standard normal numbers by Box and Muller: words 2i and 2i + 1 give numbers 2i and 2i + 1. count: even. The radius is
-   sqrt(-2 log u), u in (0, 1] of 24 bits; the angle's octant is the upper three bits of the other word, so that nothing has
-   to be reduced. */
-void normal(const uint32_t *word, uint64_t count, float *to)
+/* Standard normal numbers by Box and Muller: words 2i and 2i + 1 give numbers 2i and 2i + 1, of one lane. The radius is
+   sqrt(-2 log u), u in (0, 1] of 24 bits of the first; the angle's octant is the upper three bits of the second, so that
+   nothing has to be reduced, and its place in the octant the next 24. */
+INLINE void normal(const uint32_t word[2 * LANES], float to[2 * LANES])
 {
-    for (uint64_t i = 0; i < count; i += 2 * LANES) {
-        float u[LANES], t[LANES], s[LANES], c[LANES], r[LANES];
-        uint32_t octant[LANES];
-        const uint64_t some = count - i < 2 * LANES ? (count - i) / 2 : LANES;
-        for (uint64_t k = 0; k < LANES; k++) {
-            const uint32_t a = k < some ? word[i + 2 * k] : 0, b = k < some ? word[i + 2 * k + 1] : 0;
-            u[k] = (float)((a >> 8) + 1) * 0x1p-24f;
-            octant[k] = b >> 29;
-            t[k] = (float)(b >> 5 & 0xFFFFFF) * 0x1p-24f;
-            if (octant[k] & 1)
-                t[k] = 1 - t[k]; /* exact: 24 bits */
-        }
-        store(s, sine(load(t)));
-        store(c, cosine(load(t)));
-        store(r, root(mul(set(-2.f), log_(load(u)))));
-        for (uint64_t k = 0; k < some; k++) {
-            const uint32_t o = octant[k];
-            const int swap = (o + 1) & 2; /* octants 1, 2, 5, 6 */
-            float sin_ = swap ? c[k] : s[k], cos_ = swap ? s[k] : c[k];
-            sin_ = o & 4 ? -sin_ : sin_;
-            cos_ = (o + 2) & 4 ? -cos_ : cos_;
-            to[i + 2 * k] = r[k] * cos_;
-            to[i + 2 * k + 1] = r[k] * sin_;
+    float u[LANES], t[LANES], s[LANES], c[LANES], r[LANES];
+    for (int k = 0; k < LANES; k++) {
+        const uint32_t a = word[2 * k], b = word[2 * k + 1];
+        u[k] = (float)(int32_t)((a >> 8) + 1) * 0x1p-24f;
+        t[k] = (float)(int32_t)(b >> 5 & 0xFFFFFF) * 0x1p-24f;
+        t[k] = b >> 29 & 1 ? 1 - t[k] : t[k]; /* exact: 24 bits */
+    }
+    store(s, sine(load(t)));
+    store(c, cosine(load(t)));
+    store(r, root(mul(set(-2.f), log_(load(u)))));
+    for (int k = 0; k < LANES; k++) {
+        const uint32_t octant = word[2 * k + 1] >> 29;
+        const int swap = (octant + 1) & 2; /* octants 1, 2, 5, 6 */
+        const float sin_ = swap ? c[k] : s[k], cos_ = swap ? s[k] : c[k];
+        to[2 * k] = r[k] * ((octant + 2) & 4 ? -cos_ : cos_);
+        to[2 * k + 1] = r[k] * (octant & 4 ? -sin_ : sin_);
+    }
+}
+
+#define BATCHES(step)                                                                                                 \
+    for (long i = 0, some; i < n[0]; i += BATCH)                                                                      \
+        if (words(n + 1, step, i, word), some = n[0] - i < BATCH ? n[0] - i : BATCH, 1)
+
+/* The words as they are. p: to. */
+OP(op_words)
+{
+    (void)f;
+    uint32_t word[BATCH];
+    BATCHES((uint32_t)n[3]) memcpy(p[0] + i, word, some * sizeof(uint32_t));
+}
+
+/* Uniform numbers, one of each word. p: to. */
+OP(op_uniform)
+{
+    (void)f;
+    uint32_t word[BATCH];
+    float drawn[BATCH];
+    BATCHES((uint32_t)n[3])
+    {
+        uniform(word, drawn);
+        memcpy(p[0] + i, drawn, some * sizeof(float));
+    }
+}
+
+/* Standard normal numbers, two of each two words. p: to. */
+OP(op_normal)
+{
+    (void)f;
+    uint32_t word[BATCH];
+    float drawn[BATCH];
+    BATCHES((uint32_t)n[3])
+    {
+        for (int k = 0; k < BATCH && k < some; k += 2 * LANES)
+            normal(word + k, drawn + k);
+        memcpy(p[0] + i, drawn, some * sizeof(float));
+    }
+}
+
+/* Inverted dropout: factor = 0 where a uniform number is below the rate, else f1; y = x factor. The gradient is dy factor
+   (op_multiply). n: count, key, key. f: rate, 1 / (1 - rate). p: x, y, factor, step (one int32). */
+OP(op_dropout)
+{
+    uint32_t word[BATCH], step;
+    float drawn[BATCH];
+    memcpy(&step, p[3], sizeof step);
+    BATCHES(step)
+    {
+        uniform(word, drawn);
+        for (long k = 0; k < some; k++) {
+            p[2][i + k] = drawn[k] < f[0] ? 0 : f[1];
+            p[1][i + k] = p[0][i + k] * p[2][i + k];
         }
     }
 }

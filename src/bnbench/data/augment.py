@@ -20,7 +20,7 @@ from bnbench.data import prepared as data
 from bnbench.data.identity import augmented_fingerprint, check_key, fingerprint
 from bnbench.data.manifest import MANIFEST, AugmentedManifest, read_manifest, seal
 from bnbench.data.prepared import Augmented, Images, Prepared
-from bnbench.data.random_streams import generator
+from bnbench.data.random_streams import uniform as drawn
 from bnbench.params.dataset_schema import Augmentation, Dataset
 
 COEFFICIENTS = 6  # of an affine transform
@@ -41,7 +41,7 @@ def draw(seed: int, coordinates: tuple[int, ...], definition: Augmentation, shap
         shape: N, C, H, W.
     """
     images, _, height, width = shape
-    uniform = torch.rand(images, 4, generator=generator(seed, "augmentation", *coordinates), dtype=torch.float64)
+    uniform = drawn(seed, "augmentation", coordinates, (images, 4)).double()
     angle, right, down = (2 * uniform[:, :3] - 1).unbind(1)
     angle, right, down = angle * torch.pi * definition.rotate / 180, right * definition.shift, down * definition.shift
     cos, sin = angle.cos(), angle.sin()

@@ -17,11 +17,11 @@ TRAINER_VERSION = 3
 
 # Folders of this package whose code decides what a stage makes of its input; `core` decides no result.
 SOURCES = {
-    "data": ("params", "data"),
-    "train": ("params", "data", "plan", "store", "training"),
-    "tables": ("params", "data", "plan", "store", "tables", "claims"),
-    "figures": ("params", "data", "plan", "store", "tables", "claims", "figures"),
-    "report": ("params", "data", "plan", "store", "tables", "claims", "figures", "report"),
+    "data": ("arithmetic", "params", "data"),
+    "train": ("arithmetic", "params", "data", "plan", "store", "training"),
+    "tables": ("arithmetic", "params", "data", "plan", "store", "tables", "claims"),
+    "figures": ("arithmetic", "params", "data", "plan", "store", "tables", "claims", "figures"),
+    "report": ("arithmetic", "params", "data", "plan", "store", "tables", "claims", "figures", "report"),
 }
 
 

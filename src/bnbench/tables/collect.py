@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from bnbench.arithmetic import exact
 from bnbench.core import identities
 from bnbench.core.atomic import explained
 from bnbench.core.errors import UserError
@@ -257,8 +258,8 @@ def metrics(runs: pd.DataFrame) -> dict[str, Any]:
     status = runs.drop_duplicates("run_id")["status"]
     studies: dict[str, dict[str, Any]] = {}
     for (study, norm), part in runs.groupby(["study", "norm"]):
-        accuracy = part["test_accuracy"].where(part["status"] == "ok", 0.0).mean()
+        accuracy = exact.mean(part["test_accuracy"].where(part["status"] == "ok", 0.0).dropna().tolist())
         values = studies.setdefault(str(study), {"test_accuracy": {}})["test_accuracy"]
-        values[str(norm)] = round(float(accuracy), 6)
+        values[str(norm)] = round(accuracy, 6)
     counts = {"ok": int((status == "ok").sum()), "diverged": int((status == "diverged").sum())}
     return {"runs": len(status), **counts, "studies": studies}

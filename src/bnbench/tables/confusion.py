@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from bnbench.arithmetic import exact
 from bnbench.params.fields import CLASSES
 
 Counts = list[list[int]]  # images by true class (rows) and predicted class (columns)
@@ -62,4 +63,5 @@ def _quantities(confusion: pd.DataFrame) -> Iterator[pd.DataFrame]:
     own = confusion[confusion["true_class"] == confusion["predicted_class"]]
     own = own[[*run, "true_class", "share"]].rename(columns={"true_class": "item", "share": "value"})
     yield own.assign(quantity="accuracy")
-    yield own.groupby(run, sort=False)["value"].mean().reset_index().assign(quantity="mean_accuracy")
+    means = own.groupby(run, sort=False)["value"].agg(lambda shares: exact.mean(shares.tolist()))
+    yield means.reset_index().assign(quantity="mean_accuracy")

@@ -1,10 +1,16 @@
-"""Mean and 95 % t interval over seeds, with counts of failed runs: a diverged run is never dropped silently."""
+"""Mean and 95 % t interval over seeds, with counts of failed runs: a diverged run is never dropped silently.
+
+Means and deviations are those of `exact`: pandas and NumPy promise no order of summation.
+"""
+
+import math
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import stdtrit
 
+from bnbench.arithmetic import exact
 from bnbench.params.fields import limits
 
 Floats = npt.NDArray[np.float64]
@@ -19,9 +25,14 @@ def half_width(std: Floats, n: Floats) -> Floats:
     It is NaN if n < 2.
     """
     enough = n >= 2
-    n = np.where(enough, n, 2)
-    half = stdtrit(n - 1, (1 + CONFIDENCE) / 2) * std / np.sqrt(n)
-    return np.where(enough, half, np.nan)
+    quantiles = np.array([exact.t_quantile(CONFIDENCE, int(count) - 1) if count >= 2 else np.nan for count in n])
+    half: Floats = np.where(enough, quantiles * std / np.sqrt(n), np.nan)
+    return half
+
+
+def present(groups: Iterable[list[float]]) -> list[list[float]]:
+    """Return the values of each group that are not missing."""
+    return [[value for value in values if not math.isnan(value)] for values in groups]
 
 
 def aggregate(frame: pd.DataFrame, by: list[str], values: list[str], called: str | None = None) -> pd.DataFrame:
@@ -41,15 +52,16 @@ def aggregate(frame: pd.DataFrame, by: list[str], values: list[str], called: str
         n=ok.astype(int),
         n_diverged=diverged.astype(int),
         n_other=(~ok & ~diverged).astype(int),
-        **{value: frame[value].where(ok) for value in values},
+        **{value: frame[value].where(ok).astype(float) for value in values},
     )
     groups = marked.groupby(by, dropna=False, sort=False)
     table = groups[list(COUNTS)].sum()
     n = np.asarray(table["n"], dtype=np.float64)
     for value in values:
         complete = groups[value].count().to_numpy() == n
-        mean = np.where(complete & (n > 0), groups[value].mean().to_numpy(dtype=float), np.nan)
-        half = half_width(np.asarray(groups[value].std(), dtype=np.float64), n)
+        each = present(groups[value].apply(list))
+        mean = np.where(complete & (n > 0), [exact.mean(values) for values in each], np.nan)
+        half = half_width(np.array([exact.deviation(values) for values in each]), n)
         least, most = limits(called or value)
         # rounding may put the mean itself beyond a limit
         low, high = np.maximum(mean - half, np.minimum(least, mean)), np.minimum(mean + half, np.maximum(most, mean))
@@ -62,4 +74,6 @@ def mean_curves(runs: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     measured = ["train_loss", "valid_accuracy"]
     ok = runs.loc[runs["status"] == "ok", ["run_id", "study", "norm"]]
     joined = ok.merge(history[["run_id", "epoch", *measured]], on="run_id")
-    return joined.groupby(["study", "norm", "epoch"])[measured].mean().reset_index()
+    groups = joined.astype(dict.fromkeys(measured, float)).groupby(["study", "norm", "epoch"])
+    curves = groups.size().index.to_frame(index=False)
+    return curves.assign(**{value: list(map(exact.mean, present(groups[value].apply(list)))) for value in measured})

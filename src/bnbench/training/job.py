@@ -12,13 +12,14 @@ from pathlib import Path
 
 import torch
 
+from bnbench.arithmetic import library
 from bnbench.core import machine, signals
 from bnbench.core.atomic import explained
 from bnbench.core.errors import Interrupted, UserError
 from bnbench.core.workers import as_they_end, working
 from bnbench.plan.packs import PackRecord, read_packs
 from bnbench.training import worker
-from bnbench.training.arithmetic import calls, kernels, matmul, torch_loops
+from bnbench.training.arithmetic import matmul
 from bnbench.training.progress import Counts, Progress
 from bnbench.training.worker import Trained, Workspace
 
@@ -42,12 +43,11 @@ def train_job(job: Path, space: Workspace, workers: int, log: Path | None = None
         Number of runs that finished with each status, without those that the store already held.
 
     Raises:
-        UserError: `job` cannot be read, or MKL's rounding mode is not strict.
+        UserError: `job` cannot be read.
         PackCrashed: after all other packs are finished.
         SystemFault: the store, a checkpoint or the log cannot be written.
         Interrupted: a signal came, or a worker was killed; checkpoints of the runs in training are saved.
     """
-    matmul.require_strict()  # before the fork: workers inherit it
     packs = sorted(read_packs(job), key=lambda pack: -pack.seconds)
     torch.set_num_threads(1)  # before the fork: threads do not survive one
     gc.freeze()  # imported modules are never garbage: no worker visits their pages, which would copy them
@@ -73,11 +73,8 @@ def train_job(job: Path, space: Workspace, workers: int, log: Path | None = None
 
 def _fallbacks(packs: list[PackRecord], space: Workspace) -> Iterator[str]:
     """Yield a message for each faster way of training that this machine lacks."""
-    loops, lacking = kernels.compiled()
-    if loops is torch_loops.REFERENCE:
-        yield f"training without compiled loops (slower, same results): {lacking}"
-    elif calls.lacking():
-        yield f"training dense nets without compiled steps (slower, same results): {calls.lacking()}"
+    if "cpu" in space.devices and library.lacking():
+        yield f"training by torch's operations (slower; results differ between processors): {library.lacking()}"
     kinds = {worker.kind(device) for device in space.devices}
     fast = any(run.precision == "fast" for pack in packs for run in pack.runs.values())
     for kind in sorted(kinds) if fast else ():

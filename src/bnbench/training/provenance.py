@@ -12,13 +12,13 @@ from typing import Any
 
 import torch
 
+from bnbench.arithmetic import ARITHMETIC, library
 from bnbench.core.files import digest, write_sealed
 from bnbench.core.git import revision
 from bnbench.data.manifest import read_manifest
 from bnbench.data.prepared import ARRAYS, PARTS, file_name
 from bnbench.params.run_schema import Run
 from bnbench.plan import cost, identity
-from bnbench.training.arithmetic import calls, kernels, matmul
 
 LIBRARIES = ("bnbench", "torch", "numpy", "safetensors", "scikit-learn")
 # environment variables that choose between routines with different rounding of sums
@@ -56,11 +56,11 @@ def write(folder: Path, runs: dict[str, Run], data: Path, device: str) -> None:
 
 def arithmetic() -> dict[str, Any]:
     """Return all else of this machine and its environment that the last bits of a result depend on."""
-    lacking = kernels.compiled()[1] or calls.lacking()
+    lacking = library.lacking()
     return {
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "version": ARITHMETIC,
+        "instructions": None if lacking else library.instructions(),
         "variables": {name: os.environ.get(name) for name in VARIABLES},
-        "library_mode": matmul.mkl_mode(),
         "compiled": not lacking,
         "lacking": lacking,
     }

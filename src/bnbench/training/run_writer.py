@@ -16,6 +16,7 @@ from bnbench.plan import cost
 from bnbench.plan.identity import TRAINER_VERSION
 from bnbench.store import run_record
 from bnbench.training.arithmetic import matmul
+from bnbench.training.engine import choose
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Outcome
 
@@ -88,7 +89,7 @@ def read_network(store: Path, run_id: str, shape: tuple[int, int, int]) -> tuple
         raise UserError(f"{missing}: no such file; train the run with `save_weights: true`")
     try:
         run = Run.model_validate(found.record["config"])
-        network = Network(run, shape)
+        network = choose.network(run, shape)
         network.load(deserialised(found.files[WEIGHTS]))
     except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
         raise run_record.damaged(path.parent, f"{path}: not the weights of {run_id} ({error})") from None

@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bnbench.arithmetic import exact, sums
 from bnbench.data.prepared import OFFICIAL, PARTS, TESTS, Part, Prepared
 from bnbench.data.preprocess import PREPROCESSING
 from bnbench.params.run_schema import Run
 from bnbench.training import probes
-from bnbench.training.arithmetic import gpu, matmul
-from bnbench.training.engine.choose import Engine, choose
-from bnbench.training.engine.step import BACKENDS
+from bnbench.training.arithmetic import gpu
+from bnbench.training.engine.choose import Engine, choose, network
 from bnbench.training.evaluate import evaluate
 from bnbench.training.pack import optimizers, schedules
 from bnbench.training.pack.pack import Images, Outcome, Pack, Row
@@ -55,16 +55,12 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         runs: settings of each run; all but seed and learning rate are the same.
         data: the prepared data set.
         device: as torch names it.
-
-    Raises:
-        UserError: MKL's rounding mode is not strict.
     """
-    matmul.require_strict()
     run = runs[0]
     if device != "cpu":
         gpu.ready(device)
-    network = BACKENDS[run.backend].network(run, data.shape)
-    values, moving = network.start([run.seed for run in runs])
+    networks = network(run, data.shape, device)
+    values, moving = networks.start([run.seed for run in runs])
     arrays = {"values": values, "moving": moving, "grads": torch.zeros_like(values)}
     arrays |= optimizers.memory(run, values) | schedules.memory(run.schedule, len(runs))
     arrays |= probes.memory(run, moving)
@@ -72,7 +68,7 @@ def start(names: Sequence[str], runs: Sequence[Run], data: Prepared, device: str
         list(names),
         list(runs),
         run,
-        network,
+        networks,
         tensors(data, run, device),
         data.key,
         arrays,
@@ -139,6 +135,7 @@ def _end_interval(engine: Engine, pack: Pack, done: Callable[[Outcome], None]) -
     """Append a row of history to each run, update its best weights, and finish runs that diverged or stop early."""
     length = (pack.step - 1) % pack.interval + 1
     losses = pack.arrays["losses"][:, :length].double().cpu()
+    means = sums.means(losses, 1).tolist()
     valid = evaluate(engine, pack, "valid")
     test = _evaluate_test(engine, pack) if pack.run.evaluate_test else [{}] * len(pack.names)
     good = []
@@ -148,7 +145,7 @@ def _end_interval(engine: Engine, pack: Pack, done: Callable[[Outcome], None]) -
             last = row[bad - 1] if bad else pack.arrays["last_loss"][i]
             done(_diverged(pack, i, pack.step - length + bad + 1, float(last)))
             continue
-        pack.history[i].append(_history_row(pack, i, row) | valid[i] | test[i])
+        pack.history[i].append(_history_row(pack, i, means[i], length) | valid[i] | test[i])
         good.append(i)
     pack.arrays["last_loss"] = pack.arrays["losses"][:, length - 1].clone()
     if len(good) < len(pack.names):
@@ -171,7 +168,7 @@ def _diverged_at(pack: Pack, losses: Tensor, valid_loss: float | None) -> int | 
 
     The bound is `diverged_above` times the loss of a uniform guess, log(classes).
     """
-    chance = math.log(pack.data["train"].target.shape[1])
+    chance = exact.log(pack.data["train"].target.shape[1])
     if pack.run.loss == "sum":
         chance *= pack.run.batch_size
     bad = ~(losses <= pack.run.diverged_above * chance)
@@ -180,17 +177,17 @@ def _diverged_at(pack: Pack, losses: Tensor, valid_loss: float | None) -> int | 
     return len(losses) - 1 if valid_loss is None else None
 
 
-def _history_row(pack: Pack, i: int, losses: Tensor) -> Row:
+def _history_row(pack: Pack, i: int, loss: float, length: int) -> Row:
     """Return a row without its evaluation columns; training loss and accuracy are means over the interval's batches."""
     images = pack.run.batch_size
     arrays = pack.arrays
-    correct = arrays["correct"][i, : len(losses)].double().mean()
+    correct = int(arrays["correct"][i, :length].long().sum())
     return {
         "step": pack.step,
         "epoch": pack.step / pack.epoch_steps,
         "learning_rate": float(arrays["rate"][i] * arrays["factor"][i]),
-        "train_loss": float(losses.mean()) / (images if pack.run.loss == "sum" else 1),
-        "train_accuracy": float(correct) / images,
+        "train_loss": loss / (images if pack.run.loss == "sum" else 1),
+        "train_accuracy": correct / (length * images),
     }
 
 

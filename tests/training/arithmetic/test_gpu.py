@@ -4,6 +4,7 @@ The tolerance is the one of docs/speed.md: for a run's weights after some steps,
 to the L2 norm of their change.
 """
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 
 from bnbench.core import files
+from bnbench.data import random_streams
 from bnbench.params.run_schema import Run
 from bnbench.training import worker
-from bnbench.training.arithmetic import convolutions, gpu, kernels, twister
+from bnbench.training.arithmetic import convolutions, gpu, kernels
 from bnbench.training.arithmetic.convolutions import FORMS
 from bnbench.training.engine.choose import choose
 from bnbench.training.engine.cuda_graphs import GraphSteps
@@ -141,8 +143,9 @@ def test_norms_are_compiled_and_give_torchs_numbers() -> None:
 
 
 def test_dropouts_numbers_are_the_cpus_bit_for_bit() -> None:
-    seeds = [3, 2**40 + 7]
-    assert torch.equal(twister.uniform(seeds, 3000, DEVICE).cpu(), twister.uniform(seeds, 3000, "cpu"))
+    drawn = random_streams.dropout([3, 2**40 + 7], 2, range(5, 8), 3000, torch.device(DEVICE)).cpu()
+    for (i, step), (j, seed) in itertools.product(enumerate(range(5, 8)), enumerate([3, 2**40 + 7])):
+        assert torch.equal(drawn[i, j], random_streams.uniform(seed, "dropout", (2, step), (3000,)))
 
 
 def test_work_that_waits_for_the_gpu_is_not_recorded_and_training_goes_on() -> None:

@@ -11,11 +11,11 @@ from torch.utils._pytree import tree_leaves
 from bnbench.data.prepared import Prepared
 from bnbench.params.run_schema import Run
 from bnbench.training import train
-from bnbench.training.arithmetic import convolutions, kernels, torch_loops
+from bnbench.training.arithmetic import convolutions
 from bnbench.training.engine import cuda_graphs
 from bnbench.training.engine.choose import Engine, choose
 from bnbench.training.engine.cuda_graphs import GraphSteps
-from bnbench.training.engine.step import Operations, train_step
+from bnbench.training.engine.step import train_step
 from bnbench.training.pack.pack import Images, Outcome, Pack
 from bnbench.training.train import start
 from tests.data.test_augment import attached, definition
@@ -31,6 +31,9 @@ NETS: list[dict[str, Any]] = [
     {"model": "5C3-P2-7C3-Dropout0.5-13D-10D", "norm": "ghost", "norm_parts": 3, "optimizer": "adam", "batch_size": 15},
     {"model": "4K-1C2B-8D-10D", "norm": "group", "norm_groups": 2, "activation": "prelu", "batch_size": 15},
 ]
+
+
+pytestmark = pytest.mark.usefixtures("by_torch")
 
 
 def _runs(settings: dict[str, Any], seeds: int = 2) -> list[Run]:
@@ -59,7 +62,7 @@ class InPlace(GraphSteps):
 def _in_place(seen: list[int]) -> Callable[[Pack], Engine]:
     def chosen(pack: Pack) -> Engine:
         pack.bind()
-        return Engine(InPlace(seen), Operations())
+        return Engine(InPlace(seen), "")
 
     return chosen
 
@@ -69,7 +72,6 @@ def _both(
 ) -> tuple[list[Outcome], list[Outcome], list[int]]:
     """Return outcomes of plain training, and of steps in arrays at fixed addresses, with the numbers of those steps."""
     seen: list[int] = []
-    monkeypatch.setattr(kernels, "compiled", lambda: (torch_loops.REFERENCE, "as on a GPU"))
     plain = trained(runs, data)
     monkeypatch.setattr(train, "choose", _in_place(seen))
     return plain, trained(runs, data), seen

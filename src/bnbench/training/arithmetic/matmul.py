@@ -3,15 +3,12 @@
 Weights, sums, norms, losses and updates are fp32 in either case; so are all products of a run with `precision: exact`.
 """
 
-import ctypes
-import os
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from bnbench.core.errors import UserError
 from bnbench.params.run_schema import Run
 
 # in /proc/cpuinfo of a processor that multiplies bf16; without it torch was 44 to 500 times slower
@@ -20,47 +17,7 @@ FLAGS = {"avx512_bf16", "amx_bf16"}
 # AVX512-BF16, forward and backward of a dense layer, us a run: 0.3 M 26 against 25, 1.3 M 109 against 87, 4.7 M 300
 # against 150.
 WORTH = 500_000
-VARIABLE, MODE = "MKL_CBWR", "AUTO,STRICT"
-AUTO, STRICT, USED = 2, 2**16, -8  # mkl_types.h: MKL_CBWR_AUTO, _STRICT, _ERR_MODE_CHANGE_FAILURE
 ALIGNED = 8  # numbers, 16 bytes of bf16
-
-
-def require_strict() -> None:
-    """Make MKL round a product alike wherever its arrays lie in memory, or refuse to train.
-
-    Without that a product's last bits depend on the alignment of its result, and so on the runs that share a pack:
-    314 of 2,250 products of odd sizes differed. With it none did, at the same speed within 3 %. MKL reads `MKL_CBWR`
-    once, at its first call in a process. Another strict mode of the user, as `AVX2,STRICT`, is respected and recorded.
-
-    A processor for which MKL has no strict mode trains without; `library_mode` is part of the provenance.
-
-    Raises:
-        UserError: the user's mode is not strict, or MKL was used in this process before.
-    """
-    given = os.environ.setdefault(VARIABLE, MODE)
-    if not given.upper().endswith(",STRICT"):
-        raise UserError(
-            f"{VARIABLE}={given} is not strict: results would depend on which runs share a pack; "
-            f"unset it, or use {MODE}"
-        )
-    mode = mkl_mode()
-    if mode is not None and not mode & STRICT and _mkl().mkl_serv_cbwr_set(AUTO | STRICT) == USED:
-        raise UserError(f"this process used MKL before training set {VARIABLE}; set {VARIABLE}={MODE} before it starts")
-
-
-def mkl_mode() -> int | None:
-    """Return MKL's mode of conditional numerical reproducibility; None where torch is built without MKL.
-
-    It contains the bit `STRICT` if `MKL_CBWR` requested that before MKL's first call in this process.
-    """
-    try:
-        return int(_mkl().mkl_serv_cbwr_get(-1))
-    except (AttributeError, OSError):
-        return None
-
-
-def _mkl() -> ctypes.CDLL:
-    return ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
 
 
 @cache

@@ -1,23 +1,27 @@
-"""The choice of how a pack is executed: one place, once per pack, from the runs' settings and the machine.
+"""The choice of how a pack is executed: one place, from the runs' settings and the machine alone.
 
-| engine | executes | where |
+| network | its steps | where |
 | --- | --- | --- |
-| CUDA graphs | training steps | on a GPU |
-| compiled programs | training steps and predictions of dense nets | on a CPU with a C compiler |
-| single operations | everything | everywhere: by torch, or by NumPy with `backend: numpy` |
+| compiled calls | compiled programs | on a CPU with a C compiler: results are the same bytes on every processor |
+| torch's operations | CUDA graphs | on a GPU |
+| torch's operations | single operations | on a CPU without a compiler, or with a layer that has no compiled calls |
+| NumPy in float64 | single operations | on a CPU, with `backend: numpy` |
 
-Whether a compiled program applies is decided on an example: one run of the pack's shape with weights from seed 0. So
-neither the number of runs in a pack nor their weights can change which arithmetic a run is trained with.
+Neither the number of runs in a pack nor their weights have a part in it.
 """
 
 from typing import Protocol
 
 from torch import Tensor
 
+from bnbench.params import architecture
+from bnbench.params.run_schema import Run
+from bnbench.training.engine.compiled_network import CompiledNetwork, uncompiled
+from bnbench.training.engine.compiled_steps import CompiledSteps
 from bnbench.training.engine.cuda_graphs import GraphSteps
-from bnbench.training.engine.inference_program import CompiledPredictions
+from bnbench.training.engine.numpy_reference import HandNetwork
 from bnbench.training.engine.step import Operations
-from bnbench.training.engine.step_program import CompiledSteps
+from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Pack
 
 
@@ -30,20 +34,11 @@ class Steps(Protocol):
         """Train every run by one step or more, to the end of an interval or epoch at most."""
 
 
-class Predictions(Protocol):
-    """A way to execute forward passes outside training."""
-
-    def predict(self, pack: Pack, x_NHWC: Tensor) -> Tensor:
-        """Return logits_RNK of images, with the weights that the network is bound to."""
-
-
 class Engine:
     """Execution of one pack: its training steps, its predictions, and all that is recorded of its arrays."""
 
-    def __init__(self, steps: Steps, predictions: Predictions) -> None:
-        self.name = steps.name
-        self.steps = steps
-        self.predictions = predictions
+    def __init__(self, steps: Steps, reason: str) -> None:
+        self.name, self.reason, self.steps = steps.name, reason, steps
 
     def step(self, pack: Pack) -> None:
         """Train every run by one step or more, to the end of an interval or epoch at most."""
@@ -51,19 +46,26 @@ class Engine:
 
     def predict(self, pack: Pack, x_NHWC: Tensor) -> Tensor:
         """Return logits_RNK of images, with the weights that the network is bound to."""
-        return self.predictions.predict(pack, x_NHWC)
+        return pack.network.forward(x_NHWC.expand(len(pack.names), *x_NHWC.shape))
 
     def close(self) -> None:
         """Drop what is recorded, and the memory that it holds: the engine cannot be used after it."""
-        del self.steps, self.predictions
+        del self.steps
+
+
+def network(run: Run, shape: architecture.Shape, device: str = "cpu") -> Network:
+    """Return the networks of a pack's runs: see the table of this module."""
+    if run.backend == "numpy":
+        return HandNetwork(run, shape)
+    plain = Network(run, shape)
+    return plain if device != "cpu" or uncompiled(plain) else CompiledNetwork(run, shape)
 
 
 def choose(pack: Pack) -> Engine:
-    """Return the fastest engine that gives a pack the numbers of single operations, and bind the pack's network."""
+    """Return the engine of a pack, and bind the pack's network."""
+    pack.bind()
     if pack.arrays["values"].is_cuda:
-        return Engine(GraphSteps(), Operations())
-    example = pack.example()
-    steps = CompiledSteps() if CompiledSteps.fits(example) else Operations()
-    predictions = CompiledPredictions() if CompiledPredictions.fits(example) else Operations()
-    pack.bind()  # the example used the same network
-    return Engine(steps, predictions)
+        return Engine(GraphSteps(), "trained on a GPU")
+    if isinstance(pack.network, CompiledNetwork):
+        return Engine(CompiledSteps(), "")
+    return Engine(Operations(), "backend: numpy" if pack.run.backend == "numpy" else uncompiled(pack.network))

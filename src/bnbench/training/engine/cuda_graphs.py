@@ -10,13 +10,13 @@ from torch import Tensor
 
 from bnbench.data import random_streams
 from bnbench.training import probes
-from bnbench.training.arithmetic import gpu, kernels, twister
+from bnbench.training.arithmetic import gpu, kernels
 from bnbench.training.engine.step import torch_step, train_step
 from bnbench.training.nets.layers import Dropout, Moment
 from bnbench.training.pack.pack import Pack
 
 WARM = 2  # steps on the recording's stream before it
-AHEAD = 2**26  # dropout's numbers drawn at once: 256 MiB
+AHEAD = 2**24  # dropout's numbers drawn at once: 64 MiB, and ten times that while they are drawn
 GRAPHS = "graphs of steps on this GPU"
 
 
@@ -178,8 +178,5 @@ class Draws:
         most = max(AHEAD // sum(now.numel() for now in self.now.values()), 1)
         self.steps = range(pack.step, min(pack.step + most, pack.steps))
         for place, now in self.now.items():
-            seeds = [
-                random_streams.stream_seed(seed, "dropout", place, step) for step in self.steps for seed in pack.seeds
-            ]
-            drawn = twister.uniform(seeds, now[0].numel(), self.device)
-            self.ahead[place] = drawn.view(len(self.steps), len(now), -1)
+            count = now[0].numel()
+            self.ahead[place] = random_streams.dropout(pack.seeds, place, self.steps, count, self.device)

@@ -214,9 +214,8 @@ class Renorm(BatchNorm):
     def corrected(self, x_GMC: Tensor, mean_G1C: Tensor, variance_G1C: Tensor) -> Tensor:
         """Return y of a training step."""
         sigma = (self.statistics["variance"] + self.epsilon).sqrt()
-        rmax = 1 + (self.rmax - 1) * self._risen(self.rmax_ramp)
-        dmax = self.dmax * self._risen(self.dmax_ramp)
-        self.r = ((variance_G1C + self.epsilon).sqrt() / sigma).clamp(1 / rmax, rmax)
+        lowest, rmax, dmax = self.limits(self.moment.step / self.moment.epoch_steps)
+        self.r = ((variance_G1C + self.epsilon).sqrt() / sigma).clamp(lowest, rmax)
         self.d = ((mean_G1C - self.statistics["mean"]) / sigma).clamp(-dmax, dmax)
         self.normal, y = kernels.loops(x_GMC).normalise(x_GMC, mean_G1C, self.scale, self.r, self.d)
         return y * self.each("gamma", x_GMC) + self.each("beta", x_GMC)
@@ -230,8 +229,13 @@ class Renorm(BatchNorm):
         dx = super().backward(dy, needs_dx)
         return (dx.view(self.normal.shape) * self.r).view(dy.shape)
 
-    def _risen(self, ramp: Sequence[float]) -> float:
-        """Return how far a ramp between two epochs has risen, from 0 to 1."""
-        epoch = self.moment.step / self.moment.epoch_steps
-        begin, end = ramp
-        return min(max((epoch - begin) / (end - begin), 0.0), 1.0) if begin < end else float(epoch >= begin)
+    def limits(self, epoch: float) -> tuple[float, float, float]:
+        """Return the limits of r, 1 / rmax and rmax, and that of d at a fractional epoch."""
+        rmax = 1 + (self.rmax - 1) * _risen(self.rmax_ramp, epoch)
+        return 1 / rmax, rmax, self.dmax * _risen(self.dmax_ramp, epoch)
+
+
+def _risen(ramp: Sequence[float], epoch: float) -> float:
+    """Return how far a ramp between two epochs has risen, from 0 to 1."""
+    begin, end = ramp
+    return min(max((epoch - begin) / (end - begin), 0.0), 1.0) if begin < end else float(epoch >= begin)

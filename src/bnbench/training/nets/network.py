@@ -13,7 +13,7 @@ from bnbench.params import architecture
 from bnbench.params.run_schema import Run
 from bnbench.training.nets.batch_norms import PerChannel, Population
 from bnbench.training.nets.build import build
-from bnbench.training.nets.layers import Conv, Moment, Shape, Views
+from bnbench.training.nets.layers import Moment, Shape, Views
 
 # A row's length is a multiple of this: every element of every run is in a full vector (AVX-512, four at a time), and
 # so is rounded the same whatever row of the pack its run is.
@@ -56,6 +56,7 @@ class Network:
     """
 
     def __init__(self, run: Run, shape: architecture.Shape) -> None:
+        self.run, self.shape = run, shape
         self.layers = build(run, shape)
         self.weights = _slots([layer.weights for layer in self.layers])
         self.moving = _slots([layer.moving for layer in self.layers])
@@ -162,14 +163,8 @@ class Network:
 
 
 def widest(model: str, shape: architecture.Shape) -> int:
-    """Return the values of the largest array of one image: a layer's output, or a small conv layer's unfolded input."""
-    rows = architecture.trace(architecture.parse(model), shape)
-    unfolded = [
-        min(Conv.UNFOLD, math.prod(row.input) * part.size**2)
-        for row in rows
-        if isinstance(part := row.layer, architecture.Conv)
-    ]
-    return max([math.prod(shape), *(row.values for row in rows), *unfolded])
+    """Return the values of the largest array of one image: the image, or a layer's output."""
+    return max([math.prod(shape), *(row.values for row in architecture.trace(architecture.parse(model), shape))])
 
 
 def _slots(shapes: list[dict[str, Shape]]) -> list[Slot]:

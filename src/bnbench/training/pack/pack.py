@@ -176,18 +176,6 @@ class Pack:
             transforms=None,
         )
 
-    def example(self) -> "Pack":
-        """Return a pack of one artificial run of this shape before its first step; equal for all packs of the shape.
-
-        On it an engine is checked before it trains the pack.
-        """
-        made = self.part([0])
-        values, moving = self.network.start([0])
-        known = {"values": values, "moving": moving, "rate": torch.full((1,), 0.1).double(), "factor": torch.ones(1)}
-        made.arrays = {name: known.get(name, torch.zeros_like(a)).to(a) for name, a in made.arrays.items()}
-        made.runs, made.step = [self.run.model_copy(update={"seed": 0})], 0
-        return made
-
     def keep(self, rows: list[int]) -> None:
         """Remove all other runs."""
         rest = self.part(rows)

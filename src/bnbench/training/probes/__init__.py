@@ -32,6 +32,11 @@ PROBES: dict[str, Probe] = {
 }
 
 
+def looks(pack: Pack, moment: Moment) -> bool:
+    """Return whether a probe is due at this moment of the pack's present step."""
+    return any(PROBES[name].moment == moment and PROBES[name].due(pack) for name in pack.run.probes)
+
+
 def look(pack: Pack, moment: Moment) -> None:
     """Append the measurements of all probes that are due at this moment to `pack.probed`."""
     if not pack.run.probes:
@@ -69,4 +74,5 @@ def _pick(pack: Pack, due: dict[str, Probe]) -> dict[str, Tensor]:
 
 
 def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+    """Return a number to record: of zeros the positive one, for which of two a minimum returns is not defined."""
+    return value + 0.0 if math.isfinite(value) else None

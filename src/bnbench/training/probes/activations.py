@@ -4,7 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bnbench.training.nets.layers import Moment, Shape
+from bnbench.arithmetic import sums
+from bnbench.training.nets.layers import Moment
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Pack
 from bnbench.training.probes.base import Cell, Cells, Probe, hidden, places, spread_evaluation
@@ -58,6 +59,7 @@ def _trace(pack: Pack, images: Tensor, training: bool) -> list[Tensor]:
 def _bins(values: "np.typing.NDArray[np.float32]", part: str, quantity: str) -> list[Cell]:
     if not np.isfinite(values).all():
         return []
+    # exact in NumPy 2's source: differences, quotients and products, one operation each, and comparisons with the edges
     counts, edges = np.histogram(values.astype(np.float64), BINS)
     shares = zip(counts / values.size, edges[:-1], strict=True)
     return [Cell(float(share), part, 1, quantity, i, float(edge)) for i, (share, edge) in enumerate(shares, 1)]
@@ -74,7 +76,7 @@ def _second_layer_inputs(network: Network, trace: list[Tensor]) -> Tensor:
 
 def _means(_pack: Pack, picked: Tensor) -> Cells:
     return [
-        [Cell(float(mean), "test", 2, "mean", unit) for unit, mean in enumerate(values.double().mean(0), 1)]
+        [Cell(float(mean), "test", 2, "mean", unit) for unit, mean in enumerate(sums.means(values, 0), 1)]
         for values in picked
     ]
 
@@ -90,6 +92,7 @@ def _last_layer_input(network: Network, trace: list[Tensor]) -> Tensor:
 
 def _percentiles(pack: Pack, picked: Tensor) -> Cells:
     layer, _ = hidden(pack.network)[-1]
+    # exact in NumPy 2's source: two values of the order, and differences, products and sums, one operation each
     found = [np.percentile(values.double().numpy(), PERCENTILES_OF) for values in picked]
     return [
         [Cell(float(v), "test", layer, "percentile", p) for p, v in zip(PERCENTILES_OF, values, strict=True)]
@@ -133,21 +136,16 @@ def _dead_units(pack: Pack, picked: Tensor) -> Cells:
     """Return the shares of inactive units (input never positive) and of dead ones (output always 0: no gradient)."""
     inside = [place for place in places(pack.network) if place.activation is not None]
     layers = [place.layer for place in inside]
-    units = [_units(pack.network.layers[place.weights].weights["weight"]) for place in inside]
-    inactive, dead = ((half <= 0).double().split(units, 1) for half in picked.amax(1).chunk(2, 1))
+    counts = [pack.network.layers[place.weights].weights["weight"][-1] for place in inside]
+    inactive, dead = ((half <= 0).split(counts, 1) for half in picked.amax(1).chunk(2, 1))
     return [
         [
-            Cell(float(shares[index][run].mean()), "train", layer, name)
+            Cell(int(units[index][run].sum()) / len(units[index][run]), "train", layer, name)
             for index, layer in enumerate(layers)
-            for name, shares in (("inactive", inactive), ("dead", dead))
+            for name, units in (("inactive", inactive), ("dead", dead))
         ]
         for run in range(len(pack.names))
     ]
-
-
-def _units(weight: Shape) -> int:
-    """Return the units of weights (inputs, units), or the filters of weights (filters, size, size, channels)."""
-    return weight[1] if len(weight) == 2 else weight[0]
 
 
 DEAD_UNITS = Probe(moment="end", part="train", pick=_largest_values, cells=_dead_units)
@@ -168,10 +166,10 @@ def _hyperplanes(pack: Pack, picked: Tensor) -> Cells:
     largest mean absolute deviation: even at variance 1, it is small for a pixel that is nearly always 0.
     """
     count = len(pack.data["train"].x)
-    smaller = torch.minimum(picked.sum(1), count - picked.sum(1)).double()
+    smaller = torch.minimum(picked.sum(1), count - picked.sum(1))
     x = pack.data["train"].x.flatten(1).cpu()
-    mean = x.double().mean(0)
-    inputs = torch.argsort((x.double() - mean).abs().mean(0), descending=True, stable=True)[:2]
+    mean = sums.means(x, 0)
+    inputs = torch.argsort(sums.means(x, 0, "absolute", mean), descending=True, stable=True)[:2]
     scatter = _scatter(x[:IMAGES, inputs], pack.data["train"].labels[:IMAGES].tolist())
     scatter += [Cell(int(index), "train", 1, "input", i) for i, index in enumerate(inputs, 1)]
     layer = pack.network.layers[places(pack.network)[0].weights]
@@ -181,10 +179,10 @@ def _hyperplanes(pack: Pack, picked: Tensor) -> Cells:
     rest[inputs] = 0
     cells: Cells = []
     for i, side in enumerate(smaller):
-        shift = rest @ weights[i] + bias[i, 0]
-        shares = [((side >= max(cut * count, 1)).double().mean(), cut) for cut in CUTS]
-        cells.append([Cell(float(share), "train", 1, "share_cutting", None, cut) for share, cut in shares])
-        cells[-1] += [Cell(float(side.mean()) / count, "train", 1, "smaller_side"), *scatter]
+        shift = sums.sums(rest[:, None] * weights[i], 0) + bias[i, 0]
+        shares = [(int((side >= max(cut * count, 1)).sum()) / len(side), cut) for cut in CUTS]
+        cells.append([Cell(share, "train", 1, "share_cutting", None, cut) for share, cut in shares])
+        cells[-1] += [Cell(int(side.sum()) / (len(side) * count), "train", 1, "smaller_side"), *scatter]
         for unit in range(min(LINES, weights.shape[2])):
             line = (*weights[i, inputs, unit], shift[unit])
             names = zip(("weight_1", "weight_2", "shift"), line, strict=True)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from bnbench.arithmetic import sums
 from bnbench.training.pack.loss import cross_entropy
 from bnbench.training.pack.pack import Pack
 from bnbench.training.probes.base import Cell, Cells, Probe, places, spread
@@ -15,10 +16,11 @@ def _magnitudes(pack: Pack, _picked: Tensor) -> Cells:
     """Return L2 norm and mean absolute value of the loss's gradient with respect to each layer's weights."""
     cells: Cells = [[] for _ in pack.names]
     for place in places(pack.network):
-        grads = pack.network.layers[place.weights].grads["weight"].double().cpu()
-        for mine, grad in zip(cells, grads, strict=True):
-            mine.append(Cell(float(torch.linalg.vector_norm(grad)), "train", place.layer, "norm"))
-            mine.append(Cell(float(grad.abs().mean()), "train", place.layer, "mean"))
+        grads = pack.network.layers[place.weights].grads["weight"].flatten(1)
+        found = {"norm": sums.lengths(grads), "mean": sums.means(grads, 1, "absolute")}
+        for name, values in found.items():
+            for mine, value in zip(cells, values.tolist(), strict=True):
+                mine.append(Cell(value, "train", place.layer, name))
     return cells
 
 
@@ -47,8 +49,8 @@ def _surface(pack: Pack, _picked: Tensor) -> Cells:
         loss, gradient = cross_entropy(logits, target, pack.run.loss == "mean")
         pack.network.backward(gradient)
         losses.append(loss.double().cpu())
-        changes.append(_lengths(grads - first))
-        distances.append(_lengths(away))
+        changes.append(sums.lengths(grads - first).cpu())
+        distances.append(sums.lengths(away).cpu())
     pack.bind()
     loss, change = torch.stack(losses), torch.stack(changes)
     quantities = {
@@ -61,11 +63,6 @@ def _surface(pack: Pack, _picked: Tensor) -> Cells:
     return [
         [Cell(float(of[i]), "train", None, name) for name, of in quantities.items()] for i in range(len(pack.names))
     ]
-
-
-def _lengths(rows: Tensor) -> Tensor:
-    """Return the L2 norm of each run's row, one by one, so that it does not depend on the number of runs."""
-    return torch.stack([torch.linalg.vector_norm(row.double().cpu()) for row in rows])
 
 
 def _due(pack: Pack) -> bool:
@@ -87,12 +84,12 @@ def _drift(pack: Pack, _picked: Tensor) -> Cells:
     for index in sorted(slot.layer for slot in network.moving if slot.name == "variance"):
         layer = sum(place.weights < index for place in places(network))
         mean, variance = (slots[index, name] for name in ("mean", "variance"))
-        for i, mine in enumerate(cells):
-            old, new = (arrays[name][i].double().cpu() for name in ("drift_moving", "moving"))
-            spread_ = old[variance.start : variance.end]
-            for slot, unit in ((mean, spread_.sqrt()), (variance, spread_)):
-                change = (new - old)[slot.start : slot.end].abs() / unit
-                mine.append(Cell(float(change.mean()), None, layer, slot.name))
+        old, new = (arrays[name].double().cpu() for name in ("drift_moving", "moving"))
+        spread_ = old[:, variance.start : variance.end]
+        for slot, unit in ((mean, sums.roots(spread_)), (variance, spread_)):
+            change = sums.means((new - old)[:, slot.start : slot.end] / unit, 1, "absolute")
+            for mine, value in zip(cells, change.tolist(), strict=True):
+                mine.append(Cell(value, None, layer, slot.name))
     arrays["drift_moving"] = arrays["moving"].clone()
     return cells
 

@@ -41,15 +41,20 @@ def _one_by_one(pack: Pack, picked: Tensor) -> Cells:
 
 def _measure(predicted: Tensor, labels: Tensor, statistics: str, size: int) -> list[Cell]:
     """Return accuracy of one run's predictions, and for single images the first predictions themselves."""
-    accuracy = (predicted == labels[: len(predicted)]).double()
-    cells = [Cell(float(accuracy.mean()), "test", None, f"accuracy_{statistics}", size)]
+    cells = [Cell(_accuracy(predicted, labels), "test", None, f"accuracy_{statistics}", size)]
     if statistics == "batch" and size > 1:
         return cells
-    cells.append(Cell(float(accuracy[:ALONE].mean()), "test", None, f"accuracy_of_first_{statistics}", ALONE))
+    first_ones = _accuracy(predicted[:ALONE], labels)
+    cells.append(Cell(first_ones, "test", None, f"accuracy_of_first_{statistics}", ALONE))
     distinct = len(predicted[:ALONE].unique())
     cells.append(Cell(float(distinct), "test", None, f"distinct_{statistics}", ALONE))
     first = enumerate(predicted[:ALONE].tolist(), 1)
     return cells + [Cell(float(digit), "test", None, f"predicted_{statistics}", image) for image, digit in first]
+
+
+def _accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Return the share of right predictions of the first images."""
+    return int((predicted == labels[: len(predicted)]).sum()) / len(predicted)
 
 
 def _sizes(pack: Pack) -> list[int]:
@@ -88,10 +93,7 @@ def _population(pack: Pack, picked: Tensor) -> Cells:
     if pack.network.moving:
         predictions["accuracy_gathered"] = _predict_gathered(pack)
     return [
-        [
-            Cell(float((of[i, :, 0] == labels).double().mean()), "test", None, quantity)
-            for quantity, of in predictions.items()
-        ]
+        [Cell(_accuracy(of[i, :, 0], labels), "test", None, quantity) for quantity, of in predictions.items()]
         for i in range(len(pack.names))
     ]
 
@@ -100,7 +102,7 @@ def _predict_gathered(pack: Pack) -> Tensor:
     """Return predicted classes of the test images, (runs, images, 1), with statistics of one epoch without updates."""
     run = pack.run.model_copy(update={"population": "last_epoch"})
     channels_last = pack.data["train"].x.shape[1:]
-    network = Network(run, (channels_last[2], *channels_last[:2]))
+    network = type(pack.network)(run, (channels_last[2], *channels_last[:2]))
     after = replace(pack, run=run, network=network)
     network.bind(pack.kept[0], network.start(pack.seeds)[1].to(pack.kept[0].device))
     size, runs = run.batch_size, len(pack.names)

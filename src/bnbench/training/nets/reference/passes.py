@@ -51,7 +51,7 @@ def dropout(layer: Dropout, own: Own, x: Array, training: bool) -> tuple[Array, 
     if not training:
         return x, lambda dy: (dy, {})
     place = (layer.place, layer.moment.step)
-    drawn = random_streams.uniform([layer.moment.seeds[own.row]], place, x.shape)[0].numpy()
+    drawn = random_streams.uniform(layer.moment.seeds[own.row], "dropout", place, x.shape).numpy()
     mask = formulas.dropout_mask(drawn, layer.rate)
     return formulas.dropout(x, mask), lambda dy: (formulas.dropout_back(dy, mask), {})
 
