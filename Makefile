@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: all run setup verify test test-slow test-slurm bench bench-gpu growth lint clean
+.PHONY: all run setup verify test test-slow test-slurm simulation bench bench-gpu growth lint clean
 
 all: run
 
@@ -34,6 +34,10 @@ test: $(BIN)/.ready-dev
 
 test-slow: $(BIN)/.ready-dev
 	pytest -n 2 -m "slow and not slurm"
+
+# error rates and power of verdicts; prints the table of docs/statistics.md
+simulation: $(BIN)/.ready-dev
+	@python -m tests.claims.simulation
 
 # on a cluster of its own, on this machine alone; as root, with Debian's slurmctld slurmd slurm-client munge
 test-slurm: $(BIN)/.ready-dev

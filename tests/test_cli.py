@@ -28,6 +28,7 @@ COMMANDS = {
     "augment": ("dataset augmentation --data --out", "--params"),
     "train": ("job --out --timings", "--provenance --work --device --checkpoint-seconds --log --workers"),
     "status": ("", "--params --tier"),
+    "claims": ("", "--tables"),
     "explain": ("run_id", "--check --params"),
     "prune": ("", "--delete --params"),
     "doctor": ("", ""),

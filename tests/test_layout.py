@@ -13,6 +13,9 @@ LARGEST_FILE, LARGEST_FUNCTION, MOST_MODULES = 300, 40, 18
 # modules without a test file of their name, and the file of `tests/` that tests them
 TESTED_IN = {
     "arguments.py": "test_cli.py",
+    "claims/listing.py": "claims/test_table.py",
+    "claims/measured.py": "claims/test_kinds.py",
+    "claims/reductions.py": "claims/test_kinds.py",
     "cli.py": "test_cli.py",
     "cluster/sacct.py": "cluster/test_jobs.py",
     "cluster/site_file.py": "cluster/test_jobs.py",
@@ -70,6 +73,8 @@ TESTED_IN = {
     "manage/processes.py": "faults/test_stale_locks.py",
     "manage/retrain.py": "manage/test_explain.py",
     "manage/tiers.py": "faults/test_other_tiers.py",
+    "params/claims/schema.py": "claims/test_declared.py",
+    "params/claims/selection.py": "params/claims/test_rules.py",
     "params/config.py": "faults/test_config_keys.py",
     "params/dataset_schema.py": "params/test_schema.py",
     "params/fields.py": "params/test_schema.py",
@@ -91,6 +96,7 @@ TESTED_IN = {
     "tables/column_names.py": "params/test_schema.py",
     "tables/files.py": "tables/test_collect.py",
     "tables/intervals.py": "report/test_published.py",
+    "tables/probes.py": "figures/test_probe_figures.py",
     "tables/labels.py": "report/test_render.py",
     "training/kernels/loops.py": "training/kernels/test_triton_norms.py",
     "training/kernels/matmul.py": "faults/test_products_per_run.py",

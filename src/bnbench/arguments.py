@@ -79,6 +79,7 @@ PREPARED = required("--data", "the folder that `bnbench prepare` filled")
 PLAN = ("plan", {"type": path, "help": "the plan's file, as the workflow writes it"})
 STORE = required("--store", "the run store")
 TABLES = required("--tables", "the folder of tables")
+FINISHED_TABLES = ("--tables", {"type": path, "default": RELATIVE.tables, "help": "the folder of tables (%(default)s)"})
 FIGURES = required("--figures", "the folder of figures")
 
 TRAIN = (

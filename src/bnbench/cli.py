@@ -61,6 +61,7 @@ def subcommands() -> Iterator[tuple[Command, tuple[Argument, ...]]]:
     params, tier, workers = args.PARAMS, args.TIER, args.workers(machine.cores())
     yield commands.plan, (params, tier, workers)
     yield commands.status, (params, tier)
+    yield commands.claims, (args.FINISHED_TABLES,)
     yield commands.explain, (args.PREFIX, args.CHECK, params)
     yield commands.prune, (args.DELETE, params)
     yield commands.doctor, ()

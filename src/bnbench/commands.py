@@ -173,11 +173,20 @@ def train(arguments: Namespace) -> None:
 
 
 def collect(arguments: Namespace) -> None:
-    """Collect the run store into tables."""
+    """Collect the run store into tables, and judge the claims."""
+    from bnbench.claims.table import judge
     from bnbench.plan.record import PlanRecord
     from bnbench.tables.collect import collect as gather
 
-    gather(PlanRecord.read(arguments.plan), arguments.store, arguments.out)
+    gather(PlanRecord.read(arguments.plan), arguments.store, arguments.out, judge)
+
+
+def claims(arguments: Namespace) -> None:
+    """Print the verdict on each claim, from the tables."""
+    from bnbench.claims.listing import lines
+    from bnbench.tables.files import read
+
+    print("\n".join(lines(read(arguments.tables, "claims"))))
 
 
 def figures(arguments: Namespace) -> None:

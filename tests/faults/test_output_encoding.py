@@ -41,7 +41,7 @@ def test_a_message_with_what_cannot_be_shown_is_escaped(tmp_path: Path, variable
     toy(tmp_path, ("title: A study", f"title: {TITLE}"), ("work: E", "work: \u00e9"))
     code, told = said(tmp_path, variables, "status")
     assert code == 2
-    assert "work: expected 'A', 'B', 'C', 'D' or 'E', got '\\xe9'" in told
+    assert "got '\\xe9'" in told
 
 
 @pytest.mark.parametrize("variables", ASCII.values(), ids=ASCII)

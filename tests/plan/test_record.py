@@ -33,7 +33,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "a key missing": (lambda plan: plan.pop("tables_id"), "tables_id: Field required"),
     "an unknown key": (lambda plan: plan.update(colour="red"), "colour: Extra inputs are not permitted"),
     "a study without title": (lambda plan: plan["studies"]["S"].pop("title"), r"studies\.S\.title: Field required"),
-    "a work that is none": (lambda plan: plan["studies"]["S"].update(work="F"), r"studies\.S\.work: Input should be"),
+    "a work that is none": (lambda plan: plan["studies"]["S"].update(work=6), r"studies\.S\.work: Input should be"),
     "a run that is none": (lambda plan: plan["studies"]["S"]["runs"].append("f" * 16), "names run f{16}, which is not"),
     "a figure not in order": (lambda plan: plan["studies"]["S"].update(order=[]), "study S orders figures"),
     "a number as text": (

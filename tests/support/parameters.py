@@ -24,6 +24,9 @@ datasets:
     images: 1797
     split: {valid: 240, test: 360, seed: 0}
 TRAINING
+works:
+  B: {title: One work, kind: tutorial, about: It taught.}
+  E: {title: Another work, kind: report, about: It reported.}
 studies:
   S:
     title: A study

@@ -35,7 +35,7 @@ class Stage:
 
 
 # the files that `collect` writes into the folder of tables
-BOTH = ("runs", "history", "summary", "confusion", "probes")
+BOTH = ("runs", "history", "summary", "confusion", "probes", "claims")
 TABLES = (*(f"{name}.{kind}" for name in BOTH for kind in ("parquet", "csv")), "curves.csv")
 # of these tables, whose bytes differ between machines; they have an identity of their own, as the others' must not
 MACHINE = ("environment", "timings")

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 
 from bnbench.core.errors import UserError
+from bnbench.params.fields import CLASSES
 from bnbench.params.run_schema import Run
-from bnbench.params.study_schema import CLASSES, Measure
+from bnbench.params.study_schema import Measure
 from bnbench.plan.record import PlanRecord
 from bnbench.tables import files as store_tables
 from bnbench.tables.confusion import class_rows
 from bnbench.tables.files import CELL, RENAMED, settings
+from bnbench.tables.probes import picked
 
 # columns that locate a row of a probe within its run
 LOCATIONS = ("step", "epoch", "part", "layer", "quantity", "item", "at")
@@ -140,14 +142,7 @@ def measured_rows(source: Source, measure: Measure) -> pd.DataFrame:
     if measure.probe is None:
         return runs
     pick = measure.pick.model_dump(exclude_unset=True)
-    if measure.probe == CLASSES:
-        pick = {"part": "test"} | pick
-    rows = source.probes[source.probes["probe"] == measure.probe]
-    for name, value in pick.items():
-        if value == "last":
-            rows = rows[rows[name] == rows.groupby("run_id")[name].transform("max")]
-        else:
-            rows = rows[rows[name].isin(value if isinstance(value, list) else [value])]
+    rows = picked(source.probes, measure.probe, pick)
     own = [name for name in (*LOCATIONS, VALUE) if name in rows]
     # a probe's own columns replace columns of the same name in the table of runs
     found = runs.drop(columns=[name for name in own if name in runs]).merge(rows[["run_id", *own]], on="run_id")

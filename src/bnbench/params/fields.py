@@ -1,10 +1,25 @@
 """Types of values shared by the schemas: names, bounded numbers, strict models."""
 
+import math
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 NO_AUGMENTATION = "none"
+CLASSES = "classes"  # the confusion matrix, which figures and claims may use like a probe and every run has
+# columns of the tables that a figure, a published value or a claim may name
+MEASURES = (
+    *("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy"),
+    *("official_loss", "official_accuracy"),
+    *("generalisation_gap", "epochs", "best_epoch", "learning_rate"),
+)
+# pattern of a quantity's name -> its least and greatest possible value
+LIMITS = {
+    r".*accuracy|share.*": (0.0, 1.0),
+    r".*(loss|magnitude)": (0.0, math.inf),
+    r"generalisation_gap": (-1.0, 1.0),
+}
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,39}$")]
 Positive = Annotated[float, Field(gt=0)]
 # abs: -0.0 becomes 0.0, so that both give the same run id
@@ -39,3 +54,9 @@ def distinct(values: list[Any]) -> list[Any]:
         if twice:
             raise ValueError(f"{value!r} occurs twice")
     return values
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Return the least and the greatest possible value of the quantity `name`."""
+    found = (bounds for pattern, bounds in LIMITS.items() if re.fullmatch(pattern, name.lower()))
+    return next(found, (-math.inf, math.inf))

@@ -10,6 +10,9 @@ from typing import Any, TypeVar
 from bnbench.core.errors import UserError
 from bnbench.core.yaml_reader import Document
 from bnbench.params import extends, grid, messages, study_rules, values
+from bnbench.params.claims import rules as claim_rules
+from bnbench.params.claims.rules import Declared
+from bnbench.params.claims.schema import Work
 from bnbench.params.dataset_schema import Augmentation, Dataset
 from bnbench.params.fields import Tier
 from bnbench.params.problems import Problem, nearest, refuse
@@ -50,6 +53,7 @@ class Resolved:
         datasets: all data sets of the file.
         augmentations: all augmentations of the file.
         studies: all studies, with their runs.
+        works: all works of the file.
     """
 
     values: dict[str, Any]
@@ -58,6 +62,7 @@ class Resolved:
     datasets: dict[str, Dataset]
     augmentations: dict[str, Augmentation]
     studies: list[ResolvedStudy]
+    works: dict[str, Work]
 
 
 def resolve(path: Path, tier: str | None = None) -> Resolved:
@@ -81,8 +86,11 @@ def resolve(path: Path, tier: str | None = None) -> Resolved:
     refuse(document, study_rules.of_size(params, grids))
     studies = [_study(document.values, params, name, merged) for name, merged in grids.items()]
     refuse(document, (problem for study in studies for problem in _violations(document.values, params, study)))
+    declared = {study.name: Declared(study.study.work, study.study.claims, study.runs) for study in studies}
+    refuse(document, claim_rules.violations(declared, list(params.works), params.tier))
     about = params.tiers[params.tier].about
-    return Resolved(document.values, params.tier, about, params.datasets, params.augmentations, studies)
+    data = (params.datasets, params.augmentations)
+    return Resolved(document.values, params.tier, about, *data, studies, params.works)
 
 
 def check(path: Path) -> Params:

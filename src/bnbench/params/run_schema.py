@@ -1,8 +1,11 @@
-"""Schema of the settings of one run: names, types, ranges and, as descriptions, their documentation."""
+"""Schema of the settings of one run: names, types, ranges and, as descriptions, their documentation.
 
-from typing import TYPE_CHECKING, Annotated, Literal
+`Settings`, `Axes` and `Columns` are parts of them, for bases and grids; `Where` and `Pick` select runs and rows.
+"""
 
-from pydantic import AfterValidator, Field
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, create_model
 
 from bnbench.params.fields import Count, Fraction, Name, NotNegative, Positive, Ramp, Strict, distinct
 from bnbench.params.layers import norms
@@ -206,3 +209,61 @@ class Run(Strict):
         int,
         Field(ge=0, lt=2**31, description="seed of initial weights, order of images, dropout and online augmentation"),
     ]
+
+
+def _optional(name: str, doc: str, wrap: bool = False, unique: bool = False) -> type[Strict]:
+    """Return a model with the fields of `Run`, all optional.
+
+    Args:
+        name: of the model.
+        doc: its docstring.
+        wrap: whether each field is a list of values, as an axis of a grid.
+        unique: whether the values of a list have to be distinct.
+    """
+    fields: dict[str, Any] = {}
+    for key, info in Run.model_fields.items():
+        kind: Any = Annotated[info.annotation, *info.metadata, Field(discriminator=info.discriminator)]
+        if wrap:
+            kind = Annotated[list[kind], Field(min_length=1)]
+        if unique:
+            kind = Annotated[kind, AfterValidator(distinct)]
+        fields[key] = (kind, Field(default=None, description=info.description))
+    return create_model(name, __base__=Strict, __doc__=doc, **fields)
+
+
+if TYPE_CHECKING:
+
+    class Settings(Strict):
+        """Any subset of a run's settings."""
+
+    class Axes(Strict):
+        """A list of values for each setting that varies."""
+
+    class Columns(Strict):
+        """Lists of values of equal length; their first values belong together, then the second, and so on."""
+
+else:
+    Settings = _optional("Settings", "Any subset of a run's settings.")
+    Axes = _optional("Axes", "A list of values for each setting that varies.", wrap=True, unique=True)
+    Columns = _optional(
+        "Columns",
+        "Lists of values of equal length; their first values belong together, then the second, and so on.",
+        wrap=True,
+    )
+
+
+class Where(Settings):
+    """Filter of runs: values of settings and of columns derived from them."""
+
+    network: Annotated[str | None, Field(description="dense, conv, or the blocks of a net, as 4C3B")] = None
+
+
+class Pick(Strict):
+    """Filter of a probe's rows by column; columns that are not given are not filtered."""
+
+    step: Annotated[int | Literal["last"] | None, Field(description="training step; last: of each run")] = None
+    part: Annotated[str | None, Field(description="data that it was measured on: train, valid or test")] = None
+    layer: Annotated[int | None, Field(description="linear or conv layer, counted from 1")] = None
+    quantity: Annotated[str | list[str] | None, Field(description="quantity of the probe")] = None
+    item: Annotated[int | None, Field(description="unit, percentile, image or class")] = None
+    at: Annotated[float | None, Field(description="position on an axis: lower edge of a bin, class")] = None

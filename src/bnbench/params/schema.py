@@ -7,10 +7,11 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from bnbench.params.claims.schema import Work
 from bnbench.params.dataset_schema import Augmentation, Dataset
 from bnbench.params.fields import NO_AUGMENTATION, Name, Strict, Tier
-from bnbench.params.run_schema import Run
-from bnbench.params.study_schema import Settings, Study
+from bnbench.params.run_schema import Run, Settings
+from bnbench.params.study_schema import Study
 
 
 class TierSettings(Strict):
@@ -66,6 +67,7 @@ class Params(Strict):
         AfterValidator(_no_none),
         Field(description="values that a run's `augmentation` may have"),
     ] = {}
+    works: Annotated[dict[Name, Work], Field(description="published works: values that a study's `work` may have")] = {}
     training: Annotated[
         Run, Field(description="default settings of every run; tiers, and a study's base and grid, override them")
     ]

@@ -8,18 +8,13 @@ from typing import Any
 
 from bnbench.core.yaml_reader import Key
 from bnbench.params import grid, run_rules
+from bnbench.params.fields import CLASSES, MEASURES
 from bnbench.params.figure_kinds import KINDS
 from bnbench.params.problems import Problem, nearest
 from bnbench.params.run_schema import Run
 from bnbench.params.schema import Params
-from bnbench.params.study_schema import CLASSES, Figure, Measure, Published, Study
+from bnbench.params.study_schema import Figure, Measure, Published, Study
 
-# columns of the tables that a figure or a published value may name
-MEASURES = (
-    *("train_loss", "train_accuracy", "valid_loss", "valid_accuracy", "test_loss", "test_accuracy"),
-    *("official_loss", "official_accuracy"),
-    *("generalisation_gap", "epochs", "best_epoch", "learning_rate"),
-)
 RANGED = ("learning_rate", "batch_size")  # settings that may have a usable range
 PROBE_COLUMNS = ("step", "epoch", "part", "layer", "quantity", "item")  # which measurement a row of a probe is
 # examples of the keys that kinds of figures need

@@ -1,63 +1,13 @@
-"""Schema of studies: base settings, grids of runs, figures and published values."""
+"""Schema of studies: base settings, grids of runs, figures, published values and claims."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, Field, create_model
+from pydantic import Field
 
-from bnbench.params.fields import Name, Positive, Strict, Tier, distinct
+from bnbench.params.claims.schema import Claim
+from bnbench.params.fields import Name, Positive, Strict, Tier
 from bnbench.params.figure_kinds import KINDS
-from bnbench.params.run_schema import Run
-
-CLASSES = "classes"  # the confusion matrix, which figures may use like a probe and every run has
-
-Work = Literal["A", "B", "C", "D", "E"]
-
-
-def _optional(name: str, doc: str, wrap: bool = False, unique: bool = False) -> type[Strict]:
-    """Return a model with the fields of `Run`, all optional.
-
-    Args:
-        name: of the model.
-        doc: its docstring.
-        wrap: whether each field is a list of values, as an axis of a grid.
-        unique: whether the values of a list have to be distinct.
-    """
-    fields: dict[str, Any] = {}
-    for key, info in Run.model_fields.items():
-        kind: Any = Annotated[info.annotation, *info.metadata, Field(discriminator=info.discriminator)]
-        if wrap:
-            kind = Annotated[list[kind], Field(min_length=1)]
-        if unique:
-            kind = Annotated[kind, AfterValidator(distinct)]
-        fields[key] = (kind, Field(default=None, description=info.description))
-    return create_model(name, __base__=Strict, __doc__=doc, **fields)
-
-
-if TYPE_CHECKING:
-
-    class Settings(Strict):
-        """Any subset of a run's settings."""
-
-    class Axes(Strict):
-        """A list of values for each setting that varies."""
-
-    class Columns(Strict):
-        """Lists of values of equal length; their first values belong together, then the second, and so on."""
-
-else:
-    Settings = _optional("Settings", "Any subset of a run's settings.")
-    Axes = _optional("Axes", "A list of values for each setting that varies.", wrap=True, unique=True)
-    Columns = _optional(
-        "Columns",
-        "Lists of values of equal length; their first values belong together, then the second, and so on.",
-        wrap=True,
-    )
-
-
-class Where(Settings):
-    """Filter of runs: values of settings and of columns derived from them."""
-
-    network: Annotated[str | None, Field(description="dense, conv, or the blocks of a net, as 4C3B")] = None
+from bnbench.params.run_schema import Axes, Columns, Pick, Settings, Where
 
 
 class Grid(Strict):
@@ -73,17 +23,6 @@ class Grid(Strict):
     ] = None
     exclude: Annotated[list[Settings], Field(description="drop the runs that have all values of an item")] = []
     include: Annotated[list[Axes], Field(description="further runs: one product of values per item")] = []
-
-
-class Pick(Strict):
-    """Filter of a probe's rows by column; columns that are not given are not filtered."""
-
-    step: Annotated[int | Literal["last"] | None, Field(description="training step; last: of each run")] = None
-    part: Annotated[str | None, Field(description="data that it was measured on: train, valid or test")] = None
-    layer: Annotated[int | None, Field(description="linear or conv layer, counted from 1")] = None
-    quantity: Annotated[str | list[str] | None, Field(description="quantity of the probe")] = None
-    item: Annotated[int | None, Field(description="unit, percentile, image or class")] = None
-    at: Annotated[float | None, Field(description="position on an axis: lower edge of a bin, class")] = None
 
 
 class Measure(Strict):
@@ -159,13 +98,16 @@ class Variant(Strict):
 
 
 class Study(Strict):
-    """Study: a question, base settings, a grid of runs, figures and published values."""
+    """Study: a question, base settings, a grid of runs, figures, published values and claims."""
 
     title: Annotated[str, Field(min_length=1, description="title in figures and reports")]
     question: Annotated[str, Field(min_length=1, description="question that the study answers")]
-    work: Annotated[Work, Field(description="published work that the study repeats")]
+    work: Annotated[
+        Name | None, Field(description="published work that the study repeats, a key of `works`; null: none")
+    ] = None
     base: Annotated[Settings, Field(description="settings of all runs of the study")] = Field(default_factory=Settings)
     grid: Annotated[Grid, Field(description="settings that vary between the runs")]
     tiers: Annotated[dict[Tier, Variant], Field(description="changes of base and grid in a tier")] = {}
     figures: Annotated[dict[Name, Figure], Field(description="figures, in the order of the report")] = {}
     published: Annotated[list[Published], Field(description="published values, compared in the report")] = []
+    claims: Annotated[dict[Name, Claim], Field(description="published statements that the study's runs test")] = {}

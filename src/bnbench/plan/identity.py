@@ -19,9 +19,9 @@ TRAINER_VERSION = 4
 SOURCES = {
     "data": ("arithmetic", "params", "data"),
     "train": ("arithmetic", "params", "data", "plan", "store", "training"),
-    "tables": ("arithmetic", "params", "data", "plan", "store", "tables"),
-    "figures": ("arithmetic", "params", "data", "plan", "store", "tables", "figures"),
-    "report": ("arithmetic", "params", "data", "plan", "store", "tables", "figures", "report"),
+    "tables": ("arithmetic", "params", "data", "plan", "store", "tables", "claims"),
+    "figures": ("arithmetic", "params", "data", "plan", "store", "tables", "claims", "figures"),
+    "report": ("arithmetic", "params", "data", "plan", "store", "tables", "claims", "figures", "report"),
 }
 
 
@@ -47,12 +47,12 @@ def run_id(run: Run, data: str) -> str:
 def stage_ids(content: PlanContent) -> StageIds:
     """Return the identities of tables, figures and report of a plan.
 
-    The tables depend on the runs of each study; the figures also on their options, on the titles of the data sets and
-    on the augmentations; the report on every text as well. Each depends on the source code of its stage.
+    The tables depend on the runs and claims of each study; the figures also on their options, on the titles of the
+    data sets and on the augmentations; the report on every text as well. Each depends on the source code of its stage.
     """
     words = content.model_dump(mode="json", exclude_unset=True)
     studies = words["studies"].items()
-    runs = [(name, study["work"], study["runs"]) for name, study in studies]
+    runs = [(name, study["work"], study["claims"], study["runs"]) for name, study in studies]
     options = {name: (study["figures"], study["data"]) for name, study in studies}
     folders = [entry.folder for entry in content.augmentations]
     tables = digest(content.tier, runs, TRAINER_VERSION, source_digest(*SOURCES["tables"]))

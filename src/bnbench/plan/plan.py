@@ -130,6 +130,7 @@ class Plan:
                 AugmentationRecord(dataset=dataset, augmentation=name, folder=folder)
                 for (dataset, name), (folder, _) in self.augmented.items()
             ],
+            works=self.resolved.works,
         )
 
     def _study(self, resolved: ResolvedStudy) -> StudyRecord:
@@ -143,6 +144,7 @@ class Plan:
             figures=study.figures,
             order=list(study.figures),
             published=study.published,
+            claims=study.claims,
             runs=self.studies[resolved.name],
         )
 

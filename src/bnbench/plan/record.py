@@ -10,9 +10,10 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from bnbench.core.files import read_sealed, write_sealed
+from bnbench.params.claims.schema import Claim, Work
 from bnbench.params.fields import Strict, Tier
 from bnbench.params.run_schema import Run
-from bnbench.params.study_schema import Figure, Published, Work
+from bnbench.params.study_schema import Figure, Published
 from bnbench.store.validation import validated
 
 REMEDY = "name a plan's file under .bnbench/plans, which snakemake rewrites whenever it starts"
@@ -35,7 +36,7 @@ class AugmentationRecord(Strict):
 
 
 class StudyRecord(Strict):
-    """A study: its texts, figures and published values, and the ids of its runs.
+    """A study: its texts, figures, published values and claims, and the ids of its runs.
 
     `varies` are the settings that its grid varies, `data` the data sets that the tier `full` uses, `order` the names
     of its figures as the report shows them: JSON objects are written with sorted keys.
@@ -43,12 +44,13 @@ class StudyRecord(Strict):
 
     title: str
     question: str
-    work: Work
+    work: str | None
     varies: list[str]
     data: list[str]
     figures: dict[str, Figure]
     order: list[str]
     published: list[Published]
+    claims: Annotated[dict[str, Claim], Field(default_factory=dict)]
     runs: list[str]
 
 
@@ -67,6 +69,7 @@ class PlanContent(Strict):
     studies: dict[str, StudyRecord]
     datasets: dict[str, DatasetRecord]
     augmentations: list[AugmentationRecord]
+    works: Annotated[dict[str, Work], Field(default_factory=dict)]
 
     @property
     def titles(self) -> dict[str, str]:

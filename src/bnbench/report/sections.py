@@ -78,7 +78,7 @@ class StudySection:
 
     anchor: str
     title: str
-    work: str
+    work: str | None
     question: str
     data: str  # titles of the data sets that the study is about
     used: str  # titles of those that this tier uses

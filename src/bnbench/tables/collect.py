@@ -1,5 +1,6 @@
 """Collection of the result tables from the run store; 10,000 runs of 60 epochs take 7 s and 0.7 GiB on one core."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,7 +76,19 @@ OUTCOME_COLUMNS = (
 )
 
 
-def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
+class Gathered(NamedTuple):
+    """The tables that claims are judged by."""
+
+    runs: pd.DataFrame
+    history: pd.DataFrame
+    confusion: pa.Table
+    probes: pa.Table
+
+
+Judge = Callable[[PlanRecord, Gathered], pa.Table]
+
+
+def collect(plan: PlanRecord, store: Path, tables: Path, judge: Judge | None = None) -> None:
     """Write the tables `runs`, `history`, `summary`, `confusion`, `probes` and `curves` of a plan, and `metrics.json`.
 
     They are the same bytes on every machine. What differs between machines is in `environment` and `timings`, which
@@ -86,6 +99,7 @@ def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
         plan: the plan.
         store: the run store; records of its packs lie beside it, in `provenance` and `timings`.
         tables: the folder of the tables; `metrics.json` is written to its parent.
+        judge: makes the table `claims`, which is written too; None: it is left out.
 
     Raises:
         UserError: a run of the plan is missing, cannot be read, or differs from the plan.
@@ -94,35 +108,51 @@ def collect(plan: PlanRecord, store: Path, tables: Path) -> None:
         tables.mkdir(parents=True, exist_ok=True)
     for stage in ("tables", "environment"):
         identities.forget(tables, identities.STAGES[stage].pattern)
-    ids = sorted(plan.runs)
-    trained = identities.trained(store, ids)
-    found = {run_id: read_run(plan, store, run_id) for run_id in ids}
-    outcomes = {run_id: run.outcome for run_id, run in found.items()}
-    history = history_table({run_id: run.history for run_id, run in found.items()})
-    runs = runs_table(plan, outcomes)
-    store_tables.write(runs, tables, "runs", RUNS_TYPES)
-    store_tables.write(history, tables, "history", HISTORY_TYPES)
-    store_tables.write(summary_table(runs), tables, "summary", SUMMARY_TYPES)
-    counted: dict[str, dict[Any, Counts]] = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
-    store_tables.write_table(confusion_table(counted), tables, "confusion")
-    probed = {run_id: run.probes for run_id, run in found.items() if run.probes is not None}
-    store_tables.write_table(probes_table(probed), tables, "probes")
-    curves = store_tables.arrow(mean_curves(runs, history), CURVES_TYPES)
+    trained = identities.trained(store, sorted(plan.runs))
+    found = gather(plan, store)
+    store_tables.write(found.runs, tables, "runs", RUNS_TYPES)
+    store_tables.write(found.history, tables, "history", HISTORY_TYPES)
+    store_tables.write(summary_table(found.runs), tables, "summary", SUMMARY_TYPES)
+    store_tables.write_table(found.confusion, tables, "confusion")
+    store_tables.write_table(found.probes, tables, "probes")
+    if judge:
+        store_tables.write_table(judge(plan, found), tables, "claims")
+    curves = store_tables.arrow(mean_curves(found.runs, found.history), CURVES_TYPES)
     store_tables.write_csv(curves, tables / "curves.csv")
-    write_json(tables.parent / "metrics.json", metrics(runs))
+    write_json(tables.parent / "metrics.json", metrics(found.runs))
     about = {key: getattr(plan, key) for key in ("tier", "tables_id", "trainer_version")}
-    written = [tables.parent / "metrics.json", *(tables / name for name in identities.TABLES)]
-    _write_machine_tables(ids, store.parent, tables)
-    machine = [tables / name for name in identities.MACHINE_TABLES]
-    identities.conclude(tables / f"environment-{plan.tables_id}.json", about, machine)
-    about |= {"runs": len(ids), "trained": trained}
+    names = [name for name in identities.TABLES if judge or not name.startswith("claims.")]
+    written = [tables.parent / "metrics.json", *(tables / name for name in names)]
+    _write_machine_tables(plan, store.parent, tables)
+    about |= {"runs": len(plan.runs), "trained": trained}
     identities.conclude(tables / f"identity-{plan.tables_id}.json", about, written)
 
 
-def _write_machine_tables(run_ids: list[str], results: Path, tables: Path) -> None:
-    """Write the tables of `identities.MACHINE` from the records in the folder of results."""
-    store_tables.write_table(environment_table(run_ids, results / "provenance"), tables, "environment")
-    store_tables.write_table(timings_table(run_ids, results / "timings"), tables, "timings")
+def gather(plan: PlanRecord, store: Path) -> Gathered:
+    """Return the tables of a plan's runs.
+
+    Raises:
+        UserError: a run of the plan is missing, cannot be read, or differs from the plan.
+    """
+    found = {run_id: read_run(plan, store, run_id) for run_id in sorted(plan.runs)}
+    outcomes = {run_id: run.outcome for run_id, run in found.items()}
+    counted: dict[str, dict[Any, Counts]] = {run_id: outcome.confusion or {} for run_id, outcome in outcomes.items()}
+    return Gathered(
+        runs=runs_table(plan, outcomes),
+        history=history_table({run_id: run.history for run_id, run in found.items()}),
+        confusion=confusion_table(counted),
+        probes=probes_table({run_id: run.probes for run_id, run in found.items() if run.probes is not None}),
+    )
+
+
+def _write_machine_tables(plan: PlanRecord, results: Path, tables: Path) -> None:
+    """Write the tables of `identities.MACHINE` from the records in the folder of results, and their identity file."""
+    ids = sorted(plan.runs)
+    store_tables.write_table(environment_table(ids, results / "provenance"), tables, "environment")
+    store_tables.write_table(timings_table(ids, results / "timings"), tables, "timings")
+    about = {key: getattr(plan, key) for key in ("tier", "tables_id", "trainer_version")}
+    written = [tables / name for name in identities.MACHINE_TABLES]
+    identities.conclude(tables / f"environment-{plan.tables_id}.json", about, written)
 
 
 class Run(NamedTuple):

@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 
 from bnbench.arithmetic import exact
-from bnbench.params.study_schema import CLASSES
+from bnbench.params.fields import CLASSES
 
 Counts = list[list[int]]  # images by true class (rows) and predicted class (columns)
 

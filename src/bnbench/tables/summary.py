@@ -4,7 +4,6 @@ Means and deviations are those of `exact`: pandas and NumPy promise no order of 
 """
 
 import math
-import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,17 +11,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from bnbench.arithmetic import exact
+from bnbench.params.fields import limits
 
 Floats = npt.NDArray[np.float64]
 
 CONFIDENCE = 0.95
 COUNTS = ("n", "n_diverged", "n_other")
-# pattern of a quantity's name -> its least and greatest possible value
-LIMITS = {
-    r".*accuracy|share.*": (0.0, 1.0),
-    r".*(loss|magnitude)": (0.0, np.inf),
-    r"generalisation_gap": (-1.0, 1.0),
-}
 
 
 def half_width(std: Floats, n: Floats) -> Floats:
@@ -39,13 +33,6 @@ def half_width(std: Floats, n: Floats) -> Floats:
 def present(groups: Iterable[list[float]]) -> list[list[float]]:
     """Return the values of each group that are not missing."""
     return [[value for value in values if not math.isnan(value)] for values in groups]
-
-
-def limits(name: str) -> tuple[float, float]:
-    """Return the least and the greatest possible value of the quantity `name`."""
-    return next(
-        (bounds for pattern, bounds in LIMITS.items() if re.fullmatch(pattern, name.lower())), (-np.inf, np.inf)
-    )
 
 
 def aggregate(frame: pd.DataFrame, by: list[str], values: list[str], called: str | None = None) -> pd.DataFrame:

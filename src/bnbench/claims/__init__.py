@@ -1,0 +1,1 @@
+"""Claims: published statements, judged by the finished runs of a study."""
