@@ -72,7 +72,9 @@ def _contents(folder: Path) -> dict[str, bytes]:
 
 RUNS = [run(model="64-24-10", epochs=3, seed=seed, learning_rate=rate) for seed in range(4) for rate in (0.01, 0.1)]
 KEPT: dict[str, Any] = {"probes": ["drift", "percentiles"], "save_weights": True}
-LONG = [run(model="64-50-10", epochs=60, batch_size=8, seed=seed, **KEPT) for seed in range(6)]
+WORKERS = 2
+# longer than a tenth of a worker's share each, and so trained one by one
+LONG = [run(model="64-50-10", epochs=600, batch_size=8, seed=seed, **KEPT) for seed in range(6)]
 
 
 def test_a_job_stores_each_run_once_and_a_second_start_trains_nothing(tmp_path: Path, prepared: Path) -> None:
@@ -145,7 +147,7 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(tmp_path: Path, prepared: Path,
     )  # fmt: skip
     saved = folder / "work" / "checkpoints"
     for _ in _wait(30):
-        if saved.is_dir() and len(list(saved.glob("*.checkpoint"))) == len(LONG):
+        if saved.is_dir() and len(list(saved.glob("*.checkpoint"))) == WORKERS:
             break
     workers = _children(process.pid)
     assert workers
@@ -161,7 +163,7 @@ def test_a_stopped_job_goes_on_to_the_same_bytes(tmp_path: Path, prepared: Path,
     _, told = process.communicate(timeout=30)
     assert process.returncode == (-signal.SIGKILL if how == "kill all" else 75), told
     assert "Traceback" not in told
-    assert not list((folder / "runs").glob("*/run.json"))
+    assert len(list((folder / "runs").glob("*/run.json"))) < len(LONG)
     again = subprocess.run(_command(job, folder), stderr=subprocess.PIPE, text=True, check=False, timeout=60)
     assert again.returncode == 0, again.stderr
     assert _contents(folder) == _contents(tmp_path / "whole")
@@ -190,7 +192,7 @@ def test_a_pack_that_crashes_is_named_and_the_others_are_stored(
 
     monkeypatch.setattr(worker, "start", broken)
     with pytest.raises(jobs.PackCrashed, match="crashed, and so missing in the store"):
-        jobs.train_job(job, _space(tmp_path), workers=2, log=tmp_path / "log")
+        jobs.train_job(job, _space(tmp_path), workers=1, log=tmp_path / "log")
     assert len(list((tmp_path / "runs").glob("*/run.json"))) == 4
     assert "Traceback" in (tmp_path / "log").read_text()
 
