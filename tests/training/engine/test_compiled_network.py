@@ -15,7 +15,8 @@ from bnbench.training.nets.network import Network
 from tests.support import little
 
 SEEDS = [3, 4, 3]
-NEAR = 1e-5  # relative to the largest value of an array; fp32 has 6e-8
+# largest error of an array's L2 norm: of one hidden layer, and of nets whose layers amplify each other's rounding
+LAYER, NET = 1e-6, 4e-6
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -42,10 +43,14 @@ def passes(kind: type[Network], run: Any, images: int, dtype: torch.dtype, popul
 
 
 @pytest.mark.parametrize("order", ["pre", "post"])
-@pytest.mark.parametrize("model", ["70-13-7-5", "3C3-P2-5C1-6-5", "4C5-LRN-P3-5"])
+@pytest.mark.parametrize(
+    ("model", "near"), [("70-13-5", LAYER), ("4C5-P3-5", LAYER), ("70-13-7-5", NET), ("3C3-P2-5C1-LRN-6-5", NET)]
+)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("norm", NORMS)
-def test_compiled_passes_are_near_those_in_float64(norm: str, activation: str, model: str, order: str) -> None:
+def test_compiled_passes_are_near_those_in_float64(
+    norm: str, activation: str, model: str, near: float, order: str
+) -> None:
     settings = {
         "norm_groups": 1,
         "norm_parts": 2,
@@ -60,4 +65,4 @@ def test_compiled_passes_are_near_those_in_float64(norm: str, activation: str, m
     assert not uncompiled(Network(run, (2, 5, 7)))
     compiled = passes(CompiledNetwork, run, 16, torch.float32, population)
     for one, other in zip(compiled, passes(Network, run, 16, torch.float64, population), strict=True):
-        torch.testing.assert_close(one.double(), other, rtol=0, atol=NEAR * max([1.0, *other.abs().flatten().tolist()]))
+        assert float((one.double() - other).norm()) <= near * float(other.norm())
