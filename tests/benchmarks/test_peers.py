@@ -85,7 +85,7 @@ def test_plain_torch_has_the_losses_of_the_same_run(settings: dict[str, Any]) ->
     for module, mine in zip(learned, modules(first), strict=True):
         for target, value in zip(module.parameters(), in_torch(mine, channels), strict=True):
             target.data.copy_(value)
-        channels = len(mine["weight"]) if "weight" in mine and mine["weight"].dim() == 4 else channels
+        channels = mine["weight"].shape[-1] if "weight" in mine and mine["weight"].dim() == 4 else channels
         channels = 1 if isinstance(module, torch.nn.Linear) else channels
     optimiser = plain_torch.optimizer(told(run), net)
     seen = []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bnbench.claims.table import judge
 from bnbench.core.errors import UserError
 from bnbench.core.files import read_json, write_json
 from bnbench.data.manifest import seal
@@ -48,7 +49,7 @@ def flip(path: Path) -> None:
 
 
 def tables(plan: Plan, _run_id: str) -> None:
-    collect(plan.record(), plan.store, Path("results/tables"))
+    collect(plan.record(), plan.store, Path("results/tables"), judge)
 
 
 # readers of the run store, given a plan and a run

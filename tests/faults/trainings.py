@@ -15,6 +15,7 @@ import pytest
 import torch
 from pydantic import BaseModel
 
+from bnbench.claims.table import judge
 from bnbench.data.augment import augment
 from bnbench.data.prepare import prepare
 from bnbench.data.prepared import Prepared
@@ -100,7 +101,7 @@ def finished(folder: Path) -> Plan:
         trained(plan)
         stopped(plan)
         record, tables, figures = plan.record(), Path("results/tables"), Path("reports/figures")
-        collect(record, PLACE.store, tables)
+        collect(record, PLACE.store, tables, judge)
         draw(record, tables, figures, 1)
         write(record, tables, figures, Path("reports"))
     return plan

@@ -15,6 +15,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from bnbench.claims.table import judge
+from bnbench.core import identities
 from bnbench.data.prepare import prepare
 from bnbench.figures.draw import draw
 from bnbench.plan.packs import write_packs
@@ -88,8 +90,9 @@ class Project:
         return {str(path.relative_to(store)): path.read_bytes() for path in sorted(store.glob("*/*"))}
 
     def outputs(self) -> dict[str, bytes]:
-        """Return the content of all published results: tables, numbers, figures, report."""
+        """Return the content of all published results but the machine's own: tables, numbers, figures, report."""
         tables = sorted((self.folder / "results" / "tables").iterdir())
+        tables = [path for path in tables if not path.name.startswith(identities.MACHINE)]
         figures = sorted(path for path in (self.folder / "reports" / "figures").rglob("*") if path.is_file())
         paths = [*tables, *figures, *(self.folder / name for name in SHOWN)]
         return {str(path.relative_to(self.folder)): path.read_bytes() for path in paths}
@@ -194,7 +197,7 @@ def finished(folder: Path, *edits: tuple[str, str]) -> Path:
         place = Workspace(Path("results/runs"), Path("results/timings"), Path(".bnbench"))
         train_job(Path(".bnbench/job.json"), replace(place, provenance=Path("results/provenance")), workers=1)
         record, tables, figures = plan.record(), Path("results/tables"), Path("reports/figures")
-        collect(record, Path("results/runs"), tables)
+        collect(record, Path("results/runs"), tables, judge)
         draw(record, tables, figures, 1)
         write(record, tables, figures, Path("reports"))
     return folder
