@@ -62,8 +62,9 @@ def test_a_run_that_has_stopped_is_stored_at_once_and_trained_no_further() -> No
     steps = dict(done)
     outcomes = {outcome.name: outcome for outcome in trained(RUNS)}
     assert steps == {name: outcome.result["steps"] for name, outcome in outcomes.items()}
-    assert sum(count for _, count in left) == sum(step - 1 for step in steps.values())  # left after its last step
-    assert pack.step < 250
+    early = [step for step in steps.values() if step < pack.steps]
+    assert early
+    assert sum(count for _, count in left) == sum(steps.values()) - len(early)  # one that stops leaves at its last step
 
 
 def test_the_weights_of_the_best_epoch_are_tested_after_a_stop() -> None:
