@@ -21,6 +21,7 @@ from bnbench.training.engine.compiled_steps import CompiledSteps
 from bnbench.training.engine.cuda_graphs import GraphSteps
 from bnbench.training.engine.numpy_reference import HandNetwork
 from bnbench.training.engine.step import Operations
+from bnbench.training.kernels import loops
 from bnbench.training.nets.network import Network
 from bnbench.training.pack.pack import Pack
 
@@ -68,4 +69,7 @@ def choose(pack: Pack) -> Engine:
         return Engine(GraphSteps(), "trained on a GPU")
     if isinstance(pack.network, CompiledNetwork):
         return Engine(CompiledSteps(), "")
-    return Engine(Operations(), "backend: numpy" if pack.run.backend == "numpy" else uncompiled(pack.network))
+    if pack.run.backend == "numpy":
+        return Engine(Operations(), "backend: numpy")
+    loops.lacking["compiled calls"] = reason = uncompiled(pack.network)
+    return Engine(Operations(), reason)
