@@ -105,10 +105,10 @@ def test_a_training_whose_main_process_is_killed_leaves_no_worker(tmp_path: Path
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_training_whose_worker_gets_a_signal_ends(tmp_path: Path, job: Path, number: signal.Signals) -> None:
     with started(training(job, tmp_path), tmp_path) as process:
-        until(lambda: saved(tmp_path), "a checkpoint")
+        until(lambda: len(saved(tmp_path)) == test_job.WORKERS, "a checkpoint of each worker's run")
         children(process)[0].send_signal(number)
         assert ended(process) == 75
-    assert "start again" in told(tmp_path)
+    assert "resume" in told(tmp_path)
     assert "Traceback" not in told(tmp_path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, PositiveFloat
 
 from bnbench.core.errors import UserError
-from bnbench.core.files import read_sealed
+from bnbench.core.files import Unreadable, read_sealed
 from bnbench.params.run_schema import Run
 from bnbench.store.validation import validated
 
@@ -94,6 +94,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     kind, remedy = KINDS[path.parent.name]
     record = read_sealed(path, remedy, must=False)
+    if "environment" in record and "digest" not in record:  # such records were always sealed: the key is damaged
+        raise Unreadable(path, "it was altered: it names no digest", remedy)
     validated(kind, record, path, remedy)
     return record
 
