@@ -74,7 +74,7 @@ RUNS = [run(model="64-24-10", epochs=3, seed=seed, learning_rate=rate) for seed 
 KEPT: dict[str, Any] = {"probes": ["drift", "percentiles"], "save_weights": True}
 WORKERS = 2
 # longer than a tenth of a worker's share each, and so trained one by one
-LONG = [run(model="64-50-10", epochs=600, batch_size=8, seed=seed, **KEPT) for seed in range(6)]
+LONG = [run(model="64-50-10", epochs=150, batch_size=8, seed=seed, **KEPT) for seed in range(6)]
 
 
 def test_a_job_stores_each_run_once_and_a_second_start_trains_nothing(tmp_path: Path, prepared: Path) -> None:
