@@ -1,4 +1,4 @@
-"""What `precision: fast` uses on this processor, and for which products: factors rounded to bf16, sums in fp32.
+"""The products of `precision: fast` on this processor: which have factors rounded to bf16, with sums in fp32.
 
 A product is rounded where a measurement on the kind of processor says that it is faster, rounding included; elsewhere
 `fast` computes exactly as `exact` does. Weights, sums, norms, losses and updates are fp32 in either case.

@@ -41,7 +41,7 @@ class Effects(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the runs say of one claim, before it is corrected for the other claims of its work.
+    """The evidence of the runs for one claim, before the correction for the other claims of its work.
 
     Attributes:
         effect: the mean effect.

@@ -17,7 +17,7 @@ from bnbench.params.run_schema import Run
 
 @dataclass(frozen=True)
 class Declared:
-    """What a study declares: its work, its claims, and its runs in the tier."""
+    """A study's declarations: its work, its claims, and its runs in the tier."""
 
     work: str | None
     claims: Mapping[str, Claim]

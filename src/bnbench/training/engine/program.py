@@ -23,7 +23,7 @@ Pool = dict[tuple[str, int], list[Tensor]]
 
 @dataclass(frozen=True)
 class Pass:
-    """What a program computes of a mini-batch or of any images.
+    """The kind of pass that a program computes, of a mini-batch or of any images.
 
     Attributes:
         images: number of images.
